@@ -1,0 +1,30 @@
+"""The instructions of the virtual machine, one family a file.
+
+Importing this package fills `tileloom.vm.instruction.REGISTRY`.
+"""
+
+from . import (
+    atomics,
+    create,
+    debug,
+    elementwise,
+    matmul,
+    memory,
+    reduction,
+    scalars,
+    sync,
+    transform,
+)
+
+__all__ = [
+    "atomics",
+    "create",
+    "debug",
+    "elementwise",
+    "matmul",
+    "memory",
+    "reduction",
+    "scalars",
+    "sync",
+    "transform",
+]

@@ -1,0 +1,180 @@
+"""What an instruction is: one frozen dataclass, from which everything else is derived.
+
+The annotations of its fields are their roles; the class line states its name and effect:
+
+    class Load(Instruction, name="load", effect=Effect.READS_MEMORY):
+        source: Operand                # a value read
+        offsets: Indices               # the index list behind it: `%source[i, j]`
+        in_bounds: bool = False        # anything else is an attribute: `{in_bounds = true}`
+
+Parser, printer, verifier, DSL and passes read the fields (`roles`); they know no instruction by
+name. A new instruction touches four places: its class, its `@semantics` rule, its `@lowering` rule
+and its test.
+
+    Operand   a tile, pointer or scalar that is read: `Value`, or `Expr` for a scalar
+    Mutated   a register tile or scalar that is read and written in place
+    Indices   a tuple of scalar expressions: the index list of the operand before it
+    Scalar    one scalar expression
+    (other)   an attribute: bool, int, float, str, Dtype, a tuple of ints, or None
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+
+from .expr import Expr, substitute
+
+if TYPE_CHECKING:
+    from .diagnostics import Location
+    from .ir import Value
+    from .types import Type
+
+
+class Role(enum.Enum):
+    """What a field of an instruction is."""
+
+    OPERAND = "operand"
+    MUTATED = "mutated"
+    INDICES = "indices"
+    SCALAR = "scalar"
+    ATTRIBUTE = "attribute"
+
+
+class Effect(enum.Flag):
+    """What an instruction does besides making its result and mutating its operands."""
+
+    NONE = 0
+    READS_MEMORY = enum.auto()
+    WRITES_MEMORY = enum.auto()
+    SYNCHRONIZES = enum.auto()
+    OBSERVABLE = enum.auto()  # print, assert, trap: must stay, in order
+
+
+# Through `Any` at run time only: type checkers see the real types.
+Operand: TypeAlias = Annotated["Value | Expr", Role.OPERAND]
+Mutated: TypeAlias = Annotated["Value", Role.MUTATED]
+Indices: TypeAlias = Annotated[tuple[Expr, ...], Role.INDICES]
+Scalar: TypeAlias = Annotated[Expr, Role.SCALAR]
+
+REGISTRY: dict[str, type[Instruction]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """The base of every instruction: its result, and its place in the user's source."""
+
+    name: ClassVar[str] = ""
+    effect: ClassVar[Effect] = Effect.NONE
+    has_result: ClassVar[bool | None] = True  # None: with or without, as the program says
+    needs_type: ClassVar[bool] = False  # the text must say `: type`
+
+    result: Value | None = field(default=None, kw_only=True)
+    location: Location | None = field(default=None, kw_only=True, repr=False)
+
+    def __init_subclass__(
+        cls,
+        name: str | None = None,
+        effect: Effect = Effect.NONE,
+        result: bool | None = True,
+        needs_type: bool = False,
+    ) -> None:
+        if name is None:
+            return  # an abstract family
+        cls.name, cls.effect = name, effect
+        cls.has_result, cls.needs_type = result, needs_type
+        assert name not in REGISTRY, f"two instructions named {name}"
+        REGISTRY[name] = cls
+
+    def result_type(self, annotation: Type | None) -> Type | None:
+        """The type of the result from the operands and the text's `: type`, None without a result.
+
+        Raises:
+            VMError: operands that don't fit, or an annotation that contradicts them.
+        """
+        raise NotImplementedError(self.name)
+
+    def operands(self) -> Iterator[Value | Expr]:
+        """Every operand read or mutated, index lists excluded."""
+        for name, role in roles(type(self)).items():
+            if role in (Role.OPERAND, Role.MUTATED):
+                yield getattr(self, name)
+
+    def expressions(self) -> Iterator[Expr]:
+        """Every scalar expression: index lists, scalars, and operands that are expressions."""
+        for name, role in roles(type(self)).items():
+            value = getattr(self, name)
+            if role is Role.INDICES:
+                yield from value
+            elif (role is Role.SCALAR or role is Role.OPERAND) and isinstance(value, Expr):
+                yield value
+
+    def mutated(self) -> Iterator[Value]:
+        """Every value written in place."""
+        for name, role in roles(type(self)).items():
+            if role is Role.MUTATED:
+                yield getattr(self, name)
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes by name, those at their default included."""
+        names = [n for n, role in roles(type(self)).items() if role is Role.ATTRIBUTE]
+        return {name: getattr(self, name) for name in names}
+
+    def with_values(self, mapping: Callable[[Value], Value]) -> Instruction:
+        """The instruction with every value (operands, expressions, result) replaced."""
+        changes: dict[str, Any] = {}
+        for name, role in roles(type(self)).items():
+            if role is not Role.ATTRIBUTE:
+                changes[name] = _map_field(getattr(self, name), mapping)
+        if self.result is not None:
+            changes["result"] = mapping(self.result)
+        return replace(self, **changes)
+
+
+def _map_field(value: Any, mapping: Callable[[Value], Value]) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(_map_field(item, mapping) for item in value)
+    return substitute(value, mapping) if isinstance(value, Expr) else mapping(value)
+
+
+@cache
+def roles(cls: type[Instruction]) -> dict[str, Role]:
+    """The role of each field of an instruction class, in the order they are written."""
+    from . import ir
+
+    hints = typing.get_type_hints(
+        cls,
+        localns={"Value": ir.Value, "Location": object, "Type": object, **_hint_names()},
+        include_extras=True,
+    )
+    own = [f.name for f in fields(cls) if f.name not in ("result", "location")]
+    return {name: _role_of(hints[name]) for name in own}
+
+
+def _hint_names() -> dict[str, Any]:
+    from .dtypes import Dtype
+
+    return {"Dtype": Dtype, "Expr": Expr}
+
+
+def _role_of(hint: Any) -> Role:
+    for candidate in (hint, *typing.get_args(hint)):
+        for extra in getattr(candidate, "__metadata__", ()):
+            if isinstance(extra, Role):
+                return extra
+    return Role.ATTRIBUTE
+
+
+@cache
+def attribute_hints(cls: type[Instruction]) -> dict[str, Any]:
+    """The Python type of each attribute of an instruction class."""
+    hints = typing.get_type_hints(
+        cls, localns={"Value": object, "Location": object, "Type": object, **_hint_names()}
+    )
+    return {n: hints[n] for n, role in roles(cls).items() if role is Role.ATTRIBUTE}

@@ -1,0 +1,69 @@
+"""Atomic updates of memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..types import GlobalType, ScalarType, Type
+from .checks import count_indices, fail, memory, reg, tile_dims
+
+OPERATIONS = ("add", "min", "max", "and", "or", "xor", "exchange")
+_BOTH = Effect.READS_MEMORY | Effect.WRITES_MEMORY
+
+
+@dataclass(frozen=True, eq=False)
+class Atomic(Instruction, name="atomic", effect=_BOTH, result=None):
+    """Combines each element of a tile into memory at `offsets`, once an element (replicas count as
+    one), in an unspecified order. The result, if asked for, holds the old values.
+
+    Elements outside the extents are dropped; their old value is zero.
+    """
+
+    target: Operand
+    offsets: Indices
+    value: Operand
+    op: str = "add"
+    dims: tuple[int, ...] | None = None
+
+    def result_type(self, annotation: Type | None) -> Type | None:
+        target, value = memory(self, self.target), reg(self, self.value, "the value")
+        count_indices(self, self.offsets, target.rank)
+        tile_dims(self, self.dims, value.rank, target.rank)
+        if target.dtype != value.dtype:
+            fail(
+                self,
+                f"the value is `{value.dtype.name}`, the memory `{target.dtype.name}`",
+                self.value,
+                self.target,
+            )
+        if self.op not in OPERATIONS:
+            fail(self, f"unknown operation `{self.op}`", hint=", ".join(OPERATIONS))
+        if value.dtype.kind == "float" and self.op != "add":
+            fail(self, f"`{self.op}` has no floating form", self.value)
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class AtomicScalar(
+    Instruction, name="atomic_scalar", effect=_BOTH | Effect.SYNCHRONIZES, result=None
+):
+    """One atomic update by the whole block; every thread gets the old value.
+
+    All threads meet before and after it, and it is ordered with the memory accesses of the block
+    at GPU scope (acquire and release): the way to count finished blocks.
+    """
+
+    target: Operand
+    offsets: Indices
+    value: Scalar
+    op: str = "add"
+
+    def result_type(self, annotation: Type | None) -> Type:
+        target = memory(self, self.target)
+        count_indices(self, self.offsets, target.rank)
+        if not isinstance(target, GlobalType) or target.dtype.name not in ("i32", "u32"):
+            fail(self, "works on an i32 or u32 in global memory", self.target)
+        if self.op not in OPERATIONS:
+            fail(self, f"unknown operation `{self.op}`", hint=", ".join(OPERATIONS))
+        return ScalarType(target.dtype)

@@ -1,0 +1,149 @@
+"""Checks that the result rules of many instructions share, each with the user's own names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from ..diagnostics import ShapeError, VMError, VMTypeError
+from ..expr import Expr
+from ..ir import Value
+from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
+
+if TYPE_CHECKING:
+    from ..instruction import Instruction
+    from ..types import Type
+
+
+def describe(value: Value | Expr) -> str:
+    """`%name` for a value, a word for an expression."""
+    return f"`%{value.name}`" if isinstance(value, Value) else "a scalar expression"
+
+
+def type_text(type_: Type) -> str:
+    """A type as the text form writes it."""
+    from ..text import print_type
+
+    return print_type(type_)
+
+
+def fail(
+    instruction: Instruction,
+    message: str,
+    *values: Value | Expr | None,
+    hint: str | None = None,
+    error: type[VMError] = VMTypeError,
+) -> NoReturn:
+    """Raises an error at an instruction, with a note for each value that tells its type."""
+    notes = [
+        (f"`%{v.name}` is `{type_text(v.type)}`", v.location) for v in values if isinstance(v, Value)
+    ]
+    text = f"`{instruction.name}`: {message}"
+    raise error(text, instruction.location, notes=notes, hint=hint)
+
+
+def reg(instruction: Instruction, operand: Value | Expr, what: str) -> RegType:
+    """The operand's type, which must be a register tile."""
+    if isinstance(operand, Value) and isinstance(operand.type, RegType):
+        return operand.type
+    fail(instruction, f"{what} must be a register tile, not {describe(operand)}", operand)
+
+
+def memory(instruction: Instruction, operand: Value | Expr) -> GlobalType | SharedType:
+    """The operand's type, which must be a tile in global or shared memory."""
+    if isinstance(operand, Value) and isinstance(operand.type, GlobalType | SharedType):
+        return operand.type
+    fail(
+        instruction,
+        f"{describe(operand)} must be a global view or a shared tile",
+        operand,
+        hint="make a view of a pointer with `global_view`",
+    )
+
+
+def pointer(instruction: Instruction, operand: Value | Expr) -> PointerType:
+    """The operand's type, which must be a pointer."""
+    if isinstance(operand, Value) and isinstance(operand.type, PointerType):
+        return operand.type
+    fail(instruction, f"{describe(operand)} must be a pointer", operand)
+
+
+def no_annotation(instruction: Instruction, annotation: Type | None, type_: Type) -> Type:
+    """The inferred type; an annotation may add a layout to it, and nothing else."""
+    if annotation is None or annotation == type_:
+        return type_
+    same = (
+        isinstance(annotation, RegType)
+        and isinstance(type_, RegType)
+        and annotation.dtype == type_.dtype
+        and annotation.shape == type_.shape
+        and type_.layout is None
+    )
+    if same:
+        return annotation
+    fail(
+        instruction,
+        f"the result is `{type_text(type_)}`, not `{type_text(annotation)}`",
+        hint="leave the type away, or write the one found",
+    )
+
+
+def register_annotation(instruction: Instruction, annotation: Type | None) -> RegType:
+    """The `: reg<...>` an instruction can't do without."""
+    if isinstance(annotation, RegType):
+        return annotation
+    fail(instruction, "the result's register type is missing", hint="add `: reg<dtype, [shape]>`")
+
+
+def count_indices(instruction: Instruction, offsets: tuple[Expr, ...], rank: int) -> None:
+    """One index for each dimension of the tile."""
+    if len(offsets) != rank:
+        fail(
+            instruction,
+            f"{len(offsets)} indices for a tile of rank {rank}",
+            error=ShapeError,
+            hint=f"give {rank} indices, one a dimension",
+        )
+
+
+def tile_dims(
+    instruction: Instruction, dims: tuple[int, ...] | None, tile_rank: int, memory_rank: int
+) -> tuple[int, ...]:
+    """Which memory dimension each dimension of a register tile runs along (default: the last)."""
+    if dims is None:
+        dims = tuple(range(memory_rank - tile_rank, memory_rank))
+    bad = len(dims) != tile_rank or len(set(dims)) != tile_rank
+    if bad or any(not 0 <= d < memory_rank for d in dims):
+        fail(
+            instruction,
+            f"a tile of rank {tile_rank} can't lie along dimensions {list(dims)} "
+            f"of memory of rank {memory_rank}",
+            error=ShapeError,
+            hint="`dims` names one memory dimension for each dimension of the tile",
+        )
+    return dims
+
+
+def broadcast_shape(instruction: Instruction, *operands: Value | Expr) -> tuple[int, ...]:
+    """numpy's broadcast of the tiles' shapes; scalars fit any."""
+    shape: tuple[int, ...] = ()
+    for operand in operands:
+        if isinstance(operand, Expr):
+            continue
+        other = reg(instruction, operand, "an operand").shape
+        rank = max(len(shape), len(other))
+        a, b = (1,) * (rank - len(shape)) + shape, (1,) * (rank - len(other)) + other
+        if any(x != y and 1 not in (x, y) for x, y in zip(a, b, strict=True)):
+            fail(
+                instruction,
+                f"shapes {list(shape)} and {list(other)} don't broadcast",
+                *operands,
+                error=ShapeError,
+                hint="extents must be equal or 1",
+            )
+        shape = tuple(max(x, y) if 0 not in (x, y) else 0 for x, y in zip(a, b, strict=True))
+    return shape
+
+
+def is_scalar(operand: Value | Expr) -> bool:
+    """Whether an operand is a uniform scalar."""
+    return isinstance(operand, Expr) or isinstance(operand.type, ScalarType)

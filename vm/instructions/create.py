@@ -1,0 +1,42 @@
+"""Making register tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..instruction import Instruction
+from ..types import RegType, Type
+from .checks import fail, register_annotation
+
+
+@dataclass(frozen=True, eq=False)
+class AllocRegisters(Instruction, name="alloc_registers", needs_type=True):
+    """A register tile without values: reading an element before it is written is an error."""
+
+    def result_type(self, annotation: Type | None) -> RegType:
+        return register_annotation(self, annotation)
+
+
+@dataclass(frozen=True, eq=False)
+class Full(Instruction, name="full", needs_type=True):
+    """A register tile with every element `fill`, encoded in the tile's dtype."""
+
+    fill: float | int | bool = 0
+
+    def result_type(self, annotation: Type | None) -> RegType:
+        return register_annotation(self, annotation)
+
+
+@dataclass(frozen=True, eq=False)
+class Arange(Instruction, name="arange", needs_type=True):
+    """A tile whose element is `start + step * (its index along dim)`."""
+
+    dim: int = 0
+    start: int = 0
+    step: int = 1
+
+    def result_type(self, annotation: Type | None) -> RegType:
+        type_ = register_annotation(self, annotation)
+        if not 0 <= self.dim < type_.rank:
+            fail(self, f"`dim` {self.dim} of a tile of rank {type_.rank}")
+        return type_

@@ -1,0 +1,70 @@
+"""Barriers, fences and semaphores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..types import GlobalType, Type
+from .checks import count_indices, fail, memory
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier(Instruction, name="barrier", effect=Effect.SYNCHRONIZES, result=False):
+    """All threads of the block meet; what each wrote before is visible to the others after."""
+
+    def result_type(self, annotation: Type | None) -> None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Fence(Instruction, name="fence", effect=Effect.SYNCHRONIZES, result=False):
+    """Orders this thread's memory accesses before and after, for threads of the whole `scope`."""
+
+    scope: str = "gpu"
+
+    def result_type(self, annotation: Type | None) -> None:
+        if self.scope not in ("block", "gpu", "system"):
+            fail(self, f"unknown scope `{self.scope}`", hint="block, gpu or system")
+
+
+def _semaphore(instruction: Instruction, operand: Operand, offsets: Indices) -> None:
+    view = memory(instruction, operand)
+    if not isinstance(view, GlobalType) or view.dtype.name not in ("i32", "u32"):
+        fail(instruction, "a semaphore is an i32 or u32 in global memory", operand)
+    count_indices(instruction, offsets, view.rank)
+
+
+@dataclass(frozen=True, eq=False)
+class Lock(
+    Instruction,
+    name="lock",
+    effect=Effect.READS_MEMORY | Effect.SYNCHRONIZES,
+    result=False,
+):
+    """The block waits until the semaphore equals `value`; what was written before its release is
+    visible afterwards (acquire)."""
+
+    semaphore: Operand
+    offsets: Indices
+    value: Scalar
+
+    def result_type(self, annotation: Type | None) -> None:
+        _semaphore(self, self.semaphore, self.offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class Release(
+    Instruction,
+    name="release",
+    effect=Effect.WRITES_MEMORY | Effect.SYNCHRONIZES,
+    result=False,
+):
+    """All threads of the block meet, then the semaphore is set to `value` (release)."""
+
+    semaphore: Operand
+    offsets: Indices
+    value: Scalar
+
+    def result_type(self, annotation: Type | None) -> None:
+        _semaphore(self, self.semaphore, self.offsets)

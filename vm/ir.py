@@ -1,0 +1,207 @@
+"""The IR: values, statements and functions. Its whole grammar:
+
+    Function  := name params num_warps grid Block
+    Block     := Statement*
+    Statement := Instruction | For(index, lower, upper, step, Block) | While(condition, Block)
+               | If(condition, Block, Block) | Break | Return
+
+Tiles and `var` scalars are mutable registers, not SSA values: an instruction may write a `Mutated`
+operand in place, and statements run in order. Everything here is immutable; a pass builds a new
+function (`rewrite`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from .expr import Expr, references, substitute
+from .instruction import Instruction
+
+if TYPE_CHECKING:
+    from .diagnostics import Location
+    from .types import Type
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """A named thing of a program: two values are the same only if they are the same object."""
+
+    name: str
+    type: Type
+    location: Location | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class For:
+    """`for %index in lower to upper step step`; the bounds are read once, before the first turn.
+
+    `unroll` asks for that many copies of the body a turn (1: none; 0: all of it).
+    """
+
+    index: Value
+    lower: Expr
+    upper: Expr
+    step: Expr
+    body: Block
+    unroll: int = 1
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class While:
+    """Runs the body as long as the condition, read before each turn, holds."""
+
+    condition: Expr
+    body: Block
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class If:
+    condition: Expr
+    then: Block
+    orelse: Block = ()
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Break:
+    """Leaves the innermost loop."""
+
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Return:
+    """Ends the block's work."""
+
+    location: Location | None = None
+
+
+Statement: TypeAlias = Instruction | For | While | If | Break | Return
+Block: TypeAlias = tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A VM program: what one thread block does, and the grid of blocks it runs on.
+
+    `grid` holds 1 to 3 extents over the parameters; `num_warps` is the block's size.
+    `cluster` and `min_blocks` (blocks resident on a multiprocessor) are hints to the assembler.
+    """
+
+    name: str
+    params: tuple[Value, ...]
+    num_warps: int
+    grid: tuple[Expr, ...]
+    body: Block
+    min_blocks: int = 0
+    location: Location | None = None
+
+    @property
+    def num_threads(self) -> int:
+        return 32 * self.num_warps
+
+    def text(self) -> str:
+        """The program as text; `parse` reads it back."""
+        from .text import print_function
+
+        return print_function(self)
+
+
+def blocks_of(statement: Statement) -> tuple[Block, ...]:
+    """The blocks nested directly in a statement."""
+    match statement:
+        case For(body=body) | While(body=body):
+            return (body,)
+        case If(then=then, orelse=orelse):
+            return (then, orelse)
+    return ()
+
+
+def walk(block: Block) -> Iterator[Statement]:
+    """Every statement of a block, nested ones after the one that holds them."""
+    for statement in block:
+        yield statement
+        for inner in blocks_of(statement):
+            yield from walk(inner)
+
+
+def instructions(block: Block) -> Iterator[Instruction]:
+    """Every instruction of a block and the blocks in it, in the order of the text."""
+    for statement in walk(block):
+        if isinstance(statement, Instruction):
+            yield statement
+
+
+def expressions_of(statement: Statement) -> Iterator[Expr]:
+    """The scalar expressions a statement reads itself (nested blocks excluded)."""
+    match statement:
+        case Instruction():
+            yield from statement.expressions()
+        case For(lower=lower, upper=upper, step=step):
+            yield from (lower, upper, step)
+        case While(condition=condition) | If(condition=condition):
+            yield condition
+
+
+def reads(statement: Statement) -> Iterator[Value]:
+    """The values a statement reads itself, scalars in expressions included."""
+    if isinstance(statement, Instruction):
+        for operand in statement.operands():
+            if isinstance(operand, Value):
+                yield operand
+    for expr in expressions_of(statement):
+        yield from references(expr)
+
+
+def map_values(block: Block, mapping: Callable[[Value], Value]) -> Block:
+    """The block with every value replaced."""
+    return tuple(_map_statement(statement, mapping) for statement in block)
+
+
+def _map_statement(statement: Statement, mapping: Callable[[Value], Value]) -> Statement:
+    def expr(e: Expr) -> Expr:
+        return substitute(e, mapping)
+
+    match statement:
+        case Instruction():
+            return statement.with_values(mapping)
+        case For():
+            return replace(
+                statement,
+                index=mapping(statement.index),
+                lower=expr(statement.lower),
+                upper=expr(statement.upper),
+                step=expr(statement.step),
+                body=map_values(statement.body, mapping),
+            )
+        case While():
+            condition = expr(statement.condition)
+            return replace(
+                statement, condition=condition, body=map_values(statement.body, mapping)
+            )
+        case If():
+            return replace(
+                statement,
+                condition=expr(statement.condition),
+                then=map_values(statement.then, mapping),
+                orelse=map_values(statement.orelse, mapping),
+            )
+    return statement
+
+
+def rewrite(block: Block, rule: Callable[[Statement], Iterable[Statement]]) -> Block:
+    """The block with each statement replaced by what `rule` gives, innermost blocks first."""
+    out: list[Statement] = []
+    for statement in block:
+        match statement:
+            case For() | While():
+                statement = replace(statement, body=rewrite(statement.body, rule))
+            case If():
+                then, orelse = rewrite(statement.then, rule), rewrite(statement.orelse, rule)
+                statement = replace(statement, then=then, orelse=orelse)
+        out.extend(rule(statement))
+    return tuple(out)
