@@ -276,15 +276,11 @@ def _encode(
     rows: int,
 ) -> NDArray[np.uint8]:
     k = weights.shape[0]
-    steps = weights / _rows(scale, rows, k)
+    steps: Floats = weights / _rows(scale, rows, k)
     if weight_dtype.kind != "uint":
-        codes: NDArray[np.uint8] = weight_dtype.encode(steps).astype(np.uint8)
-        return codes
-    if zero_point == "symmetric":
-        steps += 2.0 ** (weight_dtype.bits - 1)
-    else:
-        steps += _rows(zero, rows, k)
-    return np.clip(np.rint(steps), 0, 2.0**weight_dtype.bits - 1).astype(np.uint8)
+        return np.asarray(weight_dtype.encode(steps), np.uint8)
+    steps += 2.0 ** (weight_dtype.bits - 1) if zero_point == "symmetric" else _rows(zero, rows, k)
+    return np.asarray(np.clip(np.rint(steps), 0, 2.0**weight_dtype.bits - 1), np.uint8)
 
 
 # Groups of rows and blocks of columns.
