@@ -1,21 +1,44 @@
 """Layouts as functions on integers: tiles in registers, tiles in memory, hardware fragments.
 
-No dtypes and no IR here. Start with `RegisterLayout` (register_layout.py).
+No dtypes and no IR here. Start with `RegisterLayout` (register_layout.py) and `MemoryLayout`
+(memory_layout.py); the fragments of tensor-core instructions are in `fragments`.
 """
 
+from . import fragments
 from .atoms import auto, column_local, column_spatial, local, replicate, spatial
+from .banks import access_wavefronts, bank_conflicts, ldmatrix_wavefronts, wavefronts
+from .draw import draw, draw_banks, draw_banks_svg, draw_svg
 from .errors import LayoutError
+from .memory_layout import MemoryLayout, column_major, row_major, strided, swizzled
+from .memory_parse import parse_memory_layout
 from .parse import parse_layout
 from .register_layout import RegisterLayout
+from .swizzle import Swizzle
 
 __all__ = [
     "LayoutError",
+    "MemoryLayout",
     "RegisterLayout",
+    "Swizzle",
+    "access_wavefronts",
     "auto",
+    "bank_conflicts",
     "column_local",
+    "column_major",
     "column_spatial",
+    "draw",
+    "draw_banks",
+    "draw_banks_svg",
+    "draw_svg",
+    "fragments",
+    "ldmatrix_wavefronts",
     "local",
     "parse_layout",
+    "parse_memory_layout",
     "replicate",
+    "row_major",
     "spatial",
+    "strided",
+    "swizzled",
+    "wavefronts",
 ]
