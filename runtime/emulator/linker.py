@@ -1,0 +1,281 @@
+"""Links parsed instructions into steps: operands become register slots, literals constant slots."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .opcode import OpcodeError, Pure, form_of
+from .step import Control, Run, Step
+from .syntax import (
+    FloatBits,
+    FunctionBody,
+    Instruction,
+    Int,
+    Operand,
+    Pair,
+    Reg,
+    Sink,
+    Symbol,
+    Variable,
+    Vector,
+)
+from .types import B64, Array, Type
+
+if TYPE_CHECKING:
+    from .cohort import Cohort
+
+
+class Linker:
+    """Resolves the operands of one function.
+
+    Slots 0 .. registers-1 are registers; constants follow, each an array [1, 1] that broadcasts.
+    """
+
+    def __init__(self, body: FunctionBody, addresses: dict[str, int], spaces: dict[str, str]):
+        self.body = body
+        self.addresses = addresses
+        self.spaces = spaces
+        self.params = {param.name: param for param in body.params}
+        self.num_registers = len(body.registers)
+        self.constants: list[Array] = []
+        self._slots: dict[tuple[int, int], int] = {}
+        self._trash: dict[int, int] = {}
+
+    # ---- operands
+
+    def constant(self, bits: int, value: int) -> int:
+        """The slot of a literal, given as raw bits of a width."""
+        key = bits, value
+        if key not in self._slots:
+            self._slots[key] = self.num_registers + len(self.constants)
+            raw = Type("", bits, "b").raw
+            self.constants.append(np.full((1, 1), value, raw))
+        return self._slots[key]
+
+    def is_constant(self, slot: int) -> bool:
+        return slot >= self.num_registers
+
+    def source(self, operand: Operand, type_: Type, wider: bool = False) -> int:
+        """The slot of a source of `type_`; `wider` allows registers wider than the type."""
+        match operand:
+            case Reg(name, found, slot):
+                if found.bits != type_.bits and not (wider and found.bits > type_.bits):
+                    raise OpcodeError(
+                        f"`{name}` has {found.bits} bits where `.{type_.name}` is expected"
+                    )
+                return slot
+            case Int(value):
+                return self.constant(type_.bits, integer_bits(value, type_))
+            case FloatBits():
+                return self.constant(type_.bits, literal_bits(operand, type_))
+            case Symbol():
+                return self.constant(type_.bits, self.address(operand))
+        raise OpcodeError(f"a `.{type_.name}` source is expected, not {describe(operand)}")
+
+    def dest(self, operand: Operand, type_: Type, wider: bool = False) -> int:
+        """The slot of a destination; `_` gets a slot that nobody reads."""
+        if isinstance(operand, Sink):
+            return self.trash()
+        if not isinstance(operand, Reg):
+            raise OpcodeError(f"a destination register is expected, not {describe(operand)}")
+        if operand.name in self.body.specials:
+            raise OpcodeError(f"`{operand.name}` can't be written")
+        return self.source(operand, type_, wider)
+
+    def trash(self) -> int:
+        """A slot for unwanted results; it lies behind every constant, so it is made last."""
+        return -1
+
+    def address(self, symbol: Symbol) -> int:
+        if symbol.name not in self.addresses:
+            raise OpcodeError(f"`{symbol.name}` is not declared")
+        return self.addresses[symbol.name] + symbol.offset
+
+    def vector(self, operand: Operand, count: int) -> tuple[Operand, ...]:
+        """The elements of a vector operand of `count`; a plain operand is a vector of one."""
+        items = operand.items if isinstance(operand, Vector) else (operand,)
+        if len(items) != count:
+            raise OpcodeError(f"a vector of {count} is expected, not {describe(operand)}")
+        return items
+
+    # ---- instructions
+
+    def link(self, instruction: Instruction) -> Step | Control:
+        """The step of an instruction. Raises OpcodeError if its opcode or operands are wrong."""
+        form = form_of(instruction.opcode)
+        linked = (
+            self._pure(form, instruction)
+            if isinstance(form, Pure)
+            else form.build(instruction, self)
+        )
+        linked.line = instruction.line
+        if instruction.guard is not None:
+            linked.guard = instruction.guard.slot
+            linked.negated = instruction.negated
+        if isinstance(linked, Step) and instruction.guard is not None and linked.writes:
+            linked.run = _guarded(linked.run, linked.guard or 0, linked.negated, linked.writes)
+        return linked
+
+    def _pure(self, form: Pure, instruction: Instruction) -> Step:
+        expect(instruction, len(form.outs) + len(form.ins))
+        operands = instruction.operands
+        outs = tuple(map(self.dest, operands, form.outs))
+        ins = tuple(map(self.source, operands[len(outs) :], form.ins))
+        return self.pure_step(form.fn, outs, ins)
+
+    def pure_step(
+        self, fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]
+    ) -> Step:
+        """A step that computes `outs` from `ins` lane by lane."""
+        run = _run_pure(fn, outs, ins)
+        if all(map(self.is_constant, ins)):
+            run = _broadcasting(run, outs)
+        return Step(run, tuple(s for s in ins if not self.is_constant(s)), outs)
+
+
+def expect(instruction: Instruction, *counts: int) -> None:
+    """Checks the number of operands."""
+    found = len(instruction.operands)
+    if found not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise OpcodeError(f"`{instruction.opcode}` takes {wanted} operands, not {found}")
+
+
+def describe(operand: Operand) -> str:
+    match operand:
+        case Reg(name):
+            return f"`{name}`"
+        case Symbol(name):
+            return f"`{name}`"
+        case Int(value):
+            return f"`{value}`"
+        case Vector(items):
+            return f"a vector of {len(items)}"
+        case Pair():
+            return "a pair"
+    return f"a {type(operand).__name__.lower()} operand"
+
+
+def integer_bits(value: int, type_: Type) -> int:
+    """An integer literal as raw bits; it must fit 64 bits, and is cut to the type like in PTX."""
+    if not -(1 << 63) <= value < 1 << 64:
+        raise OpcodeError(f"literal {value} does not fit 64 bits")
+    if type_.bits == 1:
+        return int(value != 0)
+    return value % (1 << type_.bits)
+
+
+def literal_bits(literal: FloatBits, type_: Type) -> int:
+    if literal.width == type_.bits:
+        return literal.bits
+    if type_.is_float and literal.width == 64 and type_.bits == 32:
+        number = struct.unpack("<d", literal.bits.to_bytes(8, "little"))[0]
+        return int(np.array(number).astype(np.float32).view(np.uint32))
+    if type_.is_float and literal.width == 32 and type_.bits == 64:
+        number = struct.unpack("<f", literal.bits.to_bytes(4, "little"))[0]
+        return int.from_bytes(struct.pack("<d", number), "little")
+    raise OpcodeError(f"a {literal.width}-bit float literal does not fit `.{type_.name}`")
+
+
+def variable_addresses(
+    variables: Sequence[Variable], bases: dict[str, int], shared_static: int
+) -> dict[str, int]:
+    """Addresses of variables in their spaces; dynamic shared memory follows the static."""
+    found: dict[str, int] = {}
+    for variable in variables:
+        if variable.external:
+            found[variable.name] = -(-shared_static // variable.align) * variable.align
+        else:
+            found[variable.name] = bases[variable.space] + variable.offset
+    return found
+
+
+# ---- closures
+
+
+def _run_pure(fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
+    if len(outs) > 1:
+        return _run_many(fn, outs, ins)
+    (out,) = outs
+    if len(ins) == 1:
+        return _run_1(fn, out, ins[0])
+    if len(ins) == 2:
+        return _run_2(fn, out, ins[0], ins[1])
+    if len(ins) == 3:
+        return _run_3(fn, out, ins[0], ins[1], ins[2])
+
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        regs[out] = fn(*[regs[slot] for slot in ins])
+
+    return run
+
+
+def _run_1(fn: Callable[..., object], out: int, a: int) -> Run:
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        regs[out] = fn(regs[a])
+
+    return run
+
+
+def _run_2(fn: Callable[..., object], out: int, a: int, b: int) -> Run:
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        regs[out] = fn(regs[a], regs[b])
+
+    return run
+
+
+def _run_3(fn: Callable[..., object], out: int, a: int, b: int, d: int) -> Run:
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        regs[out] = fn(regs[a], regs[b], regs[d])
+
+    return run
+
+
+def _run_many(fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        results = fn(*[regs[slot] for slot in ins])
+        for out, value in zip(outs, results, strict=True):  # type: ignore[call-overload]
+            regs[out] = value
+
+    return run
+
+
+def _broadcasting(inner: Run, outs: tuple[int, ...]) -> Run:
+    """All sources are literals, so the results have shape [1, 1] and must be spread over lanes."""
+
+    def run(c: Cohort) -> None:
+        inner(c)
+        for out in outs:
+            value = c.regs[out]
+            c.regs[out] = np.full((c.num_warps, 32), value[0, 0], value.dtype)
+
+    return run
+
+
+def _guarded(inner: Run, guard: int, negated: bool, writes: tuple[int, ...]) -> Run:
+    """Keeps the old value of lanes whose guard is off; lanes without one become undefined."""
+
+    def run(c: Cohort) -> None:
+        regs = c.regs
+        on = ~regs[guard] if negated else regs[guard]
+        old = [regs[slot] for slot in writes]
+        inner(c)
+        for slot, before in zip(writes, old, strict=True):
+            if before is None:
+                c.undefined[slot] = ~on
+            else:
+                regs[slot] = np.where(on, regs[slot], before)
+
+    return run
+
+
+ADDRESS = B64
