@@ -1,0 +1,207 @@
+"""The virtual machine: dtypes, programs (as Python or as text), their meaning and their checks.
+
+    from tileloom import vm
+
+    @vm.kernel
+    def scale(x: vm.Ptr[vm.f32], y: vm.Ptr[vm.f32], n: vm.i32):
+        vm.launch(grid=[vm.cdiv(n, 1024)], warps=4)
+        gx, gy = vm.global_view(x, [n]), vm.global_view(y, [n])
+        start = vm.block_index() * 1024
+        vm.store(gy, [start], vm.load(gx, [start], shape=[1024]) * 2.0)
+
+Everything a program may say is a function here; `vm.kernel` traces it.
+"""
+
+from .dsl.control import break_, launch, loop, otherwise, return_, when
+from .dsl.control import range_ as range
+from .dsl.kernel import Kernel, Ptr, kernel
+from .dsl.ops import (
+    alloc_shared,
+    arange,
+    assert_,
+    assume,
+    atomic,
+    atomic_scalar,
+    barrier,
+    block_index,
+    broadcast,
+    cast,
+    cdiv,
+    ceil,
+    clip,
+    concat,
+    convert_layout,
+    copy_async,
+    copy_async_commit,
+    copy_async_wait,
+    decode,
+    empty,
+    exp,
+    exp2,
+    fence,
+    floor,
+    fma,
+    free_shared,
+    full,
+    global_view,
+    grid_size,
+    item,
+    larger,
+    load,
+    load_scalar,
+    lock,
+    log,
+    log2,
+    mma,
+    rcp,
+    reduce,
+    release,
+    repack,
+    reshape,
+    rsqrt,
+    sigmoid,
+    simt_dot,
+    smaller,
+    sqrt,
+    store,
+    tanh,
+    transpose,
+    trap,
+    trunc,
+    var,
+    view,
+    where,
+)
+from .dsl.ops import maximum_ as maximum
+from .dsl.ops import minimum_ as minimum
+from .dsl.ops import print_ as print
+from .dsl.ops import round_ as round
+from .dsl.values import select
+from .dtypes import (
+    Dtype,
+    bf16,
+    bool_,
+    codebook,
+    dtype,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    tf32,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+from .ir import Function
+from .packing import CONTIGUOUS, PAIRED, Packing
+
+
+def parse(text: str, file: str = "<text>") -> Function:
+    """The VM program that a text says; `parse(text).text()` is its canonical form.
+
+    Raises:
+        VMError: with the place of the first mistake.
+    """
+    from .text import parse as parse_text
+
+    return parse_text(text, file)
+
+
+__all__ = [
+    "CONTIGUOUS",
+    "PAIRED",
+    "Dtype",
+    "Function",
+    "Kernel",
+    "Packing",
+    "Ptr",
+    "alloc_shared",
+    "arange",
+    "assert_",
+    "assume",
+    "atomic",
+    "atomic_scalar",
+    "barrier",
+    "bf16",
+    "block_index",
+    "bool_",
+    "break_",
+    "broadcast",
+    "cast",
+    "cdiv",
+    "ceil",
+    "clip",
+    "codebook",
+    "concat",
+    "convert_layout",
+    "copy_async",
+    "copy_async_commit",
+    "copy_async_wait",
+    "decode",
+    "dtype",
+    "empty",
+    "exp",
+    "exp2",
+    "f16",
+    "f32",
+    "f64",
+    "fence",
+    "floor",
+    "fma",
+    "free_shared",
+    "full",
+    "global_view",
+    "grid_size",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "item",
+    "kernel",
+    "larger",
+    "launch",
+    "load",
+    "load_scalar",
+    "lock",
+    "log",
+    "log2",
+    "loop",
+    "maximum",
+    "minimum",
+    "mma",
+    "otherwise",
+    "parse",
+    "print",
+    "range",
+    "rcp",
+    "reduce",
+    "release",
+    "repack",
+    "reshape",
+    "return_",
+    "round",
+    "rsqrt",
+    "select",
+    "sigmoid",
+    "simt_dot",
+    "smaller",
+    "sqrt",
+    "store",
+    "tanh",
+    "tf32",
+    "transpose",
+    "trap",
+    "trunc",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "var",
+    "view",
+    "when",
+    "where",
+]

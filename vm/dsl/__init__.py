@@ -1,0 +1,1 @@
+"""The Python DSL: kernels traced from ordinary functions."""

@@ -20,17 +20,21 @@ from .checks import (
 
 @dataclass(frozen=True, eq=False)
 class GlobalView(Instruction, name="global_view", needs_type=True):
-    """A tensor view of global memory at a pointer (plus `offset` elements).
+    """A tensor view of global memory at a pointer.
 
     The view's dtype may differ from the pointer's: the bits are reinterpreted from the pointer on.
+    `alignment` promises that the pointer is a multiple of so many bytes; it is checked at launch.
     """
 
     pointer: Operand
+    alignment: int = 16
 
     def result_type(self, annotation: Type | None) -> GlobalType:
         pointer(self, self.pointer)
         if not isinstance(annotation, GlobalType):
             fail(self, "the view's type is missing", hint="add `: global<dtype, [shape]>`")
+        if self.alignment not in (1, 2, 4, 8, 16, 32, 64, 128):
+            fail(self, f"`alignment` {self.alignment} is no power of two up to 128")
         return annotation
 
 

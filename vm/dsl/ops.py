@@ -1,0 +1,479 @@
+"""The VM's instructions as Python functions of a traced kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tileloom.layouts import MemoryLayout, RegisterLayout
+
+from ..dtypes import Dtype
+from ..expr import Ref, Special, ceil_div, maximum, minimum
+from ..instructions import (
+    atomics,
+    create,
+    debug,
+    elementwise,
+    matmul,
+    memory,
+    reduction,
+    scalars,
+    sync,
+    transform,
+)
+from ..packing import CONTIGUOUS, Packing
+from ..types import GlobalType, RegType, ScalarType, SharedType, row_major_strides
+from .trace import emit
+from .values import MemoryTile, Pointer, Scalar, ScalarLike, Tile, TileLike, as_expr, operand, tile
+
+Shape = Sequence[int]
+
+
+def block_index(axis: int = 0) -> Scalar:
+    """The block's place in the grid along an axis."""
+    return Scalar(Special(f"block.{'xyz'[axis]}"))
+
+
+def grid_size(axis: int = 0) -> Scalar:
+    """The number of blocks along an axis."""
+    return Scalar(Special(f"grid.{'xyz'[axis]}"))
+
+
+def cdiv(a: ScalarLike, b: ScalarLike) -> Scalar:
+    """a / b rounded up."""
+    return Scalar(ceil_div(as_expr(a), as_expr(b)))
+
+
+def smaller(a: ScalarLike, b: ScalarLike) -> Scalar:
+    """The smaller of two scalars (`minimum` is for tiles)."""
+    return Scalar(minimum(as_expr(a), as_expr(b)))
+
+
+def larger(a: ScalarLike, b: ScalarLike) -> Scalar:
+    """The larger of two scalars (`maximum` is for tiles)."""
+    return Scalar(maximum(as_expr(a), as_expr(b)))
+
+
+def _memory(value: object) -> MemoryTile:
+    assert isinstance(value, MemoryTile)
+    return value
+
+
+def global_view(
+    pointer: Pointer,
+    shape: Sequence[ScalarLike],
+    strides: Sequence[ScalarLike] | None = None,
+    dtype: Dtype | None = None,
+    alignment: int = 16,
+) -> MemoryTile:
+    """A tensor of global memory at a pointer; strides in elements (default: row-major).
+
+    `alignment` promises that the pointer is a multiple of so many bytes.
+    """
+    extents = tuple(as_expr(e) for e in shape)
+    steps = row_major_strides(extents) if strides is None else tuple(map(as_expr, strides))
+    element = dtype if dtype is not None or not isinstance(pointer, Pointer) else pointer.dtype
+    assert element is not None
+    type_ = GlobalType(element, extents, steps)
+    value = emit(memory.GlobalView, type_, pointer=operand(pointer), alignment=alignment)
+    assert value is not None
+    return MemoryTile(value)
+
+
+def alloc_shared(dtype: Dtype, shape: Shape, layout: MemoryLayout | None = None) -> MemoryTile:
+    """A tile in shared memory (default layout: row-major)."""
+    value = emit(memory.AllocShared, SharedType(dtype, tuple(shape), layout))
+    assert value is not None
+    return MemoryTile(value)
+
+
+def free_shared(target: MemoryTile) -> None:
+    """Ends a shared tile's life."""
+    emit(memory.FreeShared, tile=operand(target))
+
+
+def load(
+    source: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    shape: Shape,
+    layout: RegisterLayout | None = None,
+    *,
+    dims: Shape | None = None,
+    in_bounds: bool = False,
+    cache: str = "",
+) -> Tile:
+    """A register tile read from memory; elements outside the extents are zero."""
+    annotation = RegType(_memory(source).dtype, tuple(shape), layout)
+    return tile(
+        emit(
+            memory.Load,
+            annotation,
+            source=operand(source),
+            offsets=tuple(map(as_expr, offsets)),
+            dims=None if dims is None else tuple(dims),
+            in_bounds=in_bounds,
+            cache=cache,
+        )
+    )
+
+
+def store(
+    target: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    value: Tile,
+    *,
+    dims: Shape | None = None,
+    in_bounds: bool = False,
+) -> None:
+    """Writes a register tile to memory; elements outside the extents are dropped."""
+    emit(
+        memory.Store,
+        target=operand(target),
+        offsets=tuple(map(as_expr, offsets)),
+        value=operand(value),
+        dims=None if dims is None else tuple(dims),
+        in_bounds=in_bounds,
+    )
+
+
+def copy_async(
+    target: MemoryTile,
+    target_offsets: Sequence[ScalarLike],
+    source: MemoryTile,
+    source_offsets: Sequence[ScalarLike],
+    shape: Shape,
+    *,
+    dims: Shape | None = None,
+) -> None:
+    """Starts copying a tile from global to shared memory."""
+    emit(
+        memory.CopyAsync,
+        target=operand(target),
+        target_offsets=tuple(map(as_expr, target_offsets)),
+        source=operand(source),
+        source_offsets=tuple(map(as_expr, source_offsets)),
+        shape=tuple(shape),
+        dims=None if dims is None else tuple(dims),
+    )
+
+
+def copy_async_commit() -> None:
+    """Closes the group of copies started since the last commit."""
+    emit(memory.CopyAsyncCommit)
+
+
+def copy_async_wait(pending: int = 0) -> None:
+    """Waits until at most `pending` copy groups are in flight."""
+    emit(memory.CopyAsyncWait, pending=pending)
+
+
+def empty(dtype: Dtype, shape: Shape, layout: RegisterLayout | None = None) -> Tile:
+    """A register tile without values."""
+    return tile(emit(create.AllocRegisters, RegType(dtype, tuple(shape), layout)))
+
+
+def full(
+    dtype: Dtype, shape: Shape, fill: float = 0.0, layout: RegisterLayout | None = None
+) -> Tile:
+    """A register tile with every element `fill`."""
+    return tile(emit(create.Full, RegType(dtype, tuple(shape), layout), fill=fill))
+
+
+def arange(
+    dtype: Dtype,
+    shape: Shape,
+    dim: int = 0,
+    *,
+    start: int = 0,
+    step: int = 1,
+    layout: RegisterLayout | None = None,
+) -> Tile:
+    """A tile whose element is start + step * (its index along dim)."""
+    annotation = RegType(dtype, tuple(shape), layout)
+    return tile(emit(create.Arange, annotation, dim=dim, start=start, step=step))
+
+
+def view(
+    value: Tile,
+    dtype: Dtype,
+    shape: Shape,
+    layout: RegisterLayout,
+    packing: Packing = CONTIGUOUS,
+) -> Tile:
+    """The same bits in the same registers, read as another dtype, shape, layout and packing."""
+    annotation = RegType(dtype, tuple(shape), layout, packing)
+    return tile(emit(transform.View, annotation, value=operand(value)))
+
+
+def cast(value: Tile, dtype: Dtype) -> Tile:
+    """The values in another dtype."""
+    return tile(emit(transform.Cast, value=operand(value), dtype=dtype))
+
+
+def decode(value: Tile, dtype: Dtype) -> Tile:
+    """value * 2^f + c, with f and c from `tileloom.vm.decode.decode_form`."""
+    return tile(emit(transform.Decode, value=operand(value), dtype=dtype))
+
+
+def repack(value: Tile, packing: Packing) -> Tile:
+    """The same elements laid out in each thread's words by another packing."""
+    type_ = value.type
+    annotation = RegType(type_.dtype, type_.shape, type_.layout, packing)
+    return tile(emit(transform.Repack, annotation, value=operand(value)))
+
+
+def convert_layout(value: Tile, layout: RegisterLayout) -> Tile:
+    """The same tile under another register layout."""
+    annotation = RegType(value.dtype, value.shape, layout)
+    return tile(emit(transform.ConvertLayout, annotation, value=operand(value)))
+
+
+def broadcast(value: Tile, shape: Shape) -> Tile:
+    """The tile repeated along its dimensions of extent 1."""
+    return tile(emit(transform.Broadcast, value=operand(value), shape=tuple(shape)))
+
+
+def reshape(value: Tile, shape: Shape) -> Tile:
+    """The same elements in row-major order under another shape."""
+    return tile(emit(transform.Reshape, value=operand(value), shape=tuple(shape)))
+
+
+def transpose(value: Tile, order: Shape | None = None) -> Tile:
+    """The dimensions in another order (default: the last two swapped)."""
+    steps = None if order is None else tuple(order)
+    return tile(emit(transform.Transpose, value=operand(value), order=steps))
+
+
+def concat(a: Tile, b: Tile, dim: int, layout: RegisterLayout | None = None) -> Tile:
+    """Two tiles joined along a dimension."""
+    shape = tuple(e + b.shape[d] if d == dim else e for d, e in enumerate(a.shape))
+    annotation = RegType(a.dtype, shape, layout)
+    return tile(emit(transform.Concat, annotation, lhs=operand(a), rhs=operand(b), dim=dim))
+
+
+def mma(acc: Tile, a: Tile, b: Tile) -> None:
+    """acc += a @ b on tensor cores."""
+    emit(matmul.Mma, acc=operand(acc), a=operand(a), b=operand(b))
+
+
+def simt_dot(acc: Tile, a: Tile, b: Tile) -> None:
+    """acc += a @ b with fused multiply-adds."""
+    emit(matmul.SimtDot, acc=operand(acc), a=operand(a), b=operand(b))
+
+
+def reduce(value: Tile, op: str, dim: int) -> Tile:
+    """The tile combined along a dimension, which keeps extent 1."""
+    return tile(emit(reduction.Reduce, value=operand(value), op=op, dim=dim))
+
+
+def barrier() -> None:
+    """All threads of the block meet."""
+    emit(sync.Barrier)
+
+
+def fence(scope: str = "gpu") -> None:
+    """Orders memory accesses before and after, for threads of `scope`."""
+    emit(sync.Fence, scope=scope)
+
+
+def lock(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
+    """Waits until the semaphore equals `value`."""
+    offset = tuple(map(as_expr, offsets))
+    emit(sync.Lock, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
+
+
+def release(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
+    """Sets the semaphore after everything the block wrote."""
+    offset = tuple(map(as_expr, offsets))
+    emit(sync.Release, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
+
+
+def atomic(
+    target: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    value: Tile,
+    op: str = "add",
+    *,
+    dims: Shape | None = None,
+) -> Tile:
+    """Combines a tile into memory, element by element; gives the old values."""
+    return tile(
+        emit(
+            atomics.Atomic,
+            target=operand(target),
+            offsets=tuple(map(as_expr, offsets)),
+            value=operand(value),
+            op=op,
+            dims=None if dims is None else tuple(dims),
+        )
+    )
+
+
+def atomic_scalar(
+    target: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike, op: str = "add"
+) -> Scalar:
+    """One atomic update by the whole block; gives the old value."""
+    result = emit(
+        atomics.AtomicScalar,
+        target=operand(target),
+        offsets=tuple(map(as_expr, offsets)),
+        value=as_expr(value),
+        op=op,
+    )
+    assert result is not None
+    return Scalar(Ref(result))
+
+
+def var(value: ScalarLike, dtype: Dtype) -> Scalar:
+    """A mutable scalar; write to it with `.set`."""
+    result = emit(scalars.Var, ScalarType(dtype), value=as_expr(value))
+    assert result is not None
+    return Scalar(Ref(result))
+
+
+def load_scalar(source: MemoryTile, offsets: Sequence[ScalarLike]) -> Scalar:
+    """One element of memory as a uniform scalar."""
+    result = emit(
+        scalars.LoadScalar, source=operand(source), offsets=tuple(map(as_expr, offsets))
+    )
+    assert result is not None
+    return Scalar(Ref(result))
+
+
+def item(value: Tile) -> Scalar:
+    """The single element of a tile as a uniform scalar."""
+    result = emit(scalars.Item, value=operand(value))
+    assert result is not None
+    return Scalar(Ref(result))
+
+
+def _unary(cls: type[elementwise.Unary], value: TileLike) -> Tile:
+    return tile(emit(cls, value=operand(value)))
+
+
+def _binary(cls: type[elementwise.Binary], a: TileLike, b: TileLike) -> Tile:
+    return tile(emit(cls, lhs=operand(a), rhs=operand(b)))
+
+
+def minimum_(a: TileLike, b: TileLike) -> Tile:
+    """The smaller elements."""
+    return _binary(elementwise.Min, a, b)
+
+
+def maximum_(a: TileLike, b: TileLike) -> Tile:
+    """The larger elements."""
+    return _binary(elementwise.Max, a, b)
+
+
+def exp2(value: Tile) -> Tile:
+    """2 ** value."""
+    return _unary(elementwise.Exp2, value)
+
+
+def exp(value: Tile) -> Tile:
+    """e ** value."""
+    return _unary(elementwise.Exp, value)
+
+
+def log2(value: Tile) -> Tile:
+    """The binary logarithm."""
+    return _unary(elementwise.Log2, value)
+
+
+def log(value: Tile) -> Tile:
+    """The natural logarithm."""
+    return _unary(elementwise.Log, value)
+
+
+def sqrt(value: Tile) -> Tile:
+    """The square root."""
+    return _unary(elementwise.Sqrt, value)
+
+
+def rsqrt(value: Tile) -> Tile:
+    """1 / sqrt(value)."""
+    return _unary(elementwise.Rsqrt, value)
+
+
+def rcp(value: Tile) -> Tile:
+    """1 / value."""
+    return _unary(elementwise.Rcp, value)
+
+
+def tanh(value: Tile) -> Tile:
+    """The hyperbolic tangent."""
+    return _unary(elementwise.Tanh, value)
+
+
+def sigmoid(value: Tile) -> Tile:
+    """The logistic function."""
+    return _unary(elementwise.Sigmoid, value)
+
+
+def round_(value: Tile) -> Tile:
+    """To the nearest integer, ties to even."""
+    return _unary(elementwise.Round, value)
+
+
+def floor(value: Tile) -> Tile:
+    """The largest integer not above."""
+    return _unary(elementwise.Floor, value)
+
+
+def ceil(value: Tile) -> Tile:
+    """The smallest integer not below."""
+    return _unary(elementwise.Ceil, value)
+
+
+def trunc(value: Tile) -> Tile:
+    """The integer part."""
+    return _unary(elementwise.Trunc, value)
+
+
+def fma(a: TileLike, b: TileLike, c: TileLike) -> Tile:
+    """a * b + c, rounded once."""
+    return tile(
+        emit(elementwise.FusedMultiplyAdd, a=operand(a), b=operand(b), c=operand(c))
+    )
+
+
+def where(condition: Tile, then: TileLike, otherwise: TileLike) -> Tile:
+    """`then` where the condition holds, else `otherwise`."""
+    return tile(
+        emit(
+            elementwise.Where,
+            condition=operand(condition),
+            then=operand(then),
+            otherwise=operand(otherwise),
+        )
+    )
+
+
+def clip(value: Tile, lower: TileLike, upper: TileLike) -> Tile:
+    """The elements limited to [lower, upper]."""
+    return tile(
+        emit(
+            elementwise.Clip, value=operand(value), lower=operand(lower), upper=operand(upper)
+        )
+    )
+
+
+def print_(value: Tile | Scalar, label: str = "") -> None:
+    """Prints a scalar or a tile, once a block."""
+    emit(debug.Print, value=operand(value), label=label)
+
+
+def assert_(condition: ScalarLike, message: str = "") -> None:
+    """Stops the program where the condition does not hold."""
+    emit(debug.Assert, condition=as_expr(condition), message=message)
+
+
+def assume(condition: ScalarLike) -> None:
+    """Promises a condition; the compiler builds on it."""
+    emit(debug.Assume, condition=as_expr(condition))
+
+
+def trap(message: str = "") -> None:
+    """Stops the program with an error."""
+    emit(debug.Trap, message=message)
+
+
