@@ -155,9 +155,11 @@ ERF_COEFFICIENTS = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.2548
 def erf(x: Floats) -> Floats:
     """The error function, to f32's precision; numpy has none."""
     magnitude = np.abs(x)
-    t: Floats = 1 / (1 + np.float32(ERF_P) * magnitude)
+    one = np.float32(1)
+    t: Floats = one / (one + np.float32(ERF_P) * magnitude)
     polynomial: Floats = np.zeros_like(x)
     for coefficient in ERF_COEFFICIENTS:
         polynomial = (polynomial + np.float32(coefficient)) * t
     tail: Floats = polynomial * np.exp(-magnitude * magnitude)
-    return np.copysign(1 - tail, x)
+    result: Floats = np.copysign(one - tail, x)
+    return result

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,6 @@ def _tensor(place: str, entry: Any, data: NDArray[np.uint8]) -> NDArray[Any]:
     return data[begin:end].view(dtype).reshape(shape)
 
 
-def _counts(value: Any) -> bool:
+def _counts(value: Any) -> TypeGuard[list[int]]:
     """Whether a JSON value is a list of whole numbers, none negative."""
     return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
