@@ -20,6 +20,8 @@ from .expr import Expr, references, substitute
 from .instruction import Instruction
 
 if TYPE_CHECKING:
+    from tileloom.layouts import MemoryLayout, RegisterLayout
+
     from .diagnostics import Location
     from .types import Type
 
@@ -90,6 +92,7 @@ class Function:
 
     `grid` holds 1 to 3 extents over the parameters; `num_warps` is the block's size.
     `cluster` and `min_blocks` (blocks resident on a multiprocessor) are hints to the assembler.
+    `layout_names` are the names the text form gives to layouts; they mean nothing to a pass.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Function:
     body: Block
     min_blocks: int = 0
     location: Location | None = None
+    layout_names: tuple[tuple[str, RegisterLayout | MemoryLayout], ...] = ()
 
     @property
     def num_threads(self) -> int:

@@ -1,0 +1,2 @@
+from .verify import verify
+__all__ = ["verify"]
