@@ -90,7 +90,7 @@ def model_dir() -> Path:
 def quantized_linear(
     scheme: Scheme, on_step: Callable[[], None], name: str, weight: Floats, bias: Floats
 ) -> Linear:
-    """A linear layer computed by the quantized matmul; a `MakeLinear` once the first two are set."""
+    """A linear layer computed by the quantized matmul; a `MakeLinear` with the first two bound."""
     quantized = quantize(weight, scheme.dtype, scheme.group, scheme.effective_zero_point)
     packed = pack(quantized, activation="f16")
     on_step()
