@@ -23,9 +23,7 @@ from . import bindings, options
 from .errors import NoDeviceError, ToolMissingError
 
 _LOG_BYTES = 1 << 16
-_INSTALL_HINT = (
-    "`pip install nvidia-cuda-nvcc` brings ptxas, `pip install nvidia-nvjitlink` the library"
-)
+_INSTALL_HINT = "`pip install 'tileloom[tools]'` brings ptxas, `'tileloom[asm]'` nvJitLink"
 
 
 @dataclass(frozen=True)

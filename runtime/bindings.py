@@ -13,7 +13,7 @@ from typing import Any
 @cache
 def driver() -> Any:
     """`cuda.bindings.driver`; nothing of the driver itself is loaded yet."""
-    from cuda.bindings import driver  # type: ignore[import-untyped]
+    from cuda.bindings import driver
 
     return driver
 
@@ -29,13 +29,13 @@ def nvjitlink() -> Any:
 @cache
 def pathfinder() -> Any:
     """`cuda.pathfinder`, which finds the toolkit's programs and libraries."""
-    from cuda import pathfinder  # type: ignore[import-untyped]
+    from cuda import pathfinder
 
     return pathfinder
 
 
 def strided_memory_view(source: object, stream: int) -> Any:
     """`cuda.core`'s view of an object that speaks DLPack only."""
-    from cuda.core.utils import StridedMemoryView  # type: ignore[import-untyped]
+    from cuda.core.utils import StridedMemoryView
 
     return StridedMemoryView.from_dlpack(source, stream_ptr=stream)

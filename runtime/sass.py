@@ -25,7 +25,7 @@ def disassemble(cubin: bytes, *, line_info: bool = False) -> str:
     if program is None:
         raise ToolMissingError(
             "`nvdisasm` isn't there, which turns machine code into text",
-            hint="`pip install nvidia-cuda-nvdisasm`, or put a CUDA toolkit on PATH",
+            hint="`pip install 'tileloom[tools]'`, or put a CUDA toolkit on PATH",
         )
     with tempfile.TemporaryDirectory(prefix="tileloom-") as folder:
         path = Path(folder, "kernel.cubin")

@@ -1,0 +1,31 @@
+"""What the runtime's tests need of the machine: an assembler, a GPU, a cache of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tileloom.runtime.assemblers import Assembler, find_assembler
+from tileloom.runtime.cuda import context
+from tileloom.runtime.errors import ToolMissingError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TILELOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TILELOOM_KEEP_DIR", str(tmp_path / "kept"))
+
+
+@pytest.fixture(scope="session")
+def assembler() -> Assembler:
+    try:
+        return find_assembler()
+    except ToolMissingError as error:
+        pytest.skip(f"no assembler: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def gpu() -> context.Device:
+    if not context.available():
+        pytest.skip("no NVIDIA GPU")
+    return context.current_device()
