@@ -1,0 +1,223 @@
+"""How a weight matrix is cut into what threads hold: the one place both packing and kernel read.
+
+A *unit* is the packing's: U words that hold P pairs of codes (`tileloom.vm.packing`). The two codes
+of a pair are neighbours in k, and pair j of every unit belongs to feature tile j: so one mask at one
+bit position serves one tile of 16 features, and a factor 2^j of the fast decode is constant in it.
+A *feature block* is the 16 P features that a warp's words cover.
+
+k is walked in *chunks* that never cross a group of scales; a group is padded to whole chunks (its
+surplus rows meet zeros of x). Inside a chunk k is taken in blocks of `step`, and a lane (g = lane /
+4, t = lane % 4) owns step / 4 consecutive rows of each, so that it reads its share of x at once:
+
+    k       = chunk * c + step * kb + (step / 4) * t + 4 * s + 2 * r1 + h
+    feature = 16 P * block + 16 * j + 8 * r0 + g
+
+which is the fragment of mma's A operand under a permutation of k that x's fragment shares.
+The words of (block, chunk) are contiguous: [kb, s][vector of U][lane of 32][4], where a lane's 4 U
+words of one (kb, s) are [r1][r0][U].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+
+from tileloom.layouts import RegisterLayout, replicate
+
+LARGEST_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a kernel needs to know of the cut at compile time; k and n stay run-time numbers."""
+
+    bits: int
+    step: int
+    chunk: int
+    contiguous: bool  # row k of the matrix is row k of the chunks: no padding between groups
+    one_scale: bool  # all chunks share one row of scales
+    group: int = 0  # where rows are padded between groups, else 0
+    chunks_per_group: int = 1
+
+    @property
+    def pairs(self) -> int:
+        """P: pairs in a unit, and feature tiles in a feature block."""
+        return 16 // gcd(self.bits, 16)
+
+    @property
+    def unit_words(self) -> int:
+        """U: words in a unit."""
+        return self.bits * self.pairs // 16
+
+    @property
+    def block_features(self) -> int:
+        """Features in a feature block."""
+        return 16 * self.pairs
+
+    @property
+    def steps(self) -> int:
+        """Fragments of 16 rows in a chunk."""
+        return self.chunk // 16
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The cut of a [k, n] matrix of `bits`-bit codes with `group` rows a scale."""
+
+    bits: int
+    k: int
+    n: int
+    group: int
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The part that kernels are specialised to."""
+        step, chunk = self._step_and_chunk()
+        padded = _padded(self.group, chunk)
+        contiguous = self.num_groups <= 1 or padded == self.group
+        return Cut(
+            self.bits,
+            step,
+            chunk,
+            contiguous,
+            one_scale=self.num_groups <= 1,
+            group=0 if contiguous else self.group,
+            chunks_per_group=1 if contiguous else padded // chunk,
+        )
+
+    def _step_and_chunk(self) -> tuple[int, int]:
+        """Blocks of 64 rows where that pads no more than 16 would; chunks as large as can be."""
+        rows = _padded(self.group, 16)
+        step = next(s for s in (64, 32, 16) if _padded(self.group, s) == rows)
+        if rows <= LARGEST_CHUNK:
+            return step, rows
+        best = max(c for c in range(step, LARGEST_CHUNK + 1, step) if rows % c == 0)
+        # Chunks much smaller than the largest cost more than some padding of the group.
+        return (step, best) if 2 * best > LARGEST_CHUNK else (64, LARGEST_CHUNK)
+
+    @property
+    def num_blocks(self) -> int:
+        """Feature blocks, the last one padded."""
+        return -(-self.n // self.cut.block_features)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of scales; 0 where k is 0."""
+        return -(-self.k // self.group) if self.k else 0
+
+    @property
+    def chunks_per_group(self) -> int:
+        """Chunks of a whole group."""
+        return -(-self.group // self.cut.chunk)
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of the whole matrix."""
+        if self.num_groups <= 1:
+            return -(-self.k // self.cut.chunk)
+        last = self.k - (self.num_groups - 1) * self.group
+        return (self.num_groups - 1) * self.chunks_per_group + -(-last // self.cut.chunk)
+
+    @property
+    def scale_rows(self) -> int:
+        """Rows of packed scales: one, or one a chunk."""
+        return 1 if self.cut.one_scale else self.num_chunks
+
+    def word_shape(self) -> tuple[int, ...]:
+        """The packed words: [blocks, chunks, kb and s, vector, lane, word]."""
+        cut = self.cut
+        return (self.num_blocks, self.num_chunks, cut.steps, cut.unit_words, 32, 4)
+
+    def scale_shape(self) -> tuple[int, ...]:
+        """Packed scales and zeros: [blocks, rows, g, feature tile, r0]."""
+        return (self.num_blocks, self.scale_rows, 8, self.cut.pairs, 2)
+
+
+def _padded(rows: int, unit: int) -> int:
+    return -(-rows // unit) * unit
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The register layouts of one thread block: `k_warps` x `feature_warps` warps.
+
+    Warp w * feature_warps + f takes chunk w of the block's turn and feature block f.
+    """
+
+    cut: Cut
+    k_warps: int
+    feature_warps: int
+    tokens: int
+
+    def words(self) -> RegisterLayout:
+        """[F, W, steps, U, 32, 4] words as they lie in memory."""
+        g = self.cut
+        shape = (self.feature_warps, self.k_warps, g.steps, g.unit_words, 32, 4)
+        return RegisterLayout.from_modes(
+            shape,
+            tuple((extent,) for extent in shape),
+            spatial=[(1, 0), (0, 0), (4, 0)],
+            local=[(2, 0), (3, 0), (5, 0)],
+        )
+
+    def codes(self) -> RegisterLayout:
+        """[W, F * 16 P, chunk] codes in the same registers."""
+        g = self.cut
+        shape = (self.k_warps, self.feature_warps * g.block_features, g.chunk)
+        rows = (self.feature_warps, g.pairs, 2, 8)
+        return RegisterLayout.from_modes(
+            shape,
+            ((self.k_warps,), rows, self._k_modes()),
+            spatial=[(0, 0), (1, 0), (1, 3), (2, 1)],
+            local=[(2, 0), (2, 2), (2, 3), (1, 2), (1, 1), (2, 4)],
+        )
+
+    def _k_modes(self) -> tuple[int, ...]:
+        """(kb, t, s, r1, h)"""
+        g = self.cut
+        return (g.chunk // g.step, 4, g.step // 16, 2, 2)
+
+    def x(self) -> RegisterLayout:
+        """[tokens, W * chunk] of x: a lane holds step / 4 consecutive k of token g."""
+        g = self.cut
+        k_modes = (self.k_warps, g.chunk // g.step, 4, g.step // 4)
+        return RegisterLayout.from_modes(
+            (self.tokens, self.k_warps * g.chunk),
+            ((self.tokens // 8, 8), k_modes),
+            spatial=[(1, 0), replicate(self.feature_warps), (0, 1), (1, 2)],
+            local=[(0, 0), (1, 1), (1, 3)],
+        )
+
+    def ones(self) -> RegisterLayout:
+        """[W, F * 16, chunk]: the A operand of one feature tile."""
+        g = self.cut
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16 * self.feature_warps, g.chunk),
+            ((self.k_warps,), (self.feature_warps, 2, 8), self._k_modes()),
+            spatial=[(0, 0), (1, 0), (1, 2), (2, 1)],
+            local=[(2, 0), (2, 2), (2, 3), (1, 1), (2, 4)],
+        )
+
+    def accumulator(self) -> RegisterLayout:
+        """[W, F * 16, tokens]: mma's accumulator of one feature tile."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16 * self.feature_warps, self.tokens),
+            ((self.k_warps,), (self.feature_warps, 2, 8), (self.tokens // 8, 4, 2)),
+            spatial=[(0, 0), (1, 0), (1, 2), (2, 1)],
+            local=[(2, 0), (1, 1), (2, 2)],
+        )
+
+    def scales(self, rows: int) -> RegisterLayout:
+        """[F, rows, 8, P, 2] scales; `rows` is W, or 1 where all chunks share one."""
+        g = self.cut
+        shape = (self.feature_warps, rows, 8, g.pairs, 2)
+        warps: list[tuple[int, int] | RegisterLayout] = [(1, 0)]
+        if rows != self.k_warps:
+            warps = [replicate(self.k_warps)]
+        return RegisterLayout.from_modes(
+            shape,
+            tuple((extent,) for extent in shape),
+            spatial=[*warps, (0, 0), (2, 0), replicate(4)],
+            local=[(3, 0), (4, 0)],
+        )

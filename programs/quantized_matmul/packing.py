@@ -1,0 +1,187 @@
+"""Packed weights: the codes of a quantized matrix in the order in which threads read them.
+
+`pack` is numpy; `pack_program` is the same as a VM program (`repack` and `store`), and a test holds
+them equal. One packed tensor serves every m, and f16 as well as bf16 activations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tileloom.vm import PAIRED
+from tileloom.vm.decode import decode_form
+from tileloom.vm.diagnostics import UsageError, VMTypeError, did_you_mean
+from tileloom.vm.dtypes import Dtype, dtype
+from tileloom.vm.packing import pack_words, unpack_words
+
+from .geometry import Geometry
+from .quantization import Quantized, ZeroPoint
+
+ACTIVATIONS = ("f16", "bf16")
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A quantized matrix [k, n] ready for `linear`.
+
+    `words` uint32 and `scales`, `zeros` float16 have the shapes of `Geometry`.
+    """
+
+    words: NDArray[np.uint32]
+    scales: NDArray[np.float16]
+    zeros: NDArray[np.float16] | None
+    dtype: Dtype
+    geometry: Geometry
+    zero_point: ZeroPoint
+    activation: str
+    state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies, kernels
+
+    @property
+    def k(self) -> int:
+        return self.geometry.k
+
+    @property
+    def n(self) -> int:
+        return self.geometry.n
+
+    @property
+    def group(self) -> int:
+        return self.geometry.group
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed tensor."""
+        zeros = 0 if self.zeros is None else self.zeros.nbytes
+        return self.words.nbytes + self.scales.nbytes + zeros
+
+    @cached_property
+    def tag(self) -> str:
+        """What the bits mean; two tensors with one tag are read by the same kernels."""
+        cut = self.geometry.cut
+        identity = (FORMAT, self.dtype.name, self.zero_point, PAIRED.name, repr(cut))
+        digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
+        return f"{self.dtype.name}-{self.zero_point}-{digest}"
+
+
+def check_activation(activation: str) -> str:
+    """The activation's dtype name, which must be one that kernels multiply in."""
+    if activation not in ACTIVATIONS:
+        raise VMTypeError(
+            f"activations can't be `{activation}`",
+            hint=did_you_mean(activation, ACTIVATIONS) or f"one of {', '.join(ACTIVATIONS)}",
+        )
+    return activation
+
+
+def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Packed:
+    """Packs a quantized matrix for `linear`; the result is valid for every m and every target.
+
+    Raises:
+        VMError: an activation dtype without kernels, or something that isn't a `Quantized`.
+    """
+    if not isinstance(q, Quantized):
+        raise UsageError(
+            f"`pack` takes what `quantize` gives, not a {type(q).__name__}",
+            hint='pack(quantize(w, "u4"))',
+        )
+    check_activation(activation)
+    geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
+    form = decode_form(q.dtype, dtype(activation), PAIRED)
+    words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
+    scales = _pack_rows(q.scales, geometry)
+    zeros = None if q.zeros is None else _pack_rows(np.asarray(q.zeros, np.float32), geometry)
+    return Packed(words, scales, zeros, q.dtype, geometry, q.zero_point, activation)
+
+
+def unpack(packed: Packed) -> Quantized:
+    """The quantized matrix a packed tensor holds: the inverse of `pack`."""
+    form = decode_form(packed.dtype, dtype(packed.activation), PAIRED)
+    codes = unpack_codes(packed.words, packed.geometry) ^ np.uint8(form.code_xor)
+    scales = _unpack_rows(packed.scales, packed.geometry).astype(np.float32)
+    zeros: Any = None
+    if packed.zeros is not None:
+        kind = np.int32 if packed.zero_point == "int" else np.float32
+        zeros = _unpack_rows(packed.zeros, packed.geometry).astype(kind)
+    return Quantized(codes, scales, zeros, packed.dtype, packed.group, packed.zero_point)
+
+
+# The dimensions of codes, in the order of the matrix: k = (chunk, kb, t, s, r1, h), n = (block, j,
+# r0, g); and in the order of the words, in which g and t make the lane, j and h the unit.
+_MATRIX_TO_WORDS = (6, 0, 1, 3, 9, 2, 4, 8, 7, 5)
+
+
+def _matrix_dims(geometry: Geometry) -> tuple[int, ...]:
+    cut = geometry.cut
+    k_dims = (geometry.num_chunks, cut.chunk // cut.step, 4, cut.step // 16, 2, 2)
+    return (*k_dims, geometry.num_blocks, cut.pairs, 2, 8)
+
+
+def pack_codes(codes: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint32]:
+    """Codes [k, n] as packed words."""
+    cut = geometry.cut
+    padded = _pad_rows(codes, geometry)
+    ordered = padded.reshape(_matrix_dims(geometry)).transpose(_MATRIX_TO_WORDS)
+    lanes = (geometry.num_blocks, geometry.num_chunks, cut.steps, 32)
+    units = np.ascontiguousarray(ordered).reshape(*lanes, 4, 2 * cut.pairs)
+    words = pack_words(units, cut.bits, PAIRED)
+    vectors = words.reshape(*lanes, cut.unit_words, 4).transpose(0, 1, 2, 4, 3, 5)
+    return np.ascontiguousarray(vectors)
+
+
+def unpack_codes(words: NDArray[np.uint32], geometry: Geometry) -> NDArray[np.uint8]:
+    """Packed words as codes [k, n]."""
+    cut, dims = geometry.cut, _matrix_dims(geometry)
+    lanes = (geometry.num_blocks, geometry.num_chunks, cut.steps, 32)
+    units = np.ascontiguousarray(words.transpose(0, 1, 2, 4, 3, 5))
+    codes = unpack_words(units.reshape(*lanes, 4, cut.unit_words), cut.bits, PAIRED)
+    ordered = np.asarray(codes, np.uint8).reshape([dims[d] for d in _MATRIX_TO_WORDS])
+    matrix = ordered.transpose(np.argsort(_MATRIX_TO_WORDS))
+    rows, columns = geometry.num_chunks * cut.chunk, geometry.num_blocks * cut.block_features
+    return _unpad_rows(matrix.reshape(rows, columns), geometry)
+
+
+def _pad_rows(codes: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Codes with each group padded to whole chunks, and the columns to whole feature blocks."""
+    cut = geometry.cut
+    columns = geometry.num_blocks * cut.block_features
+    padded = np.zeros((geometry.num_chunks * cut.chunk, columns), np.uint8)
+    if cut.contiguous:
+        padded[: geometry.k, : geometry.n] = codes
+        return padded
+    stride = geometry.chunks_per_group * cut.chunk
+    for group in range(geometry.num_groups):
+        rows = codes[group * geometry.group : (group + 1) * geometry.group]
+        padded[group * stride : group * stride + len(rows), : geometry.n] = rows
+    return padded
+
+
+def _unpad_rows(padded: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    if geometry.cut.contiguous:
+        return np.ascontiguousarray(padded[: geometry.k, : geometry.n])
+    stride = geometry.chunks_per_group * geometry.cut.chunk
+    starts = np.arange(geometry.num_groups)[:, None] * stride + np.arange(geometry.group)
+    return np.ascontiguousarray(padded[starts.reshape(-1)[: geometry.k], : geometry.n])
+
+
+def _pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
+    """[groups, n] numbers in the order of `Geometry.scale_shape`; padding is zero."""
+    cut = geometry.cut
+    rows = np.zeros((geometry.scale_rows, geometry.num_blocks * cut.block_features), np.float16)
+    groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
+    rows[:, : geometry.n] = values[groups] if geometry.num_groups else 0
+    split = rows.reshape(geometry.scale_rows, geometry.num_blocks, cut.pairs, 2, 8)
+    return np.ascontiguousarray(split.transpose(1, 0, 4, 2, 3))
+
+
+def _unpack_rows(packed: NDArray[np.float16], geometry: Geometry) -> NDArray[np.float16]:
+    columns = geometry.num_blocks * geometry.cut.block_features
+    rows = packed.transpose(1, 0, 3, 4, 2).reshape(geometry.scale_rows, columns)
+    step = 1 if geometry.cut.one_scale else geometry.chunks_per_group
+    return np.ascontiguousarray(rows[::step, : geometry.n][: geometry.num_groups])
