@@ -15,7 +15,7 @@ from ..diagnostics import (
     did_you_mean,
     user_errors,
 )
-from ..dtypes import Dtype, dtype
+from ..dtypes import Dtype, DtypeError, dtype
 from ..ir import Function, Value
 from ..types import PointerType, ScalarType, Type
 from .trace import Trace, here, tracing
@@ -72,6 +72,7 @@ class Kernel:
             VMError: the body, or a constant that is missing or unknown.
         """
         self._check_constants(constants)
+        constants = self._defaults() | constants
         params, arguments = [], {}
         for parameter in self.signature.parameters.values():
             if _is_runtime(parameter):
@@ -80,8 +81,7 @@ class Kernel:
                 params.append(value)
                 arguments[parameter.name] = wrap(value)
             else:
-                default = parameter.default
-                arguments[parameter.name] = constants.get(parameter.name, default)
+                arguments[parameter.name] = constants[parameter.name]
         trace = Trace(self.name, tuple(params), self.location)
         with tracing(trace):
             self.function(**arguments)
@@ -92,9 +92,19 @@ class Kernel:
             element = annotation.element
             if isinstance(element, str):
                 element = constants.get(element, element)
-            return PointerType(dtype(element) if isinstance(element, str) else element)
+            return PointerType(self._dtype(element))
         assert isinstance(annotation, Dtype)
         return ScalarType(annotation)
+
+    def _defaults(self) -> dict[str, Any]:
+        parameters = self.signature.parameters
+        return {n: parameters[n].default for n in self.constants}
+
+    def _dtype(self, name: Any) -> Dtype:
+        try:
+            return dtype(name) if isinstance(name, str) else name
+        except DtypeError as error:
+            raise VMNameError(str(error), here(), notes=[("the kernel", self.location)]) from None
 
     def _check_constants(self, given: dict[str, Any]) -> None:
         known = self.constants
