@@ -17,10 +17,10 @@ MAX_TEXT = 4 << 20
 MAX_NESTING = 64
 MAX_NAME = 256
 
-KEYWORDS = frozenset(
-    ("func", "layout", "codebook", "for", "in", "to", "step", "unroll")
-    + ("while", "if", "else", "break", "return", "and", "or", "not")
-)
+KEYWORDS = frozenset([
+    "func", "layout", "codebook", "for", "in", "to", "step", "unroll",
+    "while", "if", "else", "break", "return", "and", "or", "not",
+])  # fmt: skip
 PUNCTUATION = {
     "==": "EQ", "!=": "NE", "<=": "LE", ">=": "GE", "<<": "SHL", ">>": "SHR",
     "<": "LESS", ">": "MORE", "=": "_EQUALS", "+": "PLUS", "-": "MINUS", "*": "STAR",

@@ -19,10 +19,10 @@ _DESCRIBED = {
     "NAME": "a name",
     "STRING": "a string",
 }
-_OPERATORS = frozenset(
-    ("EQ", "NE", "LESS", "LE", "MORE", "GE", "SHL", "SHR", "PLUS", "MINUS")
-    + ("STAR", "SLASH", "PERCENT", "AMPERSAND", "BAR", "CARET")
-)
+_OPERATORS = frozenset([
+    "EQ", "NE", "LESS", "LE", "MORE", "GE", "SHL", "SHR", "PLUS", "MINUS",
+    "STAR", "SLASH", "PERCENT", "AMPERSAND", "BAR", "CARET",
+])  # fmt: skip
 _EXPRESSION = frozenset({"VALUE", "INTEGER", "FLOAT", "_LPAR", "MINUS"})
 _NAMES = frozenset(["STEP", "TO", "IN", "LAYOUT", "UNROLL", "FOR", "FUNC", "CODEBOOK"])
 

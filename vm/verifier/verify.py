@@ -1,4 +1,233 @@
+"""Walking a function: scopes, statements, and every value's type."""
+
 from __future__ import annotations
-from ..ir import Function
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..diagnostics import (
+    LimitError,
+    Location,
+    VMNameError,
+    VMSyntaxError,
+    VMTypeError,
+    VMValueError,
+    at_location,
+)
+from ..expr import Const, Expr, references
+from ..instruction import Instruction, Role, roles
+from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
+from ..text import print_type
+from ..types import GlobalType, Type
+from .attributes import check_attributes
+from .scalars import expect_kind, scalar_kind
+from .types import check_parameter, check_type
+
+MAX_WARPS = 32
+MAX_BLOCK_DEPTH = 64
+MAX_MIN_BLOCKS = 32
+
+
 def verify(function: Function) -> None:
-    return None
+    """Checks a whole function: names and scopes, types, layouts, attributes and limits.
+
+    Raises:
+        VMError: at the statement that is wrong.
+    """
+    _Verifier(function).run()
+
+
+class _Verifier:
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._visible: list[set[Value]] = []
+        self._defined: dict[Value, Location | None] = {}
+        self._fixed: set[Value] = set()  # scalars no instruction may write
+        self._loops = 0
+
+    def run(self) -> None:
+        function = self._function
+        self._header()
+        with self._block_scope(function.location):
+            for param in function.params:
+                check_parameter(param.type, param.name, param.location)
+                self._define(param, param.location)
+                self._fixed.add(param)
+            self._grid()
+            self._block(function.body)
+
+    def _header(self) -> None:
+        function = self._function
+        if not 1 <= function.num_warps <= MAX_WARPS:
+            raise VMValueError(
+                f"`@{function.name}` has {function.num_warps} warps",
+                function.location,
+                hint=f"1 to {MAX_WARPS}",
+            )
+        if not 0 <= function.min_blocks <= MAX_MIN_BLOCKS:
+            raise VMValueError(
+                f"`min_blocks` is {function.min_blocks}",
+                function.location,
+                hint=f"0 to {MAX_MIN_BLOCKS}",
+            )
+
+    def _grid(self) -> None:
+        function = self._function
+        if not 1 <= len(function.grid) <= 3:
+            raise VMValueError(
+                f"a grid of {len(function.grid)} extents", function.location, hint="1 to 3"
+            )
+        for extent in function.grid:
+            self._expression(extent, "a grid extent", function.location)
+            if isinstance(extent, Const) and extent.value < 1:
+                raise VMValueError(f"a grid extent of {extent.value}", function.location)
+
+    @contextmanager
+    def _block_scope(self, location: Location | None) -> Iterator[None]:
+        if len(self._visible) > MAX_BLOCK_DEPTH:
+            raise LimitError(f"blocks nested more than {MAX_BLOCK_DEPTH} deep", location)
+        self._visible.append(set())
+        yield
+        self._visible.pop()
+
+    def _define(self, value: Value, location: Location | None) -> None:
+        if value in self._defined:
+            raise VMNameError(
+                f"`%{value.name}` is already defined",
+                location,
+                notes=[("first defined here", self._defined[value])],
+            )
+        with at_location(location, f"`%{value.name}`: "):
+            check_type(value.type, value.name, self._function.num_threads, location)
+        self._type_references(value.type, location)
+        self._defined[value] = location
+        self._visible[-1].add(value)
+
+    def _type_references(self, type_: Type, location: Location | None) -> None:
+        if isinstance(type_, GlobalType):
+            for expr in (*type_.shape, *type_.strides):
+                self._check_references(expr, location)
+
+    def _use(self, value: Value, location: Location | None) -> None:
+        if any(value in block for block in self._visible):
+            return
+        if value in self._defined:
+            note = ("defined in a block that has ended", self._defined[value])
+        else:
+            note = ("it is never defined before", value.location)
+        raise VMNameError(f"`%{value.name}` isn't visible here", location, notes=[note])
+
+    def _check_references(self, expr: Expr, location: Location | None) -> None:
+        for value in references(expr):
+            self._use(value, location)
+
+    def _expression(self, expr: Expr, what: str, location: Location | None) -> None:
+        expect_kind("int", expr, what, location)
+        self._check_references(expr, location)
+
+    def _condition(self, expr: Expr, what: str, location: Location | None) -> None:
+        expect_kind("bool", expr, what, location)
+        self._check_references(expr, location)
+
+    def _block(self, block: Block) -> None:
+        for statement in block:
+            self._statement(statement)
+
+    def _statement(self, statement: Statement) -> None:
+        match statement:
+            case Instruction():
+                self._instruction(statement)
+            case For():
+                self._for(statement)
+            case While(condition, body, location):
+                self._condition(condition, "the condition of `while`", location)
+                self._loop_body(body, location)
+            case If(condition, then, orelse, location):
+                self._condition(condition, "the condition of `if`", location)
+                for branch in (then, orelse):
+                    with self._block_scope(location):
+                        self._block(branch)
+            case Break(location):
+                if not self._loops:
+                    raise VMSyntaxError("`break` outside a loop", location)
+            case Return():
+                pass
+            case _:
+                raise AssertionError(f"no statement: {statement!r}")
+
+    def _for(self, loop: For) -> None:
+        for what, bound in (("lower", loop.lower), ("upper", loop.upper), ("step", loop.step)):
+            self._expression(
+                bound, f"the {what} bound" if what != "step" else "the step", loop.location
+            )
+        if isinstance(loop.step, Const) and loop.step.value < 1:
+            raise VMValueError(
+                f"the step is {loop.step.value}",
+                loop.location,
+                hint="loops count upwards: compute `%n - 1 - %k` inside",
+            )
+        if loop.unroll < 0:
+            raise VMValueError(f"`unroll` is {loop.unroll}", loop.location)
+        bounds = (loop.lower, loop.upper, loop.step)
+        if loop.unroll == 0 and not all(isinstance(bound, Const) for bound in bounds):
+            raise VMValueError(
+                "a loop with run-time bounds can't be unrolled whole",
+                loop.location,
+                hint="give a number: `unroll = 4`",
+            )
+        with self._block_scope(loop.location):
+            self._define(loop.index, loop.location)
+            self._fixed.add(loop.index)
+            self._loop_body(loop.body, loop.location)
+
+    def _loop_body(self, body: Block, location: Location | None) -> None:
+        self._loops += 1
+        with self._block_scope(location):
+            self._block(body)
+        self._loops -= 1
+
+    def _instruction(self, instruction: Instruction) -> None:
+        place = instruction.location
+        self._fields(instruction)
+        check_attributes(instruction)
+        result = instruction.result
+        wants = type(instruction).has_result
+        assert wants is None or wants is (result is not None), f"result of {instruction.name}"
+        with at_location(place, f"`{instruction.name}`: "):
+            type_ = instruction.result_type(result.type if result is not None else None)
+        if result is None:
+            return
+        if type_ != result.type:
+            raise VMTypeError(
+                f"`{instruction.name}`: the result `%{result.name}` is "
+                f"`{print_type(result.type)}`, not `{print_type(type_) if type_ else 'nothing'}`",
+                place,
+            )
+        self._define(result, place)
+
+    def _fields(self, instruction: Instruction) -> None:
+        place = instruction.location
+        for name, role in roles(type(instruction)).items():
+            value = getattr(instruction, name)
+            what = f"`{instruction.name}`: {name}"
+            match role:
+                case Role.INDICES:
+                    for index in value:
+                        self._expression(index, f"`{instruction.name}`: an index", place)
+                case Role.MUTATED:
+                    self._use(value, place)
+                    self._check_mutable(value, what, place)
+                case Role.OPERAND | Role.SCALAR if isinstance(value, Value):
+                    self._use(value, place)
+                case Role.OPERAND | Role.SCALAR if value is not None:
+                    scalar_kind(value, place)
+                    self._check_references(value, place)
+
+    def _check_mutable(self, value: Value, what: str, location: Location | None) -> None:
+        if value in self._fixed:
+            raise VMTypeError(
+                f"{what} is `%{value.name}`, which can't be written",
+                location,
+                notes=[("a parameter or loop index", value.location)],
+                hint=f"copy it: `%x = var %{value.name} : i32`",
+            )

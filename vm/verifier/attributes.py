@@ -1,0 +1,37 @@
+"""Attributes against the types their fields declare."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from ..diagnostics import VMTypeError, quote
+from ..instruction import Instruction, attribute_hints
+
+
+def check_attributes(instruction: Instruction) -> None:
+    """Checks every attribute of an instruction.
+
+    Raises:
+        VMTypeError: one isn't of its declared type.
+    """
+    hints = attribute_hints(type(instruction))
+    for name, value in instruction.attributes().items():
+        if not matches(value, hints[name]):
+            raise VMTypeError(
+                f"`{instruction.name}`: `{name}` can't be {quote(repr(value))}",
+                instruction.location,
+            )
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether a value is of a declared type; `bool` is no `int`, and a tuple's items count."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(matches(value, choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        return isinstance(value, tuple) and all(matches(each, item) for each in value)
+    if hint is None:
+        return value is None
+    return hint is Any or type(value) is hint

@@ -1,0 +1,153 @@
+"""The types of scalar expressions.
+
+int        + - * / % min max & | ^ << >> and comparisons, with an int
+float      + - * / min max and comparisons, with a float or an integer constant
+bool       & | ^ == != and or not, with a bool
+select     a bool, and two of one kind
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NoReturn, TypeAlias
+
+from ..diagnostics import LimitError, Location, VMTypeError, quote
+from ..expr import COMPARISONS, LOGICAL, Binary, Const, Expr, Ref, Select, Special, Unary, children
+from ..text import print_expr, print_type
+from ..types import ScalarType
+
+Kind: TypeAlias = Literal["int", "float", "bool"]
+
+MAX_DEPTH = 256
+MAX_SIZE = 100_000
+_INTEGERS_ONLY = ("%", "<<", ">>")
+_BITS = ("&", "|", "^")
+
+
+def scalar_kind(expr: Expr, location: Location | None = None) -> Kind:
+    """Whether an expression is an integer, a float or a condition.
+
+    Raises:
+        VMTypeError: its operands don't go together, or one is no scalar.
+        LimitError: it is too deep or too large.
+    """
+    _check_size(expr, location)
+    return _kind(expr, location)
+
+
+def _check_size(expr: Expr, location: Location | None) -> None:
+    level = [expr]
+    for _ in range(MAX_DEPTH):
+        # Python code may use a subexpression twice, and again: each is looked at once a level.
+        level = list({id(c): c for e in level for c in children(e)}.values())
+        if not level:
+            break
+    else:
+        raise LimitError(f"an expression more than {MAX_DEPTH} operations deep", location)
+    if _size(expr, {}) > MAX_SIZE:
+        raise LimitError(f"an expression of more than {MAX_SIZE} operations", location)
+
+
+def _size(expr: Expr, known: dict[int, int]) -> int:
+    size = known.get(id(expr))
+    if size is None:
+        size = known[id(expr)] = 1 + sum(_size(child, known) for child in children(expr))
+    return size
+
+
+def _kind(expr: Expr, location: Location | None) -> Kind:
+    match expr:
+        case Const(value):
+            return _constant_kind(value)
+        case Special():
+            return "int"
+        case Ref():
+            return _reference_kind(expr, location)
+        case Unary(op, operand):
+            return _unary_kind(op, operand, location)
+        case Binary(op, lhs, rhs):
+            return _binary_kind(op, lhs, rhs, location)
+        case Select(condition, then, otherwise):
+            expect_kind("bool", condition, "the condition of `select`", location)
+            return _common(expr, then, otherwise, location)
+    raise AssertionError(f"no expression: {expr!r}")
+
+
+def _constant_kind(value: float) -> Kind:
+    if isinstance(value, bool):
+        return "bool"
+    return "int" if isinstance(value, int) else "float"
+
+
+def _reference_kind(expr: Ref, location: Location | None) -> Kind:
+    value = expr.value
+    if not isinstance(value.type, ScalarType):
+        raise VMTypeError(
+            f"`%{value.name}` is no scalar",
+            location,
+            notes=[(f"`%{value.name}` is `{print_type(value.type)}`", value.location)],
+        )
+    kind = value.type.dtype.kind
+    if kind in ("int", "uint"):
+        return "int"
+    return "bool" if kind == "bool" else "float"
+
+
+def _unary_kind(op: str, operand: Expr, location: Location | None) -> Kind:
+    kind = _kind(operand, location)
+    if (op == "not") != (kind == "bool"):
+        _mismatch(op, operand, None, location)
+    return kind
+
+
+def _binary_kind(op: str, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:
+    expr = Binary(op, lhs, rhs)
+    common = _common(expr, lhs, rhs, location)
+    if op in LOGICAL:
+        legal = common == "bool"
+    elif op in _BITS:
+        legal = common != "float"
+    elif op in _INTEGERS_ONLY:
+        legal = common == "int"
+    else:
+        legal = common != "bool" or op in ("==", "!=")
+    if not legal:
+        _mismatch(op, lhs, rhs, location)
+    return "bool" if op in COMPARISONS or op in LOGICAL else common
+
+
+def _common(expr: Expr, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:
+    a, b = _kind(lhs, location), _kind(rhs, location)
+    if a == b:
+        return a
+    for kind, other, side in ((a, b, rhs), (b, a, lhs)):
+        if kind == "float" and other == "int" and isinstance(side, Const):
+            return "float"
+    _mismatch(getattr(expr, "op", "select"), lhs, rhs, location)
+
+
+_ARTICLE: dict[Kind, str] = {"int": "an integer", "float": "a float", "bool": "a condition"}
+
+
+def _mismatch(op: str, lhs: Expr, rhs: Expr | None, location: Location | None) -> NoReturn:
+    sides = [side for side in (lhs, rhs) if side is not None]
+    described = " and ".join(
+        f"{_ARTICLE[_kind(side, location)]} {quote(print_expr(side))}" for side in sides
+    )
+    raise VMTypeError(f"`{op}` can't work on {described}", location)
+
+
+def expect_kind(kind: Kind, expr: Expr, what: str, location: Location | None) -> None:
+    """Checks that an expression is of a kind; `what` names it in the error.
+
+    Raises:
+        VMTypeError: it is of another kind, or its operands don't go together.
+    """
+    found = scalar_kind(expr, location)
+    if found != kind:
+        text = print_expr(expr)
+        hint = f"compare it: `{text} != 0`" if kind == "bool" and len(text) < 60 else None
+        raise VMTypeError(
+            f"{what} is {_ARTICLE[found]}, not {_ARTICLE[kind]}: {quote(text)}",
+            location,
+            hint=hint,
+        )
