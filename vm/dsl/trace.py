@@ -162,7 +162,9 @@ def _assignments(code: CodeType) -> dict[int, str]:
             continue
         stored = instruction.opname in ("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")
         if stored and previous is not None and isinstance(instruction.argval, str):
-            names[previous.offset] = instruction.argval
+            # A frame inside an inlined call stands on one of the call's cache entries.
+            for offset in range(previous.offset, instruction.offset, 2):
+                names[offset] = instruction.argval
         previous = instruction
     return names
 
