@@ -10,7 +10,6 @@ from html import escape
 from itertools import product
 from typing import NamedTuple
 
-
 from .banks import NUM_BANKS, WORD_BYTES
 from .memory_layout import MemoryLayout
 from .register_layout import RegisterLayout

@@ -159,9 +159,9 @@ def indices_of(modes: Sequence[Mode], rank: int) -> npt.NDArray[np.int64]:
 
 
 def flatten(modes: Iterable[Mode], shape: tuple[int, ...]) -> Modes:
-    """The modes as those of the tile's single row-major dimension."""
+    """The modes, merged, as those of the tile's single row-major dimension."""
     flat_steps = [prod(shape[dim + 1 :]) for dim in range(len(shape))]
-    return tuple(mode._replace(dim=min(mode.dim, 0)) for mode in scale(modes, flat_steps))
+    return merge(mode._replace(dim=min(mode.dim, 0)) for mode in scale(modes, flat_steps))
 
 
 def unflatten(modes: Iterable[Mode], shape: tuple[int, ...]) -> Modes | None:

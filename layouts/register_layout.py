@@ -78,6 +78,9 @@ class RegisterLayout:
         `spatial` may also contain `replicate(n)`. Each mode is listed exactly once.
         """
 
+        if len(mode_shapes) != len(shape):
+            raise LayoutError(f"modes of {len(mode_shapes)} dimensions in shape {list(shape)}")
+
         def mode(reference: ModeReference) -> Mode:
             if isinstance(reference, RegisterLayout):
                 if reference.rank or reference.num_locals != 1:
