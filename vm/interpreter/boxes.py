@@ -1,0 +1,75 @@
+"""The part of a tile that lies inside a memory's extents: always a box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..semantics.values import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """`start`: its first index in memory, one a memory dimension. `dims`, `size`: the memory
+    dimension and the extent of each tile dimension. `inside`: where it lies in the tile."""
+
+    start: tuple[int, ...]
+    dims: tuple[int, ...]
+    size: tuple[int, ...]
+    inside: tuple[slice, ...]
+    whole: bool
+
+    @property
+    def empty(self) -> bool:
+        return 0 in self.size
+
+    def select(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The box of an array over the whole memory, as a view in the tile's dimension order."""
+        sizes = dict(zip(self.dims, self.size, strict=True))
+        index = tuple(
+            slice(at, at + sizes[d]) if d in sizes else at for d, at in enumerate(self.start)
+        )
+        ascending = sorted(self.dims)
+        order = tuple(ascending.index(d) for d in self.dims)
+        return array[index].transpose(order)
+
+    def expand(self, part: Array, shape: tuple[int, ...], fill: object = 0) -> Array:
+        """A tile of `shape` with `part` in the box and `fill` around it."""
+        if self.whole:
+            return part
+        tile = np.full(shape, fill, part.dtype)
+        if not self.empty:
+            tile[self.inside] = part
+        return tile
+
+    def cut(self, tile: Array) -> Array:
+        """The part of a tile that lies in the box."""
+        return tile if self.whole else tile[self.inside]
+
+
+def place(
+    offsets: tuple[int, ...],
+    extents: tuple[int, ...],
+    shape: tuple[int, ...],
+    dims: tuple[int, ...] | None,
+) -> Box:
+    """The box of a tile of `shape` at `offsets`, along `dims` (default: the last dimensions)."""
+    along = dims if dims is not None else tuple(range(len(extents) - len(shape), len(extents)))
+    start = list(offsets)
+    sizes, inside = [], []
+    for size, dim in zip(shape, along, strict=True):
+        lower = max(0, -offsets[dim])
+        upper = max(lower, min(size, extents[dim] - offsets[dim]))
+        start[dim] += lower
+        sizes.append(upper - lower)
+        inside.append(slice(lower, upper))
+    for dim, (at, extent) in enumerate(zip(offsets, extents, strict=True)):
+        if dim not in along and not 0 <= at < extent:
+            sizes = [0] * len(shape)
+            if not shape:
+                return Box(tuple(start), along, (0,), (), False)
+    whole = tuple(sizes) == shape
+    return Box(tuple(start), along, tuple(sizes), tuple(inside), whole)

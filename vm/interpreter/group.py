@@ -1,0 +1,149 @@
+"""A running thread group: its values, and what semantics rules may ask of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..diagnostics import ExecutionError
+from ..dtypes import Dtype
+from ..expr import Expr, Ref
+from ..instruction import Instruction
+from ..ir import Value
+from ..semantics.values import Mask, Tile, tile_of_numbers
+from ..types import RegType
+from .memory import GlobalTensor
+from .scalars import Env, Evaluate, Poison, checked, compile_expr, normalize
+from .shared import PendingCopy, SharedTile
+
+if TYPE_CHECKING:
+    from ..diagnostics import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """An instruction that can't go on until `ready()`; `reason` says what it waits for."""
+
+    reason: str
+    location: Location | None
+    ready: Callable[[], bool]
+
+
+@dataclass(eq=False)
+class World:
+    """What all blocks of a launch share."""
+
+    checks: bool
+    writes: int = 0  # stores to global memory: a spinning block waits for one
+    _compiled: dict[int, tuple[Expr, Evaluate]] = field(default_factory=dict)
+
+    def evaluate(self, expr: Expr, env: Env) -> Any:
+        """The value of a scalar expression, which may be poison."""
+        compiled = self._compiled.get(id(expr))
+        if compiled is None:
+            # The expression is kept too, so that its id stays its own.
+            compiled = self._compiled[id(expr)] = (expr, compile_expr(expr)[0])
+        return compiled[1](env)
+
+
+@dataclass(eq=False)
+class ThreadGroup:
+    """The threads that run one instruction stream; now always all threads of a block.
+
+    `env` maps values to tiles, numbers, tensors and buffers, and `block.x` ... to integers.
+    """
+
+    world: World
+    env: Env
+    block: tuple[int, ...]
+    shared: list[SharedTile] = field(default_factory=list)
+    mutations: int = 0  # writes to mutable registers: a loop without any is spinning
+    copies: list[PendingCopy] = field(default_factory=list)  # not yet committed
+    copy_groups: deque[list[PendingCopy]] = field(default_factory=deque)
+
+    @property
+    def checks(self) -> bool:
+        return self.world.checks
+
+    # Scalars
+
+    def scalar(self, expr: Expr) -> Any:
+        """The value of an expression; raises `PoisonError` if it has none."""
+        return checked(self.world.evaluate(expr, self.env))
+
+    def maybe_scalar(self, operand: Value | Expr) -> Any:
+        """The value of a scalar, which may be poison."""
+        expr = Ref(operand) if isinstance(operand, Value) else operand
+        return self.world.evaluate(expr, self.env)
+
+    def indices(self, exprs: Iterable[Expr]) -> tuple[int, ...]:
+        """The values of an index list."""
+        evaluate, env = self.world.evaluate, self.env
+        return tuple(int(evaluate(expr, env)) for expr in exprs)
+
+    # Tiles
+
+    def tile(self, operand: Value | Expr) -> Tile:
+        """A register tile."""
+        assert isinstance(operand, Value)
+        found = self.env[operand]
+        assert isinstance(found, Tile), f"%{operand.name}"
+        return found
+
+    def operand(self, operand: Value | Expr, dtype: Dtype) -> Tile:
+        """A register tile, or a scalar as a tile of rank 0 of that dtype."""
+        if isinstance(operand, Value) and isinstance(operand.type, RegType):
+            return self.tile(operand)
+        number = self.maybe_scalar(operand)
+        if isinstance(number, Poison):
+            return tile_of_numbers(dtype, np.zeros(()), np.ones((), np.bool_))
+        return tile_of_numbers(dtype, np.asarray(number))
+
+    def mutate(self, target: Value, tile: Tile) -> None:
+        """Give a mutated register tile its new elements."""
+        self.env[target] = tile
+        self.mutations += 1
+
+    def assign(self, target: Value, element: Dtype, value: Any) -> None:
+        """Give a mutable scalar its new value."""
+        new, old = normalize(element, value), self.env[target]
+        if isinstance(new, Poison) or isinstance(old, Poison) or new != old:
+            self.mutations += 1
+        self.env[target] = new
+
+    # Memory
+
+    def memory(self, operand: Value | Expr) -> GlobalTensor | SharedTile:
+        """A global tensor or shared tile."""
+        assert isinstance(operand, Value)
+        found = self.env[operand]
+        assert isinstance(found, GlobalTensor | SharedTile), f"%{operand.name}"
+        return found
+
+    def meet(self) -> None:
+        """All threads of the block meet (a barrier)."""
+        for tile in self.shared:
+            tile.barrier()
+
+    # Errors
+
+    def refuse_poison(
+        self, instruction: Instruction, operand: Value | Expr, poison: Mask | None, what: str
+    ) -> None:
+        """Raise ExecutionError if an element of a used tile has no value."""
+        if poison is None or not self.checks or not poison.any():
+            return
+        at = [int(i) for i in np.argwhere(poison)[0]]
+        notes: Sequence[tuple[str, Location | None]] = []
+        if isinstance(operand, Value):
+            notes = [(f"element {at} of `%{operand.name}` was never given a value", None)]
+        raise ExecutionError(
+            f"`{instruction.name}`: an uninitialised value {what}",
+            instruction.location,
+            notes=notes,
+            hint="write every element (`full`, a `store` to shared memory) before it is used",
+        )

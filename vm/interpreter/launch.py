@@ -1,0 +1,123 @@
+"""Running a function: arguments, grid, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import LaunchError, user_errors
+from ..dtypes import Dtype
+from ..ir import Function, Value
+from ..types import PointerType, ScalarType
+from .control import execute
+from .group import ThreadGroup, World
+from .memory import Buffer
+from .scalars import Env
+from .scheduler import RESIDENT, Task, run_blocks
+
+MAX_GRID = (2**31 - 1, 65535, 65535)
+
+
+@user_errors()
+def run(
+    function: Function,
+    args: Sequence[Any],
+    *,
+    checks: bool = True,
+    seed: int = 0,
+    resident: int = RESIDENT,
+) -> None:
+    """Run a program on the interpreter; what it stores is in the arrays afterwards.
+
+    `args` holds one argument a parameter: for a pointer a C-contiguous numpy array (sub-byte
+    dtypes as packed uint8, dtypes that numpy lacks as unsigned integers or bytes) or None, for a
+    scalar a number. `checks=False` leaves out the checks for uninitialised values, races and
+    missing waits; addresses are always checked. `seed` chooses the order in which blocks run and
+    `resident` how many are started at once.
+
+    Raises:
+        LaunchError: arguments that don't fit the parameters.
+        ExecutionError: the program does what it must not, at the instruction's place.
+    """
+    env = bind(function, args)
+    world = World(checks)
+    grid = _grid(world, function, env)
+    with np.errstate(all="ignore"):
+        run_blocks(world, _tasks(world, function, env, grid), seed, resident)
+
+
+def bind(function: Function, args: Sequence[Any]) -> Env:
+    """The parameters' values.
+
+    Raises:
+        LaunchError: arguments that don't fit.
+    """
+    if len(args) != len(function.params):
+        raise LaunchError(
+            f"`@{function.name}` takes {len(function.params)} arguments, not {len(args)}",
+            function.location,
+        )
+    return {p: _bind_one(p, arg) for p, arg in zip(function.params, args, strict=True)}
+
+
+def _bind_one(param: Value, arg: Any) -> Any:
+    if isinstance(param.type, PointerType):
+        return Buffer(param.name, _bytes_of(param, param.type.element, arg))
+    assert isinstance(param.type, ScalarType)
+    element = param.type.dtype
+    number = arg.item() if isinstance(arg, np.generic) else arg
+    wanted = (int, float) if element.is_float else int
+    if not isinstance(number, wanted):
+        raise LaunchError(
+            f"`%{param.name}` is `{element.name}`, not a `{type(arg).__name__}`", param.location
+        )
+    if element.is_float:
+        return float(element.decode(element.encode(float(number))))
+    if not element.min_finite <= number <= element.max_finite:
+        raise LaunchError(f"`%{param.name}` = {number} is no `{element.name}`", param.location)
+    return bool(number) if element.kind == "bool" else int(number)
+
+
+def _bytes_of(param: Value, element: Dtype, arg: Any) -> Any:
+    if arg is None:
+        return np.zeros(0, np.uint8)
+    if not isinstance(arg, np.ndarray):
+        raise LaunchError(
+            f"`%{param.name}` is a pointer: it takes a numpy array, not a `{type(arg).__name__}`",
+            param.location,
+        )
+    if not arg.flags.c_contiguous:
+        raise LaunchError(f"the array for `%{param.name}` is not C-contiguous", param.location)
+    raw = arg.dtype.kind == "u" and (arg.dtype.itemsize in (1, max(1, element.bits // 8)))
+    same_width = element.numpy is None and 8 * arg.dtype.itemsize == element.bits
+    if not (raw or arg.dtype == element.numpy or same_width):
+        raise LaunchError(
+            f"`%{param.name}` points to `{element.name}`, the array holds `{arg.dtype}`",
+            param.location,
+            hint="dtypes that numpy lacks travel as packed uint8",
+        )
+    return arg.reshape(-1).view(np.uint8)
+
+
+def _grid(world: World, function: Function, env: Env) -> tuple[int, ...]:
+    try:
+        given = [int(world.evaluate(extent, env)) for extent in function.grid]
+    except ZeroDivisionError:
+        raise LaunchError("the grid: integer division by zero", function.location) from None
+    extents = [*given, 1, 1][:3]
+    for extent, limit in zip(extents, MAX_GRID, strict=True):
+        if not 0 <= extent <= limit:
+            raise LaunchError(f"the grid {extents} is outside the limits {list(MAX_GRID)}")
+    return tuple(extents)
+
+
+def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) -> Iterator[Task]:
+    extents = {f"grid.{axis}": extent for axis, extent in zip("xyz", grid, strict=True)}
+    # x runs fastest, as blocks start on a GPU.
+    for z, y, x in product(*(range(extent) for extent in reversed(grid))):
+        place = {"block.x": x, "block.y": y, "block.z": z}
+        group = ThreadGroup(world, {**env, **extents, **place}, (x, y, z))
+        yield Task(group, execute(group, function.body))

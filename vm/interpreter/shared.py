@@ -1,0 +1,206 @@
+"""Shared memory: tiles with a shadow of who touched what since the last barrier.
+
+Between two barriers an element may be read by many threads, or written and read by one. Anything
+else is a race: what the reader gets, or which value stays, depends on timing. The shadows hold for
+each element the writer and the reader, as a thread number, NONE or MANY. A replicated tile, a
+tile without a layout and an asynchronous copy count as MANY: nobody may rely on their order.
+Storing an equal value is no race.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..diagnostics import ExecutionError
+from ..semantics.values import Array, Mask, drop_clean, storage, to_codes
+from ..types import SharedType
+from .boxes import Box
+from .owners import ATOMIC, MANY, NONE, Threads
+
+if TYPE_CHECKING:
+    from ..diagnostics import Location
+
+
+@dataclass(eq=False)
+class SharedTile:
+    """A tile in shared memory; `poison` marks the elements that were never written."""
+
+    name: str
+    type: SharedType
+    location: Location | None
+    freed: bool = False
+    pending: list[PendingCopy] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shape = self.type.shape
+        self.data: Array = np.zeros(shape, storage(self.type.dtype))
+        self.poison: Mask = np.ones(shape, np.bool_)
+        self._writer: Threads = np.full(shape, NONE, np.int32)
+        self._reader: Threads = np.full(shape, NONE, np.int32)
+        self._written: Location | None = None
+        self._read: Location | None = None
+        self._has_writes = self._has_reads = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    def read(
+        self, box: Box, threads: Threads, location: Location | None, checks: bool
+    ) -> tuple[Array, Mask | None]:
+        """The elements of a box and which of them have no value.
+
+        `threads` (of the box's size) says who reads each. Raises ExecutionError.
+        """
+        data = np.array(box.select(self.data))
+        if not checks:
+            return data, None
+        self._check_alive(box, "read")
+        self._note_read(box, threads, location)
+        return data, drop_clean(np.array(box.select(self.poison)))
+
+    def write(
+        self,
+        box: Box,
+        data: Array,
+        poison: Mask | None,
+        threads: Threads,
+        location: Location | None,
+        checks: bool,
+    ) -> None:
+        """Replace the elements of a box. Raises ExecutionError."""
+        if checks:
+            self._check_alive(box, "written")
+            self._note_write(box, data, threads, location)
+        box.select(self.data)[...] = data
+        box.select(self.poison)[...] = False if poison is None else poison
+
+    def note_atomic(self, box: Box, location: Location | None) -> None:
+        """Atomic updates race with plain accesses, not with each other."""
+        self._check_alive(box, "updated")
+        writer, reader = box.select(self._writer), box.select(self._reader)
+        self._report((writer != NONE) & (writer != ATOMIC), box, "written", self._written)
+        self._report(reader != NONE, box, "read", self._read)
+        writer[...] = ATOMIC
+        self._has_writes, self._written = True, location
+
+    def barrier(self) -> None:
+        """From now on all earlier accesses are ordered before all later ones."""
+        if self._has_writes:
+            self._writer.fill(NONE)
+        if self._has_reads:
+            self._reader.fill(NONE)
+        self._has_writes = self._has_reads = False
+
+    def start_copy(self, copy: PendingCopy, checks: bool) -> None:
+        """An asynchronous copy may write its box from now on."""
+        if checks:
+            threads = np.broadcast_to(np.int32(MANY), copy.box.size)
+            self._check_alive(copy.box, "written")
+            self._note_write(copy.box, copy.data, threads, copy.location)
+        self.pending.append(copy)
+
+    def land(self, copy: PendingCopy) -> None:
+        """The copy has arrived; only a barrier makes it safe for all threads."""
+        self.pending.remove(copy)
+        copy.box.select(self.data)[...] = copy.data
+        copy.box.select(self.poison)[...] = False
+        copy.box.select(self._writer)[...] = MANY
+        self._has_writes, self._written = True, copy.location
+
+    def _check_alive(self, box: Box, verb: str) -> None:
+        if self.freed:
+            raise ExecutionError(f"`%{self.name}` is {verb} after it was freed")
+        for copy in self.pending:
+            if copy.overlaps(box):
+                raise ExecutionError(
+                    f"`%{self.name}` is {verb} while an asynchronous copy into it is in flight",
+                    notes=[("the copy starts here", copy.location)],
+                    hint="`copy_async_commit`, then `copy_async_wait`, then `barrier`",
+                )
+
+    def _note_read(self, box: Box, threads: Threads, location: Location | None) -> None:
+        if self._has_writes:
+            writer = box.select(self._writer)
+            raced = (writer != NONE) & ((writer != threads) | (threads == MANY))
+            self._report(raced, box, "written", self._written, threads, writer)
+        reader = box.select(self._reader)
+        if self._has_reads:
+            reader[...] = np.where((reader == NONE) | (reader == threads), threads, MANY)
+        else:
+            reader[...] = threads
+        self._has_reads, self._read = True, location
+
+    def _note_write(
+        self, box: Box, data: Array, threads: Threads, location: Location | None
+    ) -> None:
+        writer, reader = box.select(self._writer), box.select(self._reader)
+        if self._has_reads:
+            raced = (reader != NONE) & ((reader != threads) | (threads == MANY))
+            self._report(raced, box, "read", self._read, threads, reader)
+        if not self._has_writes:
+            writer[...] = threads
+        else:
+            other = (writer != NONE) & ((writer != threads) | (threads == MANY))
+            if other.any():
+                raced = other & self._differs(box, data)
+                self._report(raced, box, "written", self._written, threads, writer)
+            writer[...] = np.where(other, MANY, threads)
+        self._has_writes, self._written = True, location
+
+    def _differs(self, box: Box, data: Array) -> Mask:
+        dtype = self.type.dtype
+        old = to_codes(dtype, np.ascontiguousarray(box.select(self.data)))
+        new = to_codes(dtype, np.ascontiguousarray(data))
+        return np.asarray((old != new) | box.select(self.poison))
+
+    def _report(
+        self,
+        raced: Mask,
+        box: Box,
+        verb: str,
+        earlier: Location | None,
+        now: Threads | None = None,
+        before: Threads | None = None,
+    ) -> None:
+        if not raced.any():
+            return
+        at = tuple(int(i) for i in np.argwhere(raced)[0])
+        index = list(box.start)
+        for dim, place in zip(box.dims, at, strict=True):
+            index[dim] += place
+        who = "" if before is None else f" by {_thread(before[at])}"
+        whose = "" if now is None else f" by {_thread(now[at])}"
+        raise ExecutionError(
+            f"race on `%{self.name}`: element {index} is accessed{whose}, and was "
+            f"{verb}{who} with no barrier in between",
+            notes=[(f"{verb} here", earlier)],
+            hint="add a `barrier` between the two",
+        )
+
+
+@dataclass(eq=False)
+class PendingCopy:
+    """An asynchronous copy that has started: the data it will write, and where."""
+
+    target: SharedTile
+    box: Box
+    data: Array
+    location: Location | None
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether another box of the same tile shares an element with this one's."""
+        mine, theirs = _ranges(self.box), _ranges(other)
+        return all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(mine, theirs, strict=True))
+
+
+def _ranges(box: Box) -> list[tuple[int, int]]:
+    sizes = dict(zip(box.dims, box.size, strict=True))
+    return [(at, at + sizes.get(dim, 1)) for dim, at in enumerate(box.start)]
+
+
+def _thread(number: int) -> str:
+    return "several threads" if number in (MANY, ATOMIC) else f"thread {number}"

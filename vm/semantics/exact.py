@@ -1,0 +1,48 @@
+"""Arithmetic rounded once, where numpy would round twice."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .values import Array
+
+
+def exact_fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c of one floating type, rounded once to that type.
+
+    The product of two float32 is exact in float64. The sum is rounded to odd there (its last bit
+    set where something was cut off), after which rounding to float32 or float16 is the only one.
+    """
+    if a.dtype == np.float64:
+        return _fma64(a, b, c)
+    product = a.astype(np.float64) * b.astype(np.float64)
+    addend = c.astype(np.float64)
+    total = product + addend
+    # The exact error of the sum (two-sum), zero where an operand is infinite or NaN.
+    back = total - product
+    error = (product - (total - back)) + (addend - back)
+    odd = np.asarray(total).view(np.int64) & 1
+    inexact = np.isfinite(total) & (error != 0) & (odd == 0)
+    toward = np.where(error > 0, np.inf, -np.inf)
+    total = np.where(inexact, np.nextafter(total, toward), total)
+    return np.asarray(total.astype(a.dtype))
+
+
+def _fma64(a: Array, b: Array, c: Array) -> Array:
+    def one(x: float, y: float, z: float) -> float:
+        plain = x * y + z
+        if not np.isfinite([x, y, z]).all():
+            return plain
+        exact = Fraction(x) * Fraction(y) + Fraction(z)
+        if exact == 0:
+            return plain
+        try:
+            return float(exact)
+        except OverflowError:
+            return float(np.inf) if exact > 0 else float(-np.inf)
+
+    result: Any = np.vectorize(one, otypes=[np.float64])(a, b, c)
+    return np.asarray(result)
