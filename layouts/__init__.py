@@ -1,7 +1,8 @@
 """Layouts as functions on integers: tiles in registers, tiles in memory, hardware fragments.
 
 No dtypes and no IR here. Start with `RegisterLayout` (register_layout.py) and `MemoryLayout`
-(memory_layout.py); the fragments of tensor-core instructions are in `fragments`.
+(memory_layout.py). `GlobalLayout` is a view with symbolic sizes; `fragments` has the operands of
+tensor-core instructions.
 """
 
 from . import fragments
@@ -9,6 +10,7 @@ from .atoms import auto, column_local, column_spatial, local, replicate, spatial
 from .banks import access_wavefronts, bank_conflicts, ldmatrix_wavefronts, wavefronts
 from .draw import draw, draw_banks, draw_banks_svg, draw_svg
 from .errors import LayoutError
+from .global_layout import GlobalLayout
 from .memory_layout import MemoryLayout, column_major, row_major, strided, swizzled
 from .memory_parse import parse_memory_layout
 from .parse import parse_layout
@@ -16,6 +18,7 @@ from .register_layout import RegisterLayout
 from .swizzle import Swizzle
 
 __all__ = [
+    "GlobalLayout",
     "LayoutError",
     "MemoryLayout",
     "RegisterLayout",

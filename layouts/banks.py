@@ -58,13 +58,13 @@ def access_wavefronts(
     threads, locals_ = bits.shape
     if vector < 1 or locals_ % vector:
         raise LayoutError(f"vectors of {vector} do not divide the {locals_} locals: `{registers}`")
+    width, odd = divmod(vector * element_bits, 8)
+    if odd:
+        raise LayoutError(f"vectors of {vector} elements of {element_bits} bits are no bytes")
     vectors = bits.reshape(threads, locals_ // vector, vector)
     first = vectors[..., :1]
     if np.any(vectors - first != np.arange(vector) * element_bits) or np.any(first & 7):
         raise LayoutError(f"vectors of {vector} are not consecutive in `{memory}`: `{registers}`")
-    width, odd = divmod(vector * element_bits, 8)
-    if odd:
-        raise LayoutError(f"vectors of {vector} elements of {element_bits} bits are no bytes")
     starts = first[..., 0] >> 3
     warps = [starts[i : i + WARP_THREADS] for i in range(0, threads, WARP_THREADS)]
     return np.array([[wavefronts(lanes, width) for lanes in warp.T] for warp in warps])

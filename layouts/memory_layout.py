@@ -73,7 +73,10 @@ class MemoryLayout:
 
     @property
     def size(self) -> int:
-        """Elements from offset 0 to the last one used: what an allocation must hold."""
+        """Elements from offset 0 to the last one used: what an allocation must hold.
+
+        A swizzle permutes whole aligned blocks of `swizzle.block` bytes: round up to them.
+        """
         return self.start + 1 + sum((d.extent - 1) * d.stride for ds in self.digits for d in ds)
 
     @property

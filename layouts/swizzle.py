@@ -46,6 +46,11 @@ class Swizzle:
         """Bytes after which the pattern repeats; the alignment it needs."""
         return 1 << (self.base + self.shift + self.bits)
 
+    @property
+    def block(self) -> int:
+        """Bytes of the aligned blocks inside which addresses move."""
+        return 1 << (self.base + self.bits)
+
     def __call__(self, address: Address) -> Address:
         """The address in bytes where `address` goes. Its own inverse."""
         mask = ((1 << self.bits) - 1) << self.base

@@ -127,7 +127,7 @@ def test_left_divide(both: tuple[RegisterLayout, RegisterLayout]) -> None:
     f, g = both
     expected = left_quotient(f, g)
     if expected is None:
-        with pytest.raises(LayoutError, match="no layout q has .* \\* q = "):
+        with pytest.raises(LayoutError, match=r"no layout q has .* \* q = "):
             f.left_divide(g)
     else:
         assert np.array_equal(f.left_divide(g).table(), expected)
