@@ -12,6 +12,7 @@
 Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
+from .diagnostics import user_errors
 from .dsl.control import break_, launch, loop, otherwise, return_, when
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
@@ -100,6 +101,7 @@ from .ir import Function
 from .packing import CONTIGUOUS, PAIRED, Packing
 
 
+@user_errors()
 def parse(text: str, file: str = "<text>") -> Function:
     """The VM program that a text says; `parse(text).text()` is its canonical form.
 

@@ -27,6 +27,13 @@ _WORDS: dict[Any, str] = {
     Dtype: "a dtype",
     type(None): "`none`",
 }
+_PLURALS: dict[Any, str] = {
+    bool: "`true` and `false`",
+    int: "integers",
+    float: "numbers",
+    str: "words or strings",
+    Dtype: "dtypes",
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,12 @@ class AttributeReader:
         place = self._scope.source.location(span(part))
         value = self._value(part)
         for choice in alternatives(hint):
+            # An integer means a float only where no alternative takes it as it is.
             converted = _convert(value, choice, place)
             if converted is not None:
                 return converted[0]
+        if type(value) is int and float in alternatives(hint):
+            return float(value)
         expected = " or ".join(describe(choice) for choice in alternatives(hint))
         text = self._scope.source.text[slice(*span(part))]
         raise VMTypeError(f"{what} is {quote(text)}, not {expected}", place)
@@ -58,7 +68,7 @@ class AttributeReader:
     def _value(self, part: Part) -> Any:
         tree = node(part)
         match tree.data:
-            case "list":
+            case "attribute_list":
                 return tuple(self._value(each) for each in tree.children)
             case "string":
                 return unescape(str(tree.children[0]))
@@ -86,7 +96,7 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 def describe(hint: Any) -> str:
     """A declared type in the words of a message."""
     if typing.get_origin(hint) is tuple:
-        return "a list of " + describe(typing.get_args(hint)[0]).removeprefix("an ") + "s"
+        return f"a list of {_PLURALS.get(typing.get_args(hint)[0], 'other values')}"
     return _WORDS.get(hint, "another value")
 
 
@@ -96,8 +106,6 @@ def _convert(value: Any, hint: Any, place: Location) -> tuple[Any] | None:
         return _convert_items(value, typing.get_args(hint)[0], place)
     if isinstance(value, Word):
         return _convert_word(value.text, hint, place)
-    if hint is float and type(value) is int:
-        return (float(value),)
     return (value,) if type(value) is hint else None
 
 

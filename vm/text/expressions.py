@@ -46,7 +46,9 @@ class ExpressionReader:
         tree = node(part)
         match tree.data:
             case "integer":
-                return self._in_range(Const(int(str(tree.children[0]), 0)), tree)
+                digits = str(tree.children[0])
+                base = 16 if digits[:2].lower() == "0x" else 10
+                return self._in_range(Const(int(digits, base)), tree)
             case "float":
                 return self._float(tree)
             case "reference":

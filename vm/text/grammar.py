@@ -54,7 +54,8 @@ operands: (operand (_COMMA operand)*)?
 indexed: VALUE list
 attributes: (_LBRACE attribute (_COMMA attribute)* _NEWLINE? _RBRACE)?
 attribute: name _EQUALS attribute_value
-?attribute_value: expr | list | string | keyword_word
+?attribute_value: expr | attribute_list | string | keyword_word
+attribute_list: _LSQB (attribute_value (_COMMA attribute_value)* _COMMA?)? _RSQB
 string: STRING
 keyword_word: AND | OR
 annotation: (_COLON type)?
@@ -75,8 +76,7 @@ layout_argument: INTEGER | layout_call | layout_list | NAME _EQUALS layout_argum
 layout_list: _LSQB (layout_argument (_COMMA layout_argument)*)? _RSQB
 
 name: NAME | STEP | TO | IN | LAYOUT | UNROLL | FOR | FUNC | CODEBOOK
-list: _LSQB (element (_COMMA element)* _COMMA?)? _RSQB
-?element: expr | list
+list: _LSQB (expr (_COMMA expr)* _COMMA?)? _RSQB
 
 ?expr: either
 ?either: both | either OR both -> binary

@@ -117,12 +117,10 @@ def _binary_kind(op: str, lhs: Expr, rhs: Expr, location: Location | None) -> Ki
 
 def _common(expr: Expr, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:
     a, b = _kind(lhs, location), _kind(rhs, location)
-    if a == b:
-        return a
-    for kind, other, side in ((a, b, rhs), (b, a, lhs)):
-        if kind == "float" and other == "int" and isinstance(side, Const):
-            return "float"
-    _mismatch(getattr(expr, "op", "select"), lhs, rhs, location)
+    whole = [isinstance(side, Const) and kind == "int" for side, kind in ((lhs, a), (rhs, b))]
+    if a != b and not (a == "float" and whole[1]) and not (b == "float" and whole[0]):
+        _mismatch(getattr(expr, "op", "select"), lhs, rhs, location)
+    return "float" if "float" in (a, b) else a
 
 
 _ARTICLE: dict[Kind, str] = {"int": "an integer", "float": "a float", "bool": "a condition"}
