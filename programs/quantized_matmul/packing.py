@@ -140,7 +140,8 @@ def unpack_codes(words: NDArray[np.uint32], geometry: Geometry) -> NDArray[np.ui
     cut, dims = geometry.cut, _matrix_dims(geometry)
     lanes = (geometry.num_blocks, geometry.num_chunks, cut.steps, 32)
     units = np.ascontiguousarray(words.transpose(0, 1, 2, 4, 3, 5))
-    codes = unpack_words(units.reshape(*lanes, 4, cut.unit_words), cut.bits, PAIRED)
+    units = units.reshape(*lanes, 4, cut.unit_words)
+    codes = unpack_words(units, cut.bits, 2 * cut.pairs, PAIRED)
     ordered = np.asarray(codes, np.uint8).reshape([dims[d] for d in _MATRIX_TO_WORDS])
     matrix = ordered.transpose(np.argsort(_MATRIX_TO_WORDS))
     rows, columns = geometry.num_chunks * cut.chunk, geometry.num_blocks * cut.block_features

@@ -1,0 +1,113 @@
+"""`linear`: y = x @ dequantized weights (+ bias), on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tileloom.runtime.arrays import describe, storage
+from tileloom.runtime.devices import choose as choose_device
+from tileloom.runtime.executors import run_function
+from tileloom.vm.diagnostics import DeviceError, UsageError, user_errors
+from tileloom.vm.dtypes import bf16, dtype
+
+from .operands import Operands, bias_array, check, empty_output
+from .packing import Packed
+from .plan import Plan, arguments, host_weights, plan, traced, x_vector
+from .schedule import Schedule
+
+HOST_DEVICES = ("interpreter", "emulator")
+
+
+@user_errors()
+def linear(
+    x: Any,
+    p: Packed,
+    bias: Any = None,
+    out: Any = None,
+    out_dtype: Any = None,
+    workspace: Any = None,
+    device: str | None = None,
+    *,
+    schedule: Schedule | None = None,
+) -> Any:
+    """x [..., k] times the packed weight [k, n], plus bias [n]: y [..., n].
+
+    x is f16 or bf16 (numpy, torch or cupy; bf16 also as its codes in uint16), y of x's dtype unless
+    `out_dtype` ("f16", "bf16", "f32") or `out` says otherwise; sums are f32 and rounded once.
+    `device` None is the GPU if x is there or there is one, else the interpreter. On a GPU the work
+    goes to the caller's current stream; `prepare` makes it free of allocation. `workspace` is what
+    `prepare` gave; `schedule` overrides the choice of kernel.
+
+    Raises:
+        VMError: arguments that don't fit, or a device that isn't there.
+    """
+    if not isinstance(p, Packed):
+        raise UsageError(
+            f"`p` is a {type(p).__name__}, not a packed weight",
+            hint='linear(x, pack(quantize(w, "u4")))',
+        )
+    operands = check(x, p, out_dtype, out)
+    place = _device(device, operands)
+    target = empty_output(operands, p.n) if out is None else out
+    if operands.m == 0 or p.n == 0:
+        return target
+    bias, bias_kind = bias_array(bias, p.n)
+    vector = x_vector(p.k, operands.x.address)
+    chosen = plan(
+        p, operands.m, _activation(operands), operands.out, bias_kind, vector, schedule
+    )
+    if place in HOST_DEVICES:
+        _run_on_host(place, chosen, p, operands, bias, target)
+    else:
+        from .device import run_on_gpu
+
+        run_on_gpu(chosen, p, operands, bias, target, workspace)
+    return target
+
+
+def _activation(operands: Operands) -> str:
+    from .operands import activation_of
+
+    return activation_of(operands.x)
+
+
+def _device(device: str | None, operands: Operands) -> str:
+    place = choose_device("cuda" if device is None and operands.on_device else device)
+    if place != "cuda" and operands.on_device:
+        raise DeviceError(f"`x` is in {operands.x.place}, which the {place} can't read")
+    return place
+
+
+def _run_on_host(
+    place: str, chosen: Plan, packed: Packed, operands: Operands, bias: Any, target: Any
+) -> None:
+    """Runs the program on the interpreter or the emulator."""
+    x = operands.x.host_view(storage(dtype(chosen.config.activation)))
+    written = describe(target)
+    assert written is not None
+    y = written.host_view(storage(dtype(operands.out)))
+    sizes = chosen.workspace
+    # Poisoned: what a kernel doesn't write must not look like a result.
+    partials = np.full(max(sizes[0], 4), np.nan, np.float32)
+    counters = np.zeros(max(sizes[1], 4), np.uint32)
+    given = bias
+    if bias is not None:
+        described = describe(bias)
+        assert described is not None
+        given = described.host_view(storage(dtype(chosen.config.bias)))
+    values = arguments(
+        chosen, packed, host_weights(packed), x, given, y, (partials, counters)
+    )
+    run_function(traced(chosen.config), values, device=place)
+
+
+def dequantized_product(x: Any, weights: Any) -> Any:
+    """The reference: x (codes or values) times float64 weights, in float64."""
+    array = np.asarray(x)
+    values = bf16.decode(array) if array.dtype == np.uint16 else array.astype(np.float64)
+    return values @ weights
+
+
+

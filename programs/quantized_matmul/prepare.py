@@ -1,0 +1,61 @@
+"""`prepare`: everything `linear` needs on a GPU, made beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tileloom.vm.diagnostics import VMValueError, user_errors
+
+from .packing import Packed
+from .plan import Plan, plan
+
+
+@user_errors()
+def prepare(
+    p: Packed,
+    max_m: int = 256,
+    *,
+    activations: tuple[str, ...] | None = None,
+    out_dtype: str | None = None,
+    bias: str = "",
+    vectors: tuple[int, ...] = (8,),
+) -> Any:
+    """Compiles, loads and allocates all that `linear` needs for 1 to `max_m` tokens on the GPU.
+
+    Afterwards `linear(x, p)` neither compiles, allocates (give it `out`) nor synchronises, for x of
+    the packed tensor's activation dtype (or `activations`), 16-byte aligned. Gives the workspace,
+    which `linear` finds by itself for the first stream; pass it to be sure.
+
+    Raises:
+        VMError: `max_m` is less than 1, or there is no GPU.
+    """
+    from tileloom.runtime.cuda.context import current_device
+
+    from .device import gpu_weights, loaded
+
+    if max_m < 1:
+        raise VMValueError(f"`max_m` is {max_m}", hint="at least one token")
+    gpu = current_device()
+    sizes = (0, 0)
+    usable = [v for v in vectors if p.k % v == 0] or [
+        next(v for v in (8, 4, 2, 1) if p.k % v == 0)
+    ]
+    for activation in activations or (p.activation,):
+        for vector in usable:
+            for chosen in plans(p, max_m, activation, out_dtype or activation, bias, vector):
+                loaded(chosen.config, gpu.ordinal)
+                need = chosen.workspace
+                sizes = max(sizes[0], need[0]), max(sizes[1], need[1])
+    return gpu_weights(p, gpu.ordinal).reserve(sizes)
+
+
+def plans(
+    p: Packed, max_m: int, activation: str, out: str, bias: str = "", vector: int = 8
+) -> list[Plan]:
+    """The plans for every m from 1 to `max_m`, without repeating a configuration at one size.
+
+    Above the largest tile of tokens the kernel no longer changes shape, only its number of parts of
+    k, which every m decides for itself.
+    """
+    return [plan(p, m, activation, out, bias, vector) for m in range(1, max_m + 1)]
+
