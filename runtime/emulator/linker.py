@@ -23,7 +23,7 @@ from .syntax import (
     Variable,
     Vector,
 )
-from .types import B64, Array, Type
+from .types import Array, Type
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -116,7 +116,8 @@ class Linker:
         if instruction.guard is not None:
             linked.guard = instruction.guard.slot
             linked.negated = instruction.negated
-        if isinstance(linked, Step) and instruction.guard is not None and linked.writes:
+        guarded = instruction.guard is not None
+        if guarded and isinstance(linked, Step) and linked.writes and not linked.own:
             linked.run = _guarded(linked.run, linked.guard or 0, linked.negated, linked.writes)
         return linked
 
@@ -271,11 +272,11 @@ def _guarded(inner: Run, guard: int, negated: bool, writes: tuple[int, ...]) -> 
         inner(c)
         for slot, before in zip(writes, old, strict=True):
             if before is None:
-                c.undefined[slot] = ~on
+                off = ~on & c.mask
+                if off.any():
+                    c.undefined[slot] = off
             else:
                 regs[slot] = np.where(on, regs[slot], before)
 
     return run
 
-
-ADDRESS = B64

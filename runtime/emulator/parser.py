@@ -58,7 +58,7 @@ class _Parser:
         self.functions: dict[str, FunctionBody] = {}
         self.variables: dict[str, Variable] = {}
         self.ends = [match.start() for match in re.finditer("\n", self.text)]
-        self.space_used = {"shared": 0, "global": 0, "const": 0, "local": 0}
+        self.space_used = {"shared": 0, "global": 0, "local": 0}
 
     def line(self, position: int | None = None) -> int:
         return bisect_right(self.ends, (self.position if position is None else position) - 1) + 1
@@ -143,8 +143,9 @@ class _Parser:
             count *= (parse_integer(extent) or 0) if extent else 0
         data = self.initial(match[6], type_, start) if match[6] else None
         size = max(count * width, len(data) if data else 0)
-        offset = -(-self.space_used[space] // align) * align
-        self.space_used[space] = offset + size
+        pool = "global" if space == "const" else space
+        offset = -(-self.space_used[pool] // align) * align
+        self.space_used[pool] = offset + size
         dynamic = external and space == "shared"
         table[match[4]] = Variable(match[4], space, offset, size, align, dynamic, data)
 

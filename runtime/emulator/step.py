@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 Run: TypeAlias = "Callable[[Cohort], None]"
-Taint: TypeAlias = "Callable[[Cohort, Step], None]"
 
 
 @dataclass(slots=True)
@@ -21,7 +20,8 @@ class Step:
     """One instruction, linked: `run` updates the cohort; `reads` and `writes` are register slots.
 
     `strict`: an undefined source is an error (addresses, stored values, branches); otherwise it
-    makes the results undefined. `own_taint` replaces that rule where lanes or rows mix.
+    makes the results undefined. `own`: the step applies its guard and keeps `undefined` itself,
+    because lanes mix or memory may hold undefined bytes.
     """
 
     run: Run
@@ -31,22 +31,27 @@ class Step:
     guard: int | None = None
     negated: bool = False
     strict: bool = False
-    own_taint: Taint | None = None
+    own: bool = False
 
 
 @dataclass(slots=True)
 class Control:
-    """The end of a block: `run` returns the next block, or -1 once the cohort is parked or gone."""
+    """The end of a block.
+
+    `run(machine, cohort, lanes, self)` acts for the active `lanes` whose guard is on and returns
+    the next block, or -1 once the cohort is parked or gone. `following` and `target` are block
+    numbers, filled in when the blocks are made.
+    """
 
     kind: str
-    run: Callable[[Machine, Cohort], int]
+    run: Callable[[Machine, Cohort, Array, Control], int]
     reads: tuple[int, ...] = ()
     line: int = 0
     guard: int | None = None
     negated: bool = False
-    target: int = -1
-    falls_through: bool = True
     label: str = ""
+    target: int = -1
+    following: int = -1
 
 
 @dataclass(slots=True)
@@ -57,8 +62,16 @@ class Block:
     steps: list[Step] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     control: Control | None = None
-    successors: tuple[int, ...] = ()
     executions: int = 0
+
+    def successors(self, number: int) -> tuple[int, ...]:
+        """Blocks that may follow block `number`, which this is."""
+        control = self.control
+        if control is None or control.kind == "barrier":
+            return (number + 1,)
+        if control.kind == "exit":
+            return () if control.guard is None else (number + 1,)
+        return (control.target,) if control.guard is None else (control.target, number + 1)
 
 
 def lane_mask(c: Cohort, guard: int | None, negated: bool) -> Array | None:

@@ -1,0 +1,281 @@
+"""ld and st of all spaces and widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .memory import Access, Piece
+from .opcode import Custom, Form, Mods, OpcodeError, opcode
+from .step import Step, lane_mask
+from .syntax import Int, Mem, Operand, Reg, Sink, Symbol
+from .types import RAW, Array, Type
+
+if TYPE_CHECKING:
+    from .cohort import Cohort
+    from .linker import Linker
+    from .syntax import Instruction
+
+Address = Callable[["Cohort"], Array]
+
+
+# ---- addresses
+
+
+def link_address(operand: Operand, linker: Linker) -> tuple[Address, tuple[int, ...]]:
+    """A closure that gives uint64 addresses [n, 32], and the register slots it reads."""
+    if not isinstance(operand, Mem):
+        raise OpcodeError("an address in brackets is expected")
+    base, offset = operand.base, operand.offset
+    if isinstance(base, Reg):
+        if base.type.bits not in (32, 64):
+            raise OpcodeError(f"`{base.name}` is too narrow for an address")
+        return _register_address(base.slot, base.type.bits, offset), (base.slot,)
+    value = base.value if isinstance(base, Int) else linker.address(base)
+    fixed = np.uint64((value + offset) % (1 << 64))
+    return (lambda c: np.full((c.num_warps, 32), fixed)), ()
+
+
+def _register_address(slot: int, bits: int, offset: int) -> Address:
+    displacement = np.uint64(offset % (1 << 64))
+    if bits == 64:
+        if not offset:
+            return lambda c: c.regs[slot]
+        return lambda c: c.regs[slot] + displacement
+    if offset < 0:
+        # Shared addresses may be 32 bits wide; a negative offset must not borrow from above.
+        return lambda c: c.regs[slot].astype(np.uint64) + displacement
+    return lambda c: c.regs[slot].astype(np.uint64) + displacement
+
+
+# ---- reading and writing
+
+
+def read(
+    c: Cohort, space: str, address: Array, on: Array | None, access: Access
+) -> tuple[list[Array], Array | None]:
+    """Elements of an access, each [n, 32] (zero where off), and lanes that read undefined bytes."""
+    flat = address if on is None else np.broadcast_to(address, on.shape)[on]
+    if not flat.size:
+        raw = RAW[8 * access.unit]
+        return [np.zeros(c.mask.shape, raw) for _ in range(access.count)], None
+    pieces = c.machine.memory.resolve(c, space, flat, on, access, False)
+    values, bad = _gather(pieces, flat.shape, access)
+    if access.count == 1:
+        columns = [values]
+    else:
+        columns = list(np.ascontiguousarray(np.moveaxis(values, -1, 0)))
+    if on is not None:
+        columns = [_spread(column, on) for column in columns]
+        bad = None if bad is None else _spread(bad, on)
+    return columns, bad
+
+
+def _gather(
+    pieces: list[Piece], shape: tuple[int, ...], access: Access
+) -> tuple[Array, Array | None]:
+    bad: Array | None = None
+    if len(pieces) == 1 and pieces[0].where is None:
+        storage, index, _ = pieces[0]
+        values = storage.view(access).take(index, axis=0)
+        if storage.defined is not None:
+            bad = _undefined(storage.shadow(access).take(index, axis=0), access)
+        return values, bad
+    size = int(np.prod(shape))
+    values = np.zeros((size, access.count) if access.count > 1 else size, RAW[8 * access.unit])
+    found = np.zeros(size, bool)
+    for storage, index, where in pieces:
+        values[where] = storage.view(access)[index.reshape(-1)]
+        if storage.defined is not None:
+            part = _undefined(storage.shadow(access)[index.reshape(-1)], access)
+            found[where] = False if part is None else part
+    if found.any():
+        bad = found.reshape(shape)
+    return values.reshape(*shape, access.count) if access.count > 1 else values.reshape(shape), bad
+
+
+def _undefined(shadow: Array, access: Access) -> Array | None:
+    """Lanes with an undefined byte; the shadow has a byte of 1 for each defined one."""
+    ones = int.from_bytes(b"\1" * access.unit, "little")
+    wrong = shadow != shadow.dtype.type(ones)
+    if not wrong.any():
+        return None
+    return wrong.any(-1) if access.count > 1 else wrong
+
+
+def _spread(values: Array, on: Array) -> Array:
+    result = np.zeros(on.shape, values.dtype)
+    result[on] = values
+    return result
+
+
+def write(
+    c: Cohort, space: str, address: Array, on: Array | None, access: Access, values: list[Array]
+) -> None:
+    """Stores elements [n, 32]; of lanes that hit one place the last wins."""
+    flat = address if on is None else np.broadcast_to(address, on.shape)[on]
+    if not flat.size:
+        return
+    raw = RAW[8 * access.unit]
+    chosen = [
+        (np.broadcast_to(v, c.mask.shape) if on is None else np.broadcast_to(v, on.shape)[on])
+        for v in values
+    ]
+    data = chosen[0] if access.count == 1 else np.stack(chosen, -1)
+    if data.dtype != raw:
+        data = data.astype(raw)
+    for storage, index, where in c.machine.memory.resolve(c, space, flat, on, access, True):
+        part = data
+        if where is not None:
+            part = data.reshape(-1, access.count)[where] if access.count > 1 else data.reshape(-1)[where]
+        storage.view(access)[index] = part
+        if storage.defined is not None:
+            storage.shadow(access)[index] = int.from_bytes(b"\1" * access.unit, "little")
+
+
+# ---- instructions
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the modifiers of a ld or st say."""
+
+    space: str
+    access: Access
+    type: Type
+    spins: bool
+    hint: bool
+
+
+_SPACES = (
+    "global", "shared::cta", "shared::cluster", "shared", "local", "const", "param::entry", "param",
+)
+
+
+def space_of(mods: Mods, default: str = "generic") -> str:
+    space = mods.choice(*_SPACES, default=default)
+    mods.flag("unified")
+    space = space.partition("::")[0]
+    return "global" if space == "const" else space
+
+
+def _kind(mods: Mods) -> _Kind:
+    spins = any([mods.flag(name) for name in ("volatile", "acquire", "relaxed", "mmio")])
+    mods.flags("weak", "release", "cta", "cluster", "gpu", "sys", "nc", "async")
+    space = space_of(mods)
+    mods.flags("ca", "cg", "cs", "lu", "cv", "wb", "wt")
+    hint = "L2::cache_hint" in mods.parts
+    mods.drop("L1::")
+    mods.drop("L2::")
+    count = int(mods.choice("v2", "v4", "v8", default="v1")[1:])
+    type_ = mods.type()
+    if type_.bits not in (8, 16, 32, 64) or type_.bits * count > 256:
+        raise OpcodeError(f"`{mods.text}`: type `.{type_.name}` is not supported")
+    return _Kind(space, Access(type_.bits // 8, count), type_, spins, hint)
+
+
+def _count_operands(instruction: Instruction, kind: _Kind) -> None:
+    found, wanted = len(instruction.operands), 3 if kind.hint else 2
+    if found != wanted:
+        raise OpcodeError(f"`{instruction.opcode}` takes {wanted} operands, not {found}")
+
+
+@opcode("ld", "ldu")
+def ld(mods: Mods) -> Form:
+    kind = _kind(mods)
+    return Custom(lambda instruction, linker: _build_ld(instruction, linker, kind))
+
+
+def _build_ld(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
+    _count_operands(instruction, kind)
+    items = linker.vector(instruction.operands[0], kind.access.count)
+    outs = tuple(linker.dest(item, kind.type, wider=True) for item in items)
+    widen = [_widening(item, kind.type) for item in items]
+    if kind.space == "param":
+        return _build_ld_param(instruction, linker, kind, outs, widen)
+    address, reads = link_address(instruction.operands[1], linker)
+    guard, negated = _guard_of(instruction)
+    space, access, spins = kind.space, kind.access, kind.spins
+
+    def run(c: Cohort) -> None:
+        on = lane_mask(c, guard, negated)
+        columns, bad = read(c, space, address(c), on, access)
+        for slot, column, change in zip(outs, columns, widen, strict=True):
+            c.write(slot, column if change is None else change(column), on, bad)
+        if spins:
+            c.spinning = True
+
+    return Step(run, reads, outs, strict=True, own=True)
+
+
+def _guard_of(instruction: Instruction) -> tuple[int | None, bool]:
+    guard = instruction.guard
+    return (None if guard is None else guard.slot), instruction.negated
+
+
+def _widening(item: Operand, type_: Type) -> Callable[[Array], Array] | None:
+    """Extends a loaded element to a wider register, by its type's sign."""
+    if isinstance(item, Sink) or not isinstance(item, Reg) or item.type.bits == type_.bits:
+        return None
+    wide = item.type.raw
+    if type_.signed:
+        signed = np.dtype(f"i{item.type.bits // 8}")
+        return lambda column: column.view(type_.view).astype(signed).view(wide)
+    return lambda column: column.astype(wide)
+
+
+def _build_ld_param(
+    instruction: Instruction,
+    linker: Linker,
+    kind: _Kind,
+    outs: tuple[int, ...],
+    widen: list[Callable[[Array], Array] | None],
+) -> Step:
+    operand = instruction.operands[1]
+    if not isinstance(operand, Mem) or not isinstance(operand.base, Symbol):
+        raise OpcodeError("`ld.param` needs a parameter's name")
+    param = linker.params.get(operand.base.name)
+    if param is None:
+        raise OpcodeError(f"`{operand.base.name}` is no parameter")
+    within = operand.base.offset + operand.offset
+    if within < 0 or within + kind.access.width > param.size:
+        raise OpcodeError(f"{kind.access.width} bytes at {within} exceed `{param.name}`")
+    start, unit, raw = param.offset + within, kind.access.unit, RAW[8 * kind.access.unit]
+
+    def run(c: Cohort) -> None:
+        for number, (slot, change) in enumerate(zip(outs, widen, strict=True)):
+            place = start + number * unit
+            value = c.machine.memory.params[place : place + unit].view(raw)[0]
+            column = np.full((c.num_warps, 32), value, raw)
+            c.regs[slot] = column if change is None else change(column)
+
+    return Step(run, (), outs)
+
+
+@opcode("st")
+def st(mods: Mods) -> Form:
+    kind = _kind(mods)
+    if kind.space == "param":
+        raise OpcodeError(f"`{mods.text}`: parameters can't be stored")
+    return Custom(lambda instruction, linker: _build_st(instruction, linker, kind))
+
+
+def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
+    _count_operands(instruction, kind)
+    address, reads = link_address(instruction.operands[0], linker)
+    items = linker.vector(instruction.operands[1], kind.access.count)
+    ins = tuple(linker.source(item, kind.type, wider=True) for item in items)
+    guard, negated = _guard_of(instruction)
+    space, access = kind.space, kind.access
+
+    def run(c: Cohort) -> None:
+        on = lane_mask(c, guard, negated)
+        write(c, space, address(c), on, access, [c.regs[slot] for slot in ins])
+
+    used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
+    return Step(run, used, (), strict=True)
+
+

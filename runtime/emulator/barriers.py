@@ -1,0 +1,136 @@
+"""Barriers of a block: who has arrived, who waits, when it completes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .cohort import Cohort, Fault
+from .step import Control
+from .types import Array
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+@dataclass(slots=True)
+class _Barrier:
+    """One barrier number, in every resident block: arrays are indexed by block slot.
+
+    `expected` is the number of warps announced by those that arrived, 0 for "all of the block".
+    """
+
+    arrived: Array
+    expected: Array
+    waiting: list[tuple[Cohort, Control]] = field(default_factory=list)
+
+
+class Barriers:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.table: dict[int, _Barrier] = {}
+
+    def waiting(self) -> list[tuple[Cohort, Control, int]]:
+        return [(c, control, n) for n, b in self.table.items() for c, control in b.waiting]
+
+    def arrive(
+        self, c: Cohort, numbers: Array, counts: Array | None, waits: bool, control: Control
+    ) -> int:
+        """Registers the warps of `c`; the next block, or -1 if they must wait."""
+        machine = self.machine
+        broken = (c.mask != machine.alive[c.rows]).any(1)
+        if broken.any():
+            lanes = machine.alive[c.rows] & ~c.mask & broken[:, None]
+            raise Fault(f"barrier divergence: {c.lane_name(lanes)} is not at this barrier")
+        if (numbers != numbers[0]).any():
+            return self._split(c, numbers, counts, waits, control)
+        number = int(numbers[0])
+        if not 0 <= number < 16:
+            raise Fault(f"barrier {number} is not in 0 .. 15")
+        barrier = self._get(number)
+        warps = np.bincount(c.slots[:, 0], minlength=machine.num_slots)
+        expected = self._announce(c, barrier, counts)
+        if waits and not barrier.waiting and not barrier.arrived.any():
+            present = warps > 0
+            if (warps == expected)[present].all():
+                barrier.expected[:] = 0
+                machine.barrier_passed(np.flatnonzero(present), c, None)
+                return control.following
+        barrier.arrived += warps
+        if waits:
+            c.pc = control.following
+            barrier.waiting.append((c, control))
+        self.settle(number)
+        return -1 if waits else control.following
+
+    def _get(self, number: int) -> _Barrier:
+        slots = self.machine.num_slots
+        if number not in self.table:
+            self.table[number] = _Barrier(np.zeros(slots, np.int64), np.zeros(slots, np.int64))
+        barrier = self.table[number]
+        if len(barrier.arrived) < slots:
+            more = np.zeros(slots - len(barrier.arrived), np.int64)
+            barrier.arrived = np.concatenate((barrier.arrived, more))
+            barrier.expected = np.concatenate((barrier.expected, more))
+        return barrier
+
+    def _split(
+        self, c: Cohort, numbers: Array, counts: Array | None, waits: bool, control: Control
+    ) -> int:
+        for number in np.unique(numbers):
+            rows = numbers == number
+            part = c.subset(c.mask & rows[:, None])
+            some = None if counts is None else counts[rows]
+            following = self.arrive(part, numbers[rows], some, waits, control)
+            if following >= 0:
+                self.machine.put_back(part, following)
+        return -1
+
+    def _announce(self, c: Cohort, barrier: _Barrier, counts: Array | None) -> Array:
+        """Notes the announced counts and returns the expected warps of every slot."""
+        if counts is not None:
+            if (counts % 32).any() or (counts <= 0).any():
+                raise Fault(f"a barrier of {int(counts[0])} threads: no positive multiple of 32")
+            slots = c.slots[:, 0]
+            known = barrier.expected[slots]
+            busy = barrier.arrived[slots] > 0
+            if ((known != counts // 32) & busy).any():
+                raise Fault("warps of a block announce different numbers of threads")
+            barrier.expected[slots] = counts // 32
+        return np.where(barrier.expected > 0, barrier.expected, self.machine.live_warps())
+
+    def settle(self, number: int) -> None:
+        """Lets go the blocks in which everyone expected has arrived."""
+        machine = self.machine
+        barrier = self._get(number)
+        live = machine.live_warps()
+        expected = np.where(barrier.expected > 0, barrier.expected, live)
+        if (barrier.arrived > expected).any():
+            raise Fault("more warps arrived at the barrier than it expects")
+        done = (barrier.arrived == expected) & (barrier.arrived > 0)
+        if not done.any():
+            return
+        barrier.arrived[done] = 0
+        barrier.expected[done] = 0
+        kept: list[tuple[Cohort, Control]] = []
+        for c, control in barrier.waiting:
+            free = done[c.slots[:, 0]]
+            if not free.any():
+                kept.append((c, control))
+                continue
+            lanes = c.mask & free[:, None]
+            if free.all():
+                machine.put_back(c, c.pc)
+            else:
+                machine.put_back(c.subset(lanes), c.pc)
+                kept.append((c.subset(c.mask & ~free[:, None]), control))
+        barrier.waiting = kept
+        machine.barrier_passed(np.flatnonzero(done), None, number)
+
+    def settle_all(self) -> None:
+        """After warps have left: those that wait for "all" may be complete now."""
+        for number in list(self.table):
+            if self.table[number].waiting:
+                self.settle(number)

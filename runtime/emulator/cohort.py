@@ -1,0 +1,249 @@
+"""A cohort: warps at the same place, executed together. Also which lanes hold undefined values.
+
+    rows    resident warp numbers, [n]           regs[slot]  raw bits [n, 32], or None: never written
+    mask    active lanes, bool [n, 32]           undefined   slot -> lanes [n, 32] with no value yet
+
+Register arrays are immutable (they alias after `mov`), so a cohort is split by indexing them. A
+warp whose lanes diverged is in two cohorts with disjoint masks until they join again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .step import Step, lane_mask
+from .types import Array
+
+if TYPE_CHECKING:
+    from .asynchronous import Group
+    from .machine import Machine
+
+
+class Fault(Exception):
+    """A rule broken while executing; the machine adds the place."""
+
+
+@dataclass(slots=True, eq=False)
+class Join:
+    """Where diverged cohorts meet: `outstanding` of them have not reached `block` yet."""
+
+    block: int
+    outstanding: int = 0
+    arrived: list[Cohort] = field(default_factory=list)
+
+
+class Cohort:
+    """See the module's head. `joins` is the stack of places where its siblings wait for it."""
+
+    __slots__ = (
+        "full",
+        "groups",
+        "joins",
+        "machine",
+        "mask",
+        "num_warps",
+        "pc",
+        "regs",
+        "rows",
+        "slots",
+        "spinning",
+        "undefined",
+    )
+
+    def __init__(
+        self, machine: Machine, rows: Array, slots: Array, mask: Array, regs: list[Array]
+    ) -> None:
+        self.machine = machine
+        self.rows = rows
+        self.slots = slots  # resident block of each warp, int64 [n, 1]
+        self.mask = mask
+        self.full = bool(mask.all())
+        self.regs = regs
+        self.num_warps = len(rows)
+        self.undefined: dict[int, Array] = {}
+        self.groups: list[Group] = []
+        self.joins: tuple[Join, ...] = ()
+        self.pc = 0
+        self.spinning = False
+
+    def subset(self, lanes: Array) -> Cohort:
+        """The part of this cohort with active `lanes` [n, 32]; registers are copied by row."""
+        index = np.flatnonzero(lanes.any(1))
+        whole = len(index) == self.num_warps
+        count = self.machine.num_registers
+        regs = list(self.regs)
+        if not whole:
+            for slot in range(count):
+                value = regs[slot]
+                if value is not None:
+                    regs[slot] = value[index]
+        part = Cohort(self.machine, self.rows[index], self.slots[index], lanes[index], regs)
+        part.undefined = {
+            slot: bad if whole else bad[index] for slot, bad in self.undefined.items()
+        }
+        part.groups = [group.subset(self, lanes) for group in self.groups]
+        part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
+        return part
+
+    def write(self, slot: int, value: Array, on: Array | None, bad: Array | None = None) -> None:
+        """Assigns a register where `on` (None: everywhere); lanes `bad` of it become undefined."""
+        before = self.regs[slot]
+        if on is None:
+            self.regs[slot] = value
+            if self.undefined:
+                self.undefined.pop(slot, None)
+            if bad is not None:
+                self.undefined[slot] = bad
+            return
+        if before is None:
+            self.regs[slot] = value
+            unset = ~on
+        else:
+            self.regs[slot] = np.where(on, value, before)
+            unset = self.undefined.pop(slot, None)
+            unset = None if unset is None else unset & ~on
+        if bad is not None:
+            unset = bad & on if unset is None else unset | (bad & on)
+        if unset is not None:
+            unset = unset & self.mask
+            if unset.any():
+                self.undefined[slot] = unset
+
+    def lane_name(self, lanes: Array) -> str:
+        """The first of `lanes` [n, 32] in words."""
+        row, lane = (int(place[0]) for place in np.nonzero(lanes))
+        return self.machine.warp_name(int(self.rows[row])) + f", lane {lane}"
+
+
+def merge(cohorts: list[Cohort]) -> Cohort:
+    """One cohort of all; a warp that is in several comes together again, lane by lane."""
+    first = cohorts[0]
+    if len(cohorts) == 1:
+        return first
+    gather = _Gather(cohorts)
+    regs: list[Array] = list(first.regs)
+    undefined: dict[int, Array] = {}
+    for slot in range(first.machine.num_registers):
+        values = [c.regs[slot] for c in cohorts]
+        present = [value for value in values if value is not None]
+        if not present:
+            continue
+        if gather.spread and all(value is values[0] for value in values):
+            regs[slot] = values[0]  # untouched since these cohorts parted
+        else:
+            regs[slot] = gather(
+                [
+                    np.zeros((c.num_warps, 32), present[0].dtype) if value is None else value
+                    for c, value in zip(cohorts, values, strict=True)
+                ]
+            )
+        if len(present) < len(values) or any(slot in c.undefined for c in cohorts):
+            bad = gather([_undefined_lanes(c, slot) for c in cohorts])
+            if bad.any():
+                undefined[slot] = bad
+    joined = Cohort(first.machine, gather.unique, gather.slots, gather.mask, regs)
+    joined.undefined = undefined
+    joined.groups = _merged_groups([c.groups for c in cohorts])
+    joined.joins, joined.pc = first.joins, first.pc
+    joined.spinning = any(c.spinning for c in cohorts)
+    return joined
+
+
+class _Gather:
+    """Puts per-cohort arrays [n, 32] together by warp; active lanes decide where warps overlap."""
+
+    def __init__(self, cohorts: list[Cohort]) -> None:
+        rows = np.concatenate([c.rows for c in cohorts])
+        self.unique, first, self.places = np.unique(rows, return_index=True, return_inverse=True)
+        self.spread = len(self.unique) < len(rows)
+        self.slots = np.concatenate([c.slots for c in cohorts])[first]
+        self._first = first
+        self._masks = np.concatenate([c.mask for c in cohorts])
+        self._active = np.nonzero(self._masks)
+        self.mask = self([c.mask for c in cohorts])
+
+    def __call__(self, parts: list[Array]) -> Array:
+        joined = np.concatenate(parts)
+        result: Array = joined[self._first]
+        if self.spread:
+            rows, lanes = self._active
+            result[self.places[rows], lanes] = joined[rows, lanes]
+        return result
+
+
+def _undefined_lanes(c: Cohort, slot: int) -> Array:
+    if c.regs[slot] is None:
+        return c.mask.copy()
+    found = c.undefined.get(slot)
+    return np.zeros((c.num_warps, 32), bool) if found is None else found
+
+
+def _merged_groups(lists: list[list[Group]]) -> list[Group]:
+    """Asynchronous groups, matched from the newest backwards (waits count from there)."""
+    depth = max(map(len, lists))
+    result: list[Group] = []
+    for age in range(depth, 0, -1):
+        members = [groups[-age] for groups in lists if len(groups) >= age]
+        result.append(members[0].joined(members[1:]))
+    return result
+
+
+# ---- undefined values, the slow path
+
+
+def check_sources(c: Cohort, step: Step) -> Array | None:
+    """Lanes of `step` with an undefined source, an error if it may not have one."""
+    guard = step.guard
+    if guard is not None and guard in c.undefined and (c.undefined[guard] & c.mask).any():
+        raise Fault(f"the guard was never written in {c.lane_name(c.undefined[guard] & c.mask)}")
+    found: Array | None = None
+    for slot in step.reads:
+        bad = c.undefined.get(slot)
+        if bad is not None:
+            found = bad if found is None else found | bad
+    if found is not None and step.strict:
+        on = lane_mask(c, guard, step.negated)
+        used = found if on is None else found & on
+        if used.any():
+            raise Fault(f"{undefined_name(c, step, used)} in {c.lane_name(used)}")
+    return found
+
+
+def undefined_name(c: Cohort, step: Step, used: Array) -> str:
+    """Which source is undefined, in words."""
+    for slot in step.reads:
+        if slot in c.undefined and (c.undefined[slot] & used).any():
+            return f"`{c.machine.register_name(slot)}` has no defined value"
+    return "a source has no defined value"
+
+
+def run_tracking(c: Cohort, step: Step) -> None:
+    """Runs a step while some registers are undefined, and passes that on to its results."""
+    bad = check_sources(c, step)
+    if step.own:
+        step.run(c)
+        return
+    before = {slot: c.undefined.get(slot) for slot in step.writes}
+    unset = {slot for slot in step.writes if c.regs[slot] is None}
+    on = lane_mask(c, step.guard, step.negated) if step.guard is not None else None
+    step.run(c)
+    for slot in step.writes:
+        lanes = bad
+        if on is not None:
+            old = np.ones_like(on) if slot in unset else before[slot]
+            lanes = _either(None if bad is None else bad & on, None if old is None else old & ~on)
+        if lanes is not None:
+            lanes = lanes & c.mask
+        if lanes is not None and lanes.any():
+            c.undefined[slot] = lanes
+        else:
+            c.undefined.pop(slot, None)
+
+
+def _either(a: Array | None, b: Array | None) -> Array | None:
+    if a is None:
+        return b
+    return a if b is None else a | b

@@ -1,0 +1,152 @@
+"""The user's side: parse a module, launch its kernels on numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import EmulatorError
+from .machine import Machine
+from .memory import GLOBAL_START, Memory
+from .parser import parse
+from .program import Program, build
+from .syntax import Param, ParsedModule
+from .types import Array
+
+_RESIDENT_LANES = 16384
+_RESIDENT_SHARED = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchStatistics:
+    """What a launch executed: `instructions` counts warps times instructions.
+
+    `profile` gives for each PTX line how many warps executed it.
+    """
+
+    instructions: int
+    profile: Mapping[int, int]
+
+
+class Kernel:
+    """An `.entry` of a module, ready to launch."""
+
+    def __init__(self, program: Program, module: ParsedModule) -> None:
+        self._program = program
+        self._module = module
+        self.name = program.body.name
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return self._program.body.params
+
+    def launch(
+        self,
+        grid: Sequence[int] | int,
+        block: Sequence[int] | int,
+        args: Sequence[object],
+        shared_bytes: int = 0,
+        seed: int = 0,
+        limit: int = 200_000_000,
+    ) -> LaunchStatistics:
+        """Runs the kernel; arrays among `args` are global buffers and are changed in place.
+
+        `args`, in the order of the parameters: C-contiguous arrays for pointers, numbers for
+        scalars, bytes for `.align`ed byte parameters. `shared_bytes` is the dynamic shared memory,
+        undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
+        bounds the instructions executed. Raises EmulatorError when the kernel breaks a rule, and
+        ValueError for arguments that don't fit.
+        """
+        program = self._program
+        memory = Memory()
+        self._place_variables(memory)
+        memory.params = self._pack(memory, args)
+        memory.reset_blocks(program.shared_static + shared_bytes, program.body.local_bytes)
+        dims = _dims(grid, "grid"), _dims(block, "block")
+        threads = dims[1][0] * dims[1][1] * dims[1][2]
+        if not 0 < threads <= 1024:
+            raise ValueError(f"a block of {threads} threads is not possible")
+        resident = max(1, _RESIDENT_LANES // (-(-threads // 32) * 32))
+        resident = max(1, min(resident, _RESIDENT_SHARED // memory.shared_stride))
+        program.reset()
+        with np.errstate(all="ignore"):
+            Machine(program, memory, *dims, resident, seed, limit).run()
+        return LaunchStatistics(program.executed(), program.profile())
+
+    def _place_variables(self, memory: Memory) -> None:
+        found = [*self._module.variables.values(), *self._program.body.variables.values()]
+        placed = [v for v in found if v.space in ("global", "const")]
+        if placed:
+            data = np.zeros(max(v.offset + v.size for v in placed), np.uint8)
+            for variable in placed:
+                if variable.data is not None:
+                    content = np.frombuffer(variable.data, np.uint8)
+                    data[variable.offset : variable.offset + len(content)] = content
+            assert memory.allocate("variables of the module", data) == GLOBAL_START
+
+    def _pack(self, memory: Memory, args: Sequence[object]) -> Array:
+        params = self.params
+        if len(args) != len(params):
+            raise ValueError(f"`{self.name}` takes {len(params)} arguments, not {len(args)}")
+        packed = np.zeros(max((p.offset + p.size for p in params), default=0), np.uint8)
+        for param, arg in zip(params, args, strict=True):
+            content = _argument(memory, param, arg)
+            packed[param.offset : param.offset + len(content)] = np.frombuffer(content, np.uint8)
+        return packed
+
+
+def _argument(memory: Memory, param: Param, arg: object) -> bytes:
+    """An argument as the bytes of its parameter; arrays are placed in memory."""
+    if isinstance(arg, np.ndarray) and arg.ndim == 0:
+        arg = arg[()]
+    if isinstance(arg, np.ndarray):
+        if param.size != 8:
+            raise ValueError(f"parameter `{param.name}` is no pointer")
+        if not arg.flags.c_contiguous:
+            raise ValueError(f"the array for `{param.name}` is not contiguous")
+        flat = arg.reshape(-1).view(np.uint8)
+        return memory.allocate(param.name, flat).to_bytes(8, "little")
+    if isinstance(arg, bytes):
+        if len(arg) != param.size:
+            raise ValueError(f"parameter `{param.name}` has {param.size} bytes, not {len(arg)}")
+        return arg
+    if isinstance(arg, np.generic) and arg.dtype.itemsize == param.size:
+        return arg.tobytes()
+    if param.type.is_float and isinstance(arg, float | int | np.number):
+        return np.array(arg, param.type.view).tobytes()
+    if isinstance(arg, int | np.integer | np.bool_):
+        value = int(arg)
+        if not -(1 << (8 * param.size - 1)) <= value < 1 << (8 * param.size):
+            raise ValueError(f"{value} does not fit parameter `{param.name}`")
+        return (value % (1 << (8 * param.size))).to_bytes(param.size, "little")
+    raise ValueError(f"parameter `{param.name}` can't take a {type(arg).__name__}")
+
+
+def _dims(value: Sequence[int] | int, what: str) -> tuple[int, int, int]:
+    sizes = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
+    if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
+        raise ValueError(f"{what} {value!r} is not one to three sizes")
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z
+
+
+class Module:
+    """A parsed PTX module; `kernels` maps the names of its entries to launchable kernels."""
+
+    def __init__(self, parsed: ParsedModule) -> None:
+        self.version = parsed.version
+        self.target = parsed.target
+        self.kernels: dict[str, Kernel] = {
+            name: Kernel(build(body, parsed, GLOBAL_START), parsed)
+            for name, body in parsed.functions.items()
+        }
+
+
+def parse_module(text: str) -> Module:
+    """Parses and links PTX text. Raises EmulatorError for anything unknown, naming the line."""
+    return Module(parse(text))
+
+
+__all__ = ["EmulatorError", "Kernel", "LaunchStatistics", "Module", "parse_module"]
