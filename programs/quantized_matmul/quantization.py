@@ -108,7 +108,7 @@ def quantize(
     Raises a `VMError`: a dtype that holds no weights, an illegal zero point or group, a `w` that
     is not a matrix of floats, or one with a NaN or an infinity in it.
     """
-    weight_dtype = _find_dtype(dtype_name)
+    weight_dtype = find_dtype(dtype_name)
     chosen = default_zero_point(weight_dtype) if zero_point is None else zero_point
     check_zero_point(weight_dtype, chosen)
     weights = as_matrix(w)
@@ -135,7 +135,7 @@ def quantize(
 # What may go with what.
 
 
-def _find_dtype(name: str | Dtype) -> Dtype:
+def find_dtype(name: str | Dtype) -> Dtype:
     try:
         return name if isinstance(name, Dtype) else dtype(name)
     except DtypeError as error:

@@ -1,0 +1,136 @@
+"""y = x @ dequant(w) on random data, checked against float64 and timed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tileloom.runtime.devices import choose
+from tileloom.vm.dtypes import bf16
+from tileloom.vm.ir import Function
+
+from .geometry import Geometry
+from .linear import linear
+from .packing import Packed, check_activation, pack
+from .plan import Plan, plan, traced, x_vector
+from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
+
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `tileloom run` and `tileloom compile quantized_matmul`."""
+    parser.add_argument("--weight", default="u4", help="the weights' dtype (default: u4)")
+    parser.add_argument("--m", type=_size, default=16, help="tokens (default: 16)")
+    parser.add_argument("--k", type=_size, default=4096, help="inputs (default: 4096)")
+    parser.add_argument("--n", type=_size, default=4096, help="outputs (default: 4096)")
+    parser.add_argument(
+        "--group", type=_group, default=128,
+        help='rows that share a scale, "channel" or "tensor" (default: 128)',
+    )  # fmt: skip
+    parser.add_argument(
+        "--zero-point", choices=("none", "symmetric", "int", "float"),
+        help="(default: symmetric for uN, none for the others)",
+    )  # fmt: skip
+    parser.add_argument("--activation", default="f16", help="f16 or bf16 (default: f16)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random data (default: 0)")
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+def _group(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Quantizes, packs and multiplies random data, and says how far it is from float64."""
+    device = choose(args.device)
+    check_activation(args.activation)
+    check_zero_point(find_dtype(args.weight), args.zero_point or "none")
+    rng = np.random.default_rng(args.seed)
+    w = rng.standard_normal((args.k, args.n), np.float32)
+    q = quantize(w, args.weight, args.group, args.zero_point)
+    p = pack(q, args.activation)
+    x, exact = random_activations(rng, args.m, args.k, args.activation)
+    # Poisoned: an element that no thread writes must not look right.
+    out = np.full((args.m, args.n), np.nan, np.float32)
+    began = time.perf_counter()
+    linear(x, p, out=out, device=device)
+    seconds = time.perf_counter() - began
+    chosen = plan(p, max(args.m, 1), args.activation, "f32", vector=x_vector(args.k, 0))
+    return {
+        "device": device,
+        "weight": args.weight,
+        "zero_point": q.zero_point,
+        "activation": args.activation,
+        "group": q.group,
+        "m": args.m,
+        "k": args.k,
+        "n": args.n,
+        "rel_error": relative_error(out, exact, q),
+        "us": kernel_time(x, p, device) or 1e6 * seconds,
+        "bytes": p.nbytes,
+        "schedule": schedule_text(chosen),
+    }
+
+
+def random_activations(
+    rng: np.random.Generator, m: int, k: int, activation: str
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """x [m, k] as it is passed, and its exact values."""
+    values = rng.standard_normal((m, k), np.float32)
+    if activation == "f16":
+        x = values.astype(np.float16)
+        return x, x.astype(np.float64)
+    codes = np.asarray(bf16.encode(values), np.uint16)
+    return codes, np.asarray(bf16.decode(codes), np.float64)
+
+
+def relative_error(y: NDArray[Any], x: NDArray[np.float64], q: Quantized) -> float:
+    """The Frobenius norm of y - x @ w over that of x @ w, with w dequantized in float64."""
+    reference = x @ q.dequantize()
+    norm = float(np.linalg.norm(reference))
+    difference = float(np.linalg.norm(y - reference))
+    return difference / norm if norm else difference
+
+
+def kernel_time(x: NDArray[Any], p: Packed, device: str) -> float | None:
+    """Microseconds of one product on the GPU, with the weights from memory; None elsewhere."""
+    if device != "cuda" or 0 in (*x.shape, p.n):
+        return None
+    from .timing import time_products
+
+    return time_products(x, p).median_us
+
+
+def schedule_text(chosen: Plan) -> str:
+    """The schedule in one word, for reports."""
+    s = chosen.schedule
+    return f"k{s.k_warps}f{s.feature_warps}t{s.tokens}s{s.splits}"
+
+
+def compile(args: argparse.Namespace) -> list[Function]:
+    """The program that serves m tokens of this problem."""
+    kind = find_dtype(args.weight)
+    zero_point = args.zero_point or default_zero_point(kind)
+    check_zero_point(kind, zero_point)
+    check_activation(args.activation)
+    rows = max(args.k, 1) if isinstance(args.group, str) else max(1, min(args.group, args.k))
+    geometry = Geometry(kind.bits, args.k, args.n, rows)
+    empty = Packed(
+        np.empty(0, np.uint32), np.empty(0, np.float16), None, kind, geometry, zero_point,
+        args.activation,
+    )  # fmt: skip
+    vector = x_vector(args.k, 0)
+    chosen = plan(empty, max(args.m, 1), args.activation, args.activation, vector=vector)
+    return [traced(chosen.config)]
+
+
