@@ -1,0 +1,50 @@
+"""Running programs: devices, assembling, the disk cache, launches, the command line.
+
+Importing this registers the executors with `vm` (an installed distribution does it through entry
+points); what they need is imported when the first program runs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tileloom.vm import executors as _registry
+
+if TYPE_CHECKING:
+    from .compiled import CompiledKernel, compile_kernel
+    from .executors import run_function
+    from .signature import Strided
+
+__all__ = ["CompiledKernel", "Strided", "compile_kernel", "run_function"]
+
+_HOMES = {
+    "CompiledKernel": "compiled",
+    "Strided": "signature",
+    "compile_kernel": "compiled",
+    "run_function": "executors",
+}
+# Names in the registry, and the functions behind them: the same as in `pyproject.toml`.
+_EXECUTORS = {
+    "compile": ("compiled", "compile_kernel"),
+    "launch": ("executors", "launch"),
+    "cuda": ("executors", "run_on_cuda"),
+    "emulator": ("executors", "run_on_emulator"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
+
+def _register(name: str, module: str, function: str) -> None:
+    def execute(*arguments: Any, **options: Any) -> Any:
+        return getattr(import_module(f".{module}", __name__), function)(*arguments, **options)
+
+    _registry.register(name, execute)
+
+
+for _name, _place in _EXECUTORS.items():
+    _register(_name, *_place)

@@ -81,7 +81,7 @@ class Array:
         if self.nbytes == 0:
             return np.empty(0, dtype)
         buffer = (ctypes.c_char * self.nbytes).from_address(self.address)
-        view = np.frombuffer(buffer, dtype, count)
+        view: AnyArray = np.frombuffer(memoryview(buffer), dtype, count)
         view.flags.writeable = self.writable
         return view
 

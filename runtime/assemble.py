@@ -19,9 +19,10 @@ from tileloom.vm.diagnostics import Location
 
 from . import options
 from .assembler_log import Complaint, Report, Usage, read_log
-from .assemblers import Assembler, Job, Outcome, find_assembler
+from .assemblers import Assembler, Job, Outcome
 from .elf import read_cubin
 from .errors import AssemblerError
+from .toolkit import find_assembler
 
 # On Hopper and later the system keeps this much of each block's shared memory (bytes).
 RESERVED_SHARED_BYTES = 1024

@@ -1,19 +1,16 @@
 """The three ways from PTX to a cubin: the program ptxas, the library nvJitLink, the driver.
 
-Each takes a `Job` and gives an `Outcome`; none raises for PTX it rejects. ptxas is preferred,
-since a crash of it doesn't end the user's process; it is looked for where `cuda.pathfinder` looks
-(wheels, conda, the toolkit) and on PATH.
+Each takes a `Job` and gives an `Outcome`; none raises for PTX it rejects. Which of them is used is
+decided in `toolkit`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +20,7 @@ from . import bindings, options
 from .errors import NoDeviceError, ToolMissingError
 
 _LOG_BYTES = 1 << 16
-_INSTALL_HINT = "`pip install 'tileloom[tools]'` brings ptxas, `'tileloom[asm]'` nvJitLink"
+INSTALL_HINT = "`pip install 'tileloom[tools]'` brings ptxas, `'tileloom[asm]'` nvJitLink"
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,14 @@ class Assembler(Protocol):
 
 @dataclass(frozen=True)
 class Ptxas:
-    """ptxas as a process of its own."""
+    """ptxas as a process of its own. `known` is its identity where it needn't be asked."""
 
     path: str
+    known: str | None = field(default=None, compare=False)
 
     @cached_property
     def identity(self) -> str:
-        return f"ptxas {self._version}"
+        return self.known or f"ptxas {self._version}"
 
     @cached_property
     def _version(self) -> str:
@@ -177,7 +175,7 @@ def _nvjitlink_version() -> str:
         major, minor = bindings.nvjitlink().version()
     except (ImportError, RuntimeError) as error:  # the package, or the library behind it
         first_line = str(error).partition("\n")[0]
-        raise ToolMissingError(f"nvJitLink isn't there: {first_line}", hint=_INSTALL_HINT) from None
+        raise ToolMissingError(f"nvJitLink isn't there: {first_line}", hint=INSTALL_HINT) from None
     return f"{major}.{minor}"
 
 
@@ -246,64 +244,3 @@ def _our_command(name: str, job: Job, ptx_path: Path) -> str:
         f"TILELOOM_ASSEMBLER={name} tileloom compile {ptx_path} --target {job.target} {flags} "
         f"-o {ptx_path.parent}"
     )
-
-
-def candidates(choice: str | None) -> Iterator[Assembler]:
-    """The assemblers to try, best first; with `choice` only that one.
-
-    Raises:
-        ToolMissingError: `choice` isn't there.
-    """
-    if choice not in (None, "ptxas", "nvjitlink", "driver"):
-        yield Ptxas(str(choice))
-        return
-    if choice in (None, "ptxas"):
-        path = find_program("ptxas")
-        if path is not None:
-            yield Ptxas(path)
-        elif choice is not None:
-            raise ToolMissingError("`ptxas` isn't there", hint=_INSTALL_HINT)
-    if choice in (None, "nvjitlink"):
-        yield from _made(NvJitLink, required=choice is not None)
-    if choice in (None, "driver"):
-        yield from _made(DriverAssembler, required=choice is not None)
-
-
-def _made(kind: type[NvJitLink] | type[DriverAssembler], required: bool) -> Iterator[Assembler]:
-    try:
-        yield kind()
-    except ToolMissingError:
-        if required:
-            raise
-
-
-def find_assembler(choice: str | None = None) -> Assembler:
-    """The assembler to use: `choice`, or TILELOOM_ASSEMBLER, or the first that is there.
-
-    Raises:
-        ToolMissingError: there is none; the notes say what was looked for.
-    """
-    wanted = choice or options.current().assembler
-    failures: list[str] = []
-    for assembler in candidates(wanted):
-        try:
-            assembler.identity  # noqa: B018 - asks a program whether it runs
-        except ToolMissingError as error:
-            if wanted is not None:
-                raise
-            failures.append(error.message)
-            continue
-        return assembler
-    raise ToolMissingError(
-        "there is no assembler: neither `ptxas`, nor nvJitLink, nor a driver",
-        notes=failures, hint=_INSTALL_HINT,
-    )  # fmt: skip
-
-
-def find_program(name: str) -> str | None:
-    """The path of one of the toolkit's programs, or None."""
-    try:
-        found: str | None = bindings.pathfinder().find_nvidia_binary_utility(name)
-    except Exception:  # a pathfinder too old to know the name, or none at all
-        found = None
-    return found or shutil.which(name)

@@ -1,7 +1,7 @@
 """Every environment variable and option of the runtime, in one place.
 
-`current()` reads the environment anew each time it is asked, so a test or a notebook may change
-it; nothing on the way of a launch asks. The table `VARIABLES` is what the command line prints.
+The environment is read anew each time it is asked, so a test or a notebook may change it. The table
+`VARIABLES` is what the command line prints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ DEFAULT_TIMEOUT_S = 600.0
 class Options:
     """The runtime's settings. Sizes in bytes, times in seconds."""
 
-    device: str | None
     cache_enabled: bool
     cache_dir: Path
     cache_bytes: int
@@ -51,7 +50,6 @@ def current() -> Options:
     """
     keep = _text("TILELOOM_KEEP_DIR")
     return Options(
-        device=_text("TILELOOM_DEVICE"),
         cache_enabled=os.environ.get("TILELOOM_CACHE", "1") not in ("0", "off", "no", "false"),
         cache_dir=_cache_dir(),
         cache_bytes=int(_number("TILELOOM_CACHE_BYTES", DEFAULT_CACHE_BYTES)),
@@ -60,6 +58,11 @@ def current() -> Options:
         assembler_timeout_s=_number("TILELOOM_ASSEMBLER_TIMEOUT", DEFAULT_TIMEOUT_S),
         keep_dir=Path(keep).expanduser() if keep else None,
     )
+
+
+def named_device() -> str | None:
+    """The device the environment names; asked at every launch, so it reads nothing else."""
+    return os.environ.get("TILELOOM_DEVICE") or None
 
 
 def _cache_dir() -> Path:

@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .assemblers import find_program
 from .errors import ToolMissingError
+from .toolkit import find_program
 
 _TIMEOUT_S = 120
 

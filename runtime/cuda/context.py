@@ -131,6 +131,14 @@ class Device:
         self.activate()
         check(self._driver.cuCtxSynchronize())
 
+    def synchronize_stream(self, stream: int) -> None:
+        """Waits for the work queued on a stream.
+
+        Raises:
+            DriverError: the work failed.
+        """
+        check(self._driver.cuStreamSynchronize(stream))
+
 
 @cache
 def device(ordinal: int) -> Device:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tileloom.runtime.assemblers import Assembler, find_assembler
+
+from tileloom.runtime.assemblers import Assembler
 from tileloom.runtime.cuda import context
 from tileloom.runtime.errors import ToolMissingError
+from tileloom.runtime.toolkit import find_assembler
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +20,12 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def assembler() -> Assembler:
-    try:
-        return find_assembler()
-    except ToolMissingError as error:
-        pytest.skip(f"no assembler: {error.message}")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TILELOOM_CACHE", "0")
+        try:
+            return find_assembler()
+        except ToolMissingError as error:
+            pytest.skip(f"no assembler: {error.message}")
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from tileloom.runtime import assemblers, toolkit
 from tileloom.runtime.assemble import Assembled, assemble, source_place
 from tileloom.runtime.assembler_log import Complaint, read_log
-from tileloom.runtime.assemblers import Assembler, NvJitLink, Ptxas, find_assembler, find_program
+from tileloom.runtime.assemblers import Assembler, NvJitLink, Ptxas
 from tileloom.runtime.elf import ElfError, read_cubin
 from tileloom.runtime.errors import AssemblerError, ToolMissingError
 from tileloom.runtime.sass import disassemble
+from tileloom.runtime.toolkit import find_assembler, find_program
 
 from .ptx_samples import SAXPY, SERIALISED, SHARED, spilling
 
@@ -152,14 +155,13 @@ def test_a_named_ptxas_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_assembler_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tileloom.runtime import assemblers
-
     def absent() -> None:
         raise RuntimeError("no such library")
 
-    monkeypatch.setattr(assemblers, "find_program", lambda name: None)
+    monkeypatch.setattr(toolkit, "find_program", lambda name: None)
     monkeypatch.setattr(assemblers.bindings, "nvjitlink", absent)
     monkeypatch.setattr(assemblers, "_driver_version", absent_driver)
+    monkeypatch.setattr(toolkit, "_found", {})
     with pytest.raises(ToolMissingError) as caught:
         find_assembler()
     assert str(caught.value) == (

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tileloom.runtime import cache as cache_module
 from tileloom.runtime.cache import (
     DiskCache,
@@ -252,14 +254,10 @@ def test_a_lock_nobody_releases_is_waited_for_a_while_only(
     cache.put(key_of("other"), ENTRY)  # makes the directory
     for number in range(64):
         (cache.directory / f".lock-{number:02d}").touch()
-    held = [open(p) for p in cache.directory.iterdir() if p.name.startswith(".lock-")]
-    try:
-        for file in held:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        for path in cache.directory.glob(".lock-*"):
+            fcntl.flock(held.enter_context(open(path)), fcntl.LOCK_EX)
         assert cache.get_or_make(KEY, lambda: ENTRY) == ENTRY
-    finally:
-        for file in held:
-            file.close()
 
 
 def test_source_hash_sees_content_and_names(tmp_path: Path) -> None:

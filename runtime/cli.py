@@ -1,0 +1,177 @@
+"""The command line: `tileloom run PROGRAM ...` and `tileloom compile PROGRAM|FILE ...`.
+
+A user's mistake is printed as the error it is, and the exit status is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tileloom.layouts import LayoutError
+from tileloom.vm.diagnostics import UsageError, VMError, VMNameError, did_you_mean
+from tileloom.vm.dtypes import DtypeError
+
+from . import options, output
+from .programs import Program, program, programs
+
+_COMMANDS = {
+    "run": "run a program and report what it found",
+    "compile": "write a program's VM text, PTX, machine code and resources to a directory",
+}
+USER_ERROR = 2
+_INTERRUPTED = 130
+_FILE_SUFFIXES = (".vm", ".ptx")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _dispatch(given)
+        sys.stdout.flush()
+        return status
+    except VMError as error:
+        print(error.render(), file=sys.stderr)
+    except BrokenPipeError:
+        # Nobody reads on; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (LayoutError, DtypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return USER_ERROR
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else USER_ERROR
+    if arguments[0] == "--version":
+        print(f"tileloom {_version()}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in _COMMANDS:
+        raise VMNameError(
+            f"there is no command `{command}`",
+            hint=did_you_mean(command, _COMMANDS) or "the commands: `run`, `compile`",
+        )
+    if not rest or rest[0] in ("-h", "--help"):
+        print(_command_help(command))
+        return 0 if rest else USER_ERROR
+    subject, rest = rest[0], rest[1:]
+    if subject.startswith("-"):
+        raise UsageError(f"the program comes first: `tileloom {command} PROGRAM {subject} ...`")
+    action: Callable[[str, list[str]], int] = {"run": _run, "compile": _compile}[command]
+    return action(subject, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    chosen = program(name)
+    parser = _parser("run", name, chosen)
+    parser.add_argument("--device", help="cuda, interpreter or emulator (default: what is there)")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    args = parser.parse_args(arguments)
+    report = chosen.run(args)
+    if args.json:
+        print(json.dumps(_plain(report)))
+    else:
+        width = max(map(len, report), default=0)
+        for key, value in report.items():
+            print(f"{key:<{width}}  {_shown(value)}")
+    return 0
+
+
+def _compile(subject: str, arguments: list[str]) -> int:
+    if subject.endswith(_FILE_SUFFIXES):
+        parser = argparse.ArgumentParser(prog=f"tileloom compile {subject}")
+        _add_compile_arguments(parser)
+        args = parser.parse_args(arguments)
+        written = output.compile_file(Path(subject), args.target, args.output, args.opt_level)
+    else:
+        chosen = program(subject)
+        parser = _parser("compile", subject, chosen)
+        _add_compile_arguments(parser)
+        args = parser.parse_args(arguments)
+        kernels = chosen.compile(args)
+        written = output.write_kernels(kernels, args.target, args.output, args.opt_level)
+    if args.json:
+        print(json.dumps(_plain(written.report)))
+    else:
+        for path in written.paths:
+            print(path)
+        for note in written.notes:
+            print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _parser(command: str, name: str, chosen: Program) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"tileloom {command} {name}",
+        description=(getattr(chosen, "__doc__", None) or "").strip().partition("\n")[0],
+    )
+    chosen.add_arguments(parser)
+    return parser
+
+
+def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", default="sm_90a", help="the GPU architecture (default: sm_90a)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(), help="the directory to write to"
+    )
+    parser.add_argument("--opt-level", type=int, default=3, help="the assembler's (default: 3)")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+
+
+def _help() -> str:
+    lines = ["usage: tileloom COMMAND ...", "", "commands:"]
+    lines += [f"  {name:<9}{text}" for name, text in _COMMANDS.items()]
+    lines += ["", "programs:", f"  {', '.join(programs())}", "", "environment:"]
+    width = max(map(len, options.VARIABLES))
+    lines += [f"  {name:<{width}}  {text}" for name, text in options.VARIABLES.items()]
+    return "\n".join(lines)
+
+
+def _command_help(command: str) -> str:
+    subject = "PROGRAM" if command == "run" else "PROGRAM|FILE.vm|FILE.ptx"
+    return (
+        f"usage: tileloom {command} {subject} ...\n\n{_COMMANDS[command]}\n\n"
+        f"programs: {', '.join(programs())}\n"
+        f"`tileloom {command} PROGRAM --help` lists a program's options"
+    )
+
+
+def _version() -> str:
+    try:
+        return version("tileloom")
+    except PackageNotFoundError:  # run from the source tree
+        return "(source tree)"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: numpy's scalars unwrapped, and no number that JSON lacks."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_shown(v)}" for k, v in value.items())
+    return str(value)

@@ -1,0 +1,230 @@
+"""A compiled kernel: everything there is to see of it, and a call that runs it.
+
+    compiled = kernel.compile(target="sm_90a", element="f16")
+    compiled.text()         the VM program; .text("lower") and so on: after each pass
+    compiled.ptx            the assembly
+    compiled.cubin          the machine code; .sass() is its text
+    compiled.resources      registers, spills, shared memory, occupancy
+    compiled(x, y, n)       runs it: device=None | "cuda" | "interpreter" | "emulator"
+
+The PTX is made when the kernel is (or read from the disk cache), the cubin when it is first asked
+for: the interpreter and the emulator need no assembler.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tileloom import compiler, layouts, vm
+from tileloom.vm.diagnostics import VMNameError, did_you_mean, user_errors
+from tileloom.vm.ir import Function
+
+from . import options
+from .assemble import Assembled, assemble
+from .assemblers import Assembler
+from .cache import Entry, disk_cache, key_of, source_hash
+from .resources import Resources, resources_of
+from .sass import disassemble
+from .signature import Signature
+from .toolkit import available_assembler, find_assembler
+
+if TYPE_CHECKING:
+    from .cuda.launcher import Prepared
+
+_FORMAT = "1"  # of the metadata in the disk cache
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the compiler made. `dynamic_shared` in bytes a block."""
+
+    ptx: str
+    dynamic_shared: int
+
+
+class CompiledKernel:
+    """One function, compiled for one target. Get one from `kernel.compile` or `compile_kernel`."""
+
+    def __init__(self, function: Function, target: str) -> None:
+        self.function, self.target = function, target
+        self.signature = Signature(function)
+        self._lock = threading.Lock()
+        self._generated, self._assembled = self._from_disk()
+        if self._generated is None:
+            self._generated = generate(function, target)
+
+    @property
+    def name(self) -> str:
+        """The function's name, and the kernel's."""
+        return self.function.name
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of a block."""
+        return self.function.num_threads
+
+    @property
+    def dynamic_shared(self) -> int:
+        """Bytes of shared memory a launch asks for."""
+        assert self._generated is not None
+        return self._generated.dynamic_shared
+
+    @property
+    def ptx(self) -> str:
+        """The assembly."""
+        assert self._generated is not None
+        return self._generated.ptx
+
+    @property
+    def cubin(self) -> bytes:
+        """The machine code.
+
+        Raises:
+            ToolMissingError: there is no assembler.
+            AssemblerError: it rejects the PTX.
+        """
+        return self.assembled.cubin
+
+    @property
+    def assembled(self) -> Assembled:
+        """The machine code and what the assembler said; assembled once, then kept on disk."""
+        if self._assembled is None:
+            with self._lock:
+                if self._assembled is None:
+                    self._assembled = self._assemble()
+        return self._assembled
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Registers, spills, shared memory, occupancy. Raises what `cubin` does."""
+        return resources_of(self.assembled, self.name, self.num_threads, self.dynamic_shared)
+
+    @user_errors()
+    def sass(self, *, line_info: bool = False) -> str:
+        """The machine code as text, with the user's lines as comments if `line_info`.
+
+        Raises:
+            ToolMissingError: nvdisasm isn't there; or what `cubin` raises.
+        """
+        return disassemble(self.cubin, line_info=line_info)
+
+    @cached_property
+    def stages(self) -> dict[str, str]:
+        """The program as text after each pass, in the passes' order."""
+        return dict(stages_of(self.function, self.target))
+
+    @user_errors()
+    def text(self, stage: str | None = None) -> str:
+        """The VM program as text: as written, or after the pass named `stage`.
+
+        Raises:
+            VMNameError: there is no such pass.
+        """
+        if stage is None:
+            return self.function.text()
+        if stage not in self.stages:
+            known = ", ".join(f"`{name}`" for name in self.stages)
+            raise VMNameError(
+                f"there is no stage `{stage}`",
+                hint=did_you_mean(stage, self.stages) or f"the stages: {known}",
+            )
+        return self.stages[stage]
+
+    @user_errors()
+    def __call__(self, *arguments: Any, device: str | None = None, stream: Any = None) -> None:
+        """Runs the kernel on arrays and numbers, in the parameters' order.
+
+        On `cuda` it returns when the launch is queued on `stream` (default: torch's or cupy's
+        current one where such arrays are passed, else the default stream); arrays in the host's
+        memory are copied there and back, which waits.
+
+        Raises:
+            LaunchError: an argument doesn't fit.
+            DeviceError: the device is unknown, absent, or failed.
+        """
+        from .devices import run
+
+        run(self, arguments, device, stream)
+
+    @user_errors()
+    def prepare(self, *arguments: Any) -> Prepared:
+        """The launch on these arrays of a GPU, checked once, to be started again and again."""
+        from .cuda.launcher import prepare
+
+        return prepare(self, arguments)
+
+    def __repr__(self) -> str:
+        return f"<compiled kernel {self.name} for {self.target}>"
+
+    def _key(self, assembler: Assembler) -> str:
+        return key_of(
+            _FORMAT, self.function.text(), self.target, compiler_hash(), assembler.identity,
+            *options.current().assembler_flags,
+        )  # fmt: skip
+
+    def _from_disk(self) -> tuple[Generated | None, Assembled | None]:
+        disk = disk_cache()
+        assembler = available_assembler() if disk is not None else None
+        if disk is None or assembler is None:
+            return None, None
+        entry = disk.get(self._key(assembler))
+        return (None, None) if entry is None else _decoded(entry)
+
+    def _assemble(self) -> Assembled:
+        assembler = find_assembler()
+        disk = disk_cache()
+
+        def make() -> Entry:
+            assembled = assemble(self.ptx, self.target, assembler=assembler)
+            assert self._generated is not None
+            metadata = {"generated": asdict(self._generated), "assembled": assembled.metadata()}
+            return Entry(metadata, assembled.cubin)
+
+        entry = make() if disk is None else disk.get_or_make(self._key(assembler), make)
+        _, assembled = _decoded(entry)
+        if assembled is None:  # a whole entry with another's metadata: a cache we can't trust
+            _, assembled = _decoded(make())
+        assert assembled is not None
+        return assembled
+
+
+def _decoded(entry: Entry) -> tuple[Generated | None, Assembled | None]:
+    try:
+        generated = Generated(**entry.metadata["generated"])
+        return generated, Assembled.from_metadata(entry.metadata["assembled"], entry.payload)
+    except (KeyError, TypeError):
+        return None, None
+
+
+@user_errors()
+def compile_kernel(function: Function, target: str = "sm_90a") -> CompiledKernel:
+    """The function compiled for a target.
+
+    Raises:
+        VMError: the function, or the target, isn't one the compiler takes.
+    """
+    return CompiledKernel(function, target)
+
+
+def generate(function: Function, target: str) -> Generated:
+    """The compiler's work: a function's PTX."""
+    result = compiler.compile_function(function, target)
+    return Generated(ptx=result.ptx, dynamic_shared=result.shared_bytes)
+
+
+def stages_of(function: Function, target: str) -> dict[str, str]:
+    """The program's text after each pass of the compiler."""
+    stages: dict[str, str] = {}
+    compiler.compile_function(function, target, dump=stages.__setitem__)
+    return stages
+
+
+@cache
+def compiler_hash() -> str:
+    """A hash of every source file that decides what a program compiles to."""
+    folders = [Path(module.__path__[0]) for module in (layouts, vm, compiler)]
+    return source_hash([*folders, Path(__file__).parent])

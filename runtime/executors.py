@@ -1,0 +1,101 @@
+"""What the DSL reaches for: compiling, and launching a traced kernel on any device.
+
+`vm` knows these functions by name only, through its registry (`tileloom.vm.executors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from tileloom.vm import Kernel
+from tileloom.vm.diagnostics import user_errors
+from tileloom.vm.ir import Function
+
+from . import devices
+from .compiled import CompiledKernel, compile_kernel
+from .signature import Signature
+
+
+@dataclass
+class _Program:
+    """One kernel with its constants given, and what it was compiled to."""
+
+    function: Function
+    signature: Signature
+    compiled: dict[str, CompiledKernel] = field(default_factory=dict)
+
+    def for_target(self, target: str) -> CompiledKernel:
+        kernel = self.compiled.get(target)
+        if kernel is None:
+            kernel = self.compiled[target] = compile_kernel(self.function, target)
+        return kernel
+
+
+_programs: WeakKeyDictionary[Kernel, dict[Any, _Program]] = WeakKeyDictionary()
+_targets: dict[str, str] = {}
+
+
+def launch(
+    kernel: Kernel, arguments: Sequence[Any], device: str | None, constants: Mapping[str, Any]
+) -> None:
+    """Runs a kernel of the DSL. It is traced once for each set of constants, and compiled once for
+    each target. `stream` among the constants is the stream, unless the kernel has such a constant.
+    """
+    constants = dict(constants)
+    stream = None if "stream" in kernel.constants else constants.pop("stream", None)
+    program = _program(kernel, constants)
+    name = devices.choose(device)
+    if devices.needs_code(name):
+        target = _targets.get(name) or _targets.setdefault(name, devices.target_of(name))
+        devices.run(program.for_target(target), arguments, name, stream)
+    else:
+        devices.interpret(program.signature, arguments, name)
+
+
+def _program(kernel: Kernel, constants: Mapping[str, Any]) -> _Program:
+    programs = _programs.setdefault(kernel, {})
+    key = tuple(sorted(constants.items(), key=lambda item: item[0]))
+    try:
+        program = programs.get(key)
+    except TypeError:  # a constant that has no hash: traced anew each time
+        return _traced(kernel, constants)
+    if program is None:
+        program = programs[key] = _traced(kernel, constants)
+    return program
+
+
+def _traced(kernel: Kernel, constants: Mapping[str, Any]) -> _Program:
+    function = kernel.trace(**constants)
+    return _Program(function, Signature(function))
+
+
+@user_errors()
+def run_function(
+    function: Function,
+    arguments: Sequence[Any],
+    *,
+    device: str | None = None,
+    target: str | None = None,
+    stream: object = None,
+) -> None:
+    """Runs a function once: on the interpreter as it is, elsewhere compiled (for `target`, by
+    default the GPU's own, or sm_90a for the emulator)."""
+    name = devices.choose(device)
+    if not devices.needs_code(name):
+        devices.interpret(Signature(function), arguments, name)
+        return
+    kernel = compile_kernel(function, target or devices.target_of(name))
+    devices.run(kernel, arguments, name, stream)
+
+
+def run_on_cuda(function: Function, arguments: Sequence[Any], **options: Any) -> None:
+    """The executor `cuda` of the registry."""
+    run_function(function, arguments, device="cuda", **options)
+
+
+def run_on_emulator(function: Function, arguments: Sequence[Any], **options: Any) -> None:
+    """The executor `emulator` of the registry."""
+    run_function(function, arguments, device="emulator", **options)

@@ -1,0 +1,150 @@
+"""A stand-in for `cuda.bindings.driver`: host memory for device memory, and every launch noted.
+
+Only the calls the runtime makes are here, with the shapes of their results: (code, value, ...).
+Types that hold values only (CUresult, CUlaunchConfig, ...) are the real ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any
+
+from cuda.bindings import driver as real
+
+_OK = real.CUresult.CUDA_SUCCESS
+
+
+@dataclass
+class Launch:
+    """One launch: the values are read from the addresses, as the driver would."""
+
+    function: Any
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    stream: int
+    words: list[int]
+
+
+@dataclass
+class FakeDriver:
+    """`num_params` says how many values a launch has; `failures` are codes to return, by call."""
+
+    num_params: int = 0
+    capability: tuple[int, int] = (9, 0)
+    count: int = 1
+    calls: list[str] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)
+    configurations: list[Any] = field(default_factory=list)
+    memory: dict[int, Any] = field(default_factory=dict)
+    failures: dict[str, list[int]] = field(default_factory=dict)
+    attributes: dict[str, int] = field(default_factory=dict)
+    context: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("CU"):
+            return getattr(real, name)
+        raise AttributeError(name)
+
+    def _code(self, name: str) -> Any:
+        self.calls.append(name)
+        codes = self.failures.get(name)
+        return real.CUresult(codes.pop(0)) if codes else _OK
+
+    def cuInit(self, flags: int) -> Any:  # noqa: N802
+        return (self._code("cuInit"),)
+
+    def cuGetErrorString(self, code: Any) -> Any:  # noqa: N802
+        return _OK, b"a description"
+
+    def cuDeviceGetCount(self) -> Any:  # noqa: N802
+        return self._code("cuDeviceGetCount"), self.count
+
+    def cuDriverGetVersion(self) -> Any:  # noqa: N802
+        return _OK, 13010
+
+    def cuDeviceGet(self, ordinal: int) -> Any:  # noqa: N802
+        return _OK, real.CUdevice(ordinal)
+
+    def cuDeviceGetName(self, length: int, device: Any) -> Any:  # noqa: N802
+        return _OK, b"Fake GPU\0\0"
+
+    def cuDevicePrimaryCtxRetain(self, device: Any) -> Any:  # noqa: N802
+        return _OK, real.CUcontext(0x1000 + int(device))
+
+    def cuDeviceGetAttribute(self, attribute: Any, device: Any) -> Any:  # noqa: N802
+        major, minor = self.capability
+        values = {"COMPUTE_CAPABILITY_MAJOR": major, "COMPUTE_CAPABILITY_MINOR": minor}
+        return _OK, values.get(attribute.name.removeprefix("CU_DEVICE_ATTRIBUTE_"), 132)
+
+    def cuCtxGetCurrent(self) -> Any:  # noqa: N802
+        return _OK, real.CUcontext(self.context)
+
+    def cuCtxSetCurrent(self, context: Any) -> Any:  # noqa: N802
+        self.context = int(context)
+        return (self._code("cuCtxSetCurrent"),)
+
+    def cuCtxGetDevice(self) -> Any:  # noqa: N802
+        return _OK, real.CUdevice(self.context - 0x1000)
+
+    def cuCtxSynchronize(self) -> Any:  # noqa: N802
+        return (self._code("cuCtxSynchronize"),)
+
+    def cuStreamSynchronize(self, stream: int) -> Any:  # noqa: N802
+        return (self._code("cuStreamSynchronize"),)
+
+    def cuMemAlloc(self, nbytes: int) -> Any:  # noqa: N802
+        memory = (ctypes.c_char * (nbytes + 256))()
+        address = ctypes.addressof(memory) + (-ctypes.addressof(memory)) % 256
+        self.memory[address] = memory
+        return self._code("cuMemAlloc"), real.CUdeviceptr(address)
+
+    def cuMemFree(self, pointer: Any) -> Any:  # noqa: N802
+        del self.memory[int(pointer)]
+        return (self._code("cuMemFree"),)
+
+    def cuMemcpyHtoDAsync(self, target: Any, source: int, n: int, stream: int) -> Any:  # noqa: N802
+        ctypes.memmove(int(target), source, n)
+        return (self._code("cuMemcpyHtoDAsync"),)
+
+    def cuMemcpyDtoHAsync(self, target: int, source: Any, n: int, stream: int) -> Any:  # noqa: N802
+        ctypes.memmove(target, int(source), n)
+        return (self._code("cuMemcpyDtoHAsync"),)
+
+    def cuMemsetD8Async(self, pointer: Any, byte: int, n: int, stream: int) -> Any:  # noqa: N802
+        ctypes.memset(int(pointer), byte, n)
+        return (self._code("cuMemsetD8Async"),)
+
+    def cuLibraryLoadData(self, code: bytes, *options: Any) -> Any:  # noqa: N802
+        return self._code("cuLibraryLoadData"), real.CUlibrary(7)
+
+    def cuLibraryGetKernel(self, library: Any, name: bytes) -> Any:  # noqa: N802
+        return self._code("cuLibraryGetKernel"), real.CUkernel(8)
+
+    def cuKernelGetFunction(self, kernel: Any) -> Any:  # noqa: N802
+        return self._code("cuKernelGetFunction"), real.CUfunction(9)
+
+    def cuFuncSetAttribute(self, function: Any, attribute: Any, value: int) -> Any:  # noqa: N802
+        self.attributes[attribute.name] = value
+        return (self._code("cuFuncSetAttribute"),)
+
+    def cuLaunchKernel(self, function: Any, *rest: Any) -> Any:  # noqa: N802
+        gx, gy, gz, bx, by, bz, shared, stream, address, extra = rest
+        assert extra == 0
+        code = self._code("cuLaunchKernel")
+        if code == _OK:
+            words = read_words(address, self.num_params)
+            launch = Launch(function, (gx, gy, gz), (bx, by, bz), shared, stream, words)
+            self.launches.append(launch)
+        return (code,)
+
+    def cuLaunchKernelEx(self, config: Any, function: Any, address: int, extra: int) -> Any:  # noqa: N802
+        self.configurations.append(config)
+        return (self._code("cuLaunchKernelEx"),)
+
+
+def read_words(address: int, count: int) -> list[int]:
+    """The 64-bit words behind an array of `count` addresses."""
+    addresses = (ctypes.c_void_p * count).from_address(address) if count else []
+    return [ctypes.c_uint64.from_address(a).value for a in addresses]
