@@ -1,4 +1,19 @@
-"""Where a thread's elements lie in the bits of its words."""
+"""Packings: where the bits of a thread's local elements lie in the thread's 32-bit words.
+
+A packing maps (local element, code bit) to a bit of the thread's words one to one. There are two.
+
+``contiguous`` puts element ``e`` of ``b`` bits at bits ``[e*b, e*b + b)``, least significant first.
+
+``paired`` is made for decoding two elements by one 32-bit operation. Units of ``U`` words hold
+``P`` pairs; the elements ``2j`` and ``2j + 1`` of a unit lie in the low and the high half of the
+words, at the same places of the half, so that one mask picks both:
+
+* 1, 2, 4, 8 bits: one word, pair ``j`` at bits ``[j*b, j*b + b)`` of each half.
+* 3, 5, 6, 7 bits: a 16-bit half has room for ``16 // b`` whole fields; the bits left over in the
+  words of a unit make up the remaining pairs. `pieces` says which bits go where. The places are
+  chosen so that few shifts bring the left-over bits together, both in the ten bits that an f16
+  mantissa offers and in the seven of bf16: one packed tensor serves both.
+"""
 
 from __future__ import annotations
 
@@ -8,77 +23,219 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
+
+Codes = npt.NDArray[Any]
+Words = npt.NDArray[np.uint32]
 
 
-@dataclass(frozen=True)
+class PackingError(ValueError):
+    """A packing that does not exist, or a number of elements that it cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`length` bits of a code, from `code_bit` on, at bit `bit` of both halves of `word`."""
+
+    word: int
+    bit: int
+    length: int
+    code_bit: int
+
+
+def pairs(bits: int) -> int:
+    """Pairs of elements in a unit of the paired packing."""
+    return 16 // gcd(bits, 16)
+
+
+def unit_words(bits: int) -> int:
+    """32-bit words in a unit of the paired packing."""
+    return bits * pairs(bits) // 16
+
+
+@cache
+def pieces(bits: int) -> tuple[tuple[Piece, ...], ...]:
+    """The pieces of every pair of a paired unit; raises PackingError outside 1..8 bits."""
+    if not 1 <= bits <= 8:
+        raise PackingError(f"the paired packing holds elements of 1 to 8 bits, not {bits}")
+    whole = {word: _whole_places(bits, word) for word in range(unit_words(bits))}
+    fields = [(Piece(word, bit, bits, 0),) for word, places in whole.items() for bit in places]
+    return (*fields, *_SPLIT_FIELDS.get(bits, ()))
+
+
+def _whole_places(bits: int, word: int) -> tuple[int, ...]:
+    return _WHOLE_PLACES.get((bits, word), tuple(range(0, 16 - bits + 1, bits)))
+
+
+# Words whose whole fields do not simply follow each other from bit 0 on.
+_WHOLE_PLACES: dict[tuple[int, int], tuple[int, ...]] = {(7, 3): (0, 8)}
+
+# The pairs made of left-over bits. A word's left-over bits are its top bits, which a shift that
+# is needed anyway, for the word's last whole field, also brings down.
+_SPLIT_FIELDS: dict[int, tuple[tuple[Piece, ...], ...]] = {
+    3: (tuple(Piece(word, 15, 1, word) for word in range(3)),),
+    5: (tuple(Piece(word, 15, 1, word) for word in range(5)),),
+    6: (
+        (Piece(0, 12, 4, 0), Piece(1, 14, 2, 4)),
+        (Piece(2, 12, 4, 0), Piece(1, 12, 2, 4)),
+    ),
+    7: (
+        (Piece(0, 14, 2, 0), Piece(1, 14, 2, 2), Piece(3, 15, 1, 4), Piece(2, 14, 2, 5)),
+        (Piece(4, 14, 2, 0), Piece(5, 14, 2, 2), Piece(3, 7, 1, 4), Piece(6, 14, 2, 5)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Packing:
-    """A bijection (local element, bit) -> bit of the thread's words, by its name."""
+    """A named packing; raises PackingError for an unknown name."""
 
-    name: str
+    name: str = "contiguous"
 
-    def positions(self, bits: int, count: int) -> NDArray[np.int64]:
-        """Bit positions [count, bits]."""
+    def __post_init__(self) -> None:
+        if self.name not in ("contiguous", "paired"):
+            raise PackingError(f"no packing is called `{self.name}`: contiguous, paired")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def granule(self, bits: int) -> int:
+        """The number of elements that a thread's count must be a multiple of."""
+        return 1 if self.name == "contiguous" else 2 * pairs(bits)
+
+    def words(self, bits: int, count: int) -> int:
+        """32-bit words that `count` elements of `bits` bits take."""
+        self._check(bits, count)
+        return -(-count * bits // 32)
+
+    def positions(self, bits: int, count: int) -> npt.NDArray[np.int64]:
+        """Bit numbers in the thread's words, [count, bits], of every element's code bits."""
+        self._check(bits, count)
         if self.name == "contiguous":
             return np.arange(count * bits, dtype=np.int64).reshape(count, bits)
-        unit = _paired_unit(bits)
-        size = len(unit)
-        assert count % size == 0
-        starts = np.arange(count // size)[:, None, None] * (size * bits)
-        return (starts + unit).reshape(count, bits)
+        return _paired_positions(bits, count)
+
+    def _check(self, bits: int, count: int) -> None:
+        granule = self.granule(bits)
+        if self.name == "paired" and not 1 <= bits <= 8:
+            raise PackingError(f"the paired packing holds elements of 1 to 8 bits, not {bits}")
+        if count % granule:
+            raise PackingError(
+                f"the paired packing of {bits}-bit elements comes in units of {granule} elements:"
+                f" {count} is not a multiple"
+            )
 
 
 CONTIGUOUS = Packing("contiguous")
 PAIRED = Packing("paired")
 
 
-def pairs(bits: int) -> int:
-    """P: pairs in a unit of the paired packing."""
-    return 16 // gcd(bits, 16)
+def _paired_positions(bits: int, count: int) -> npt.NDArray[np.int64]:
+    unit = np.empty((pairs(bits), 2, bits), dtype=np.int64)
+    for pair, parts in enumerate(pieces(bits)):
+        for part in parts:
+            bit = np.arange(part.length)
+            low = 32 * part.word + part.bit + bit
+            unit[pair, 0, part.code_bit + bit] = low
+            unit[pair, 1, part.code_bit + bit] = low + 16
+    units = count // (2 * pairs(bits))
+    starts = 32 * unit_words(bits) * np.arange(units, dtype=np.int64)
+    return (starts[:, None, None] + unit.reshape(1, -1, bits)).reshape(count, bits)
 
 
-def unit_words(bits: int) -> int:
-    """U: words in a unit of the paired packing."""
-    return bits * pairs(bits) // 16
+def pack_words(codes: Codes, bits: int, packing: Packing) -> Words:
+    """Pack unsigned codes [..., count] of `bits` bits into uint32 words [..., words].
 
-
-@cache
-def _paired_unit(bits: int) -> NDArray[np.int64]:
-    count = pairs(bits)
-    unit = np.empty((2 * count, bits), np.int64)
-    low = word = 0
-    for width in (8, 4, 2, 1):
-        if not bits & width:
-            continue
-        per_word = 16 // width
-        for j in range(count):
-            for h in range(2):
-                start = 32 * (word + j // per_word) + 16 * h + (j % per_word) * width
-                unit[2 * j + h, low : low + width] = start + np.arange(width)
-        word += count // per_word
-        low += width
-    return unit
-
-
-def pack_words(codes: NDArray[Any], bits: int, packing: Packing) -> NDArray[np.uint32]:
-    """Codes [..., count] as words [..., count * bits / 32]."""
+    Bits of a code above `bits` are ignored; bits of the last word beyond the last element are 0.
+    """
     count = codes.shape[-1]
-    positions = packing.positions(bits, count)
-    words = np.zeros((*codes.shape[:-1], -(-count * bits // 32)), np.uint32)
-    for e in range(count):
-        for i in range(bits):
-            word, bit = divmod(int(positions[e, i]), 32)
-            words[..., word] |= ((codes[..., e].astype(np.uint32) >> i) & 1) << bit
-    return words
+    num_words = packing.words(bits, count)
+    lead = codes.shape[:-1]
+    flat = codes.reshape(-1, count).astype(np.uint32, copy=False)
+    words = _pack_paired if packing == PAIRED else _pack_contiguous
+    return words(flat, bits, num_words).reshape(*lead, num_words)
 
 
-def unpack_words(words: NDArray[np.uint32], bits: int, packing: Packing) -> NDArray[np.uint8]:
-    """Words [..., count * bits / 32] as codes [..., count]."""
-    count = words.shape[-1] * 32 // bits
-    positions = packing.positions(bits, count)
-    codes = np.zeros((*words.shape[:-1], count), np.uint8)
-    for e in range(count):
-        for i in range(bits):
-            word, bit = divmod(int(positions[e, i]), 32)
-            codes[..., e] |= (((words[..., word] >> bit) & 1) << i).astype(np.uint8)
-    return codes
+def unpack_words(words: Words, bits: int, packing: Packing, count: int | None = None) -> Codes:
+    """The inverse of `pack_words`: codes [..., count] of words [..., words].
+
+    Codes are uint8 for at most 8 bits, uint32 above. Without a count, as many as the words hold.
+    """
+    if count is None:
+        count = words.shape[-1] * 32 // bits
+    num_words = packing.words(bits, count)
+    if words.shape[-1] != num_words:
+        raise PackingError(
+            f"{count} elements of {bits} bits take {num_words} words, not {words.shape[-1]}"
+        )
+    flat = words.reshape(-1, num_words).astype(np.uint32, copy=False)
+    codes = _unpack_paired if packing == PAIRED else _unpack_contiguous
+    return codes(flat, bits, count).reshape(*words.shape[:-1], count)
+
+
+def _pack_paired(codes: Words, bits: int, num_words: int) -> Words:
+    rows = codes.shape[0]
+    size, per_unit = unit_words(bits), pairs(bits)
+    units = codes.reshape(rows, -1, per_unit, 2)
+    words = np.zeros((rows, units.shape[1], size), dtype=np.uint32)
+    for pair, parts in enumerate(pieces(bits)):
+        both = (units[:, :, pair, 0] & np.uint32(2**bits - 1)) | (
+            (units[:, :, pair, 1] & np.uint32(2**bits - 1)) << np.uint32(16)
+        )
+        for part in parts:
+            mask = np.uint32(0x10001 * ((2**part.length - 1) << part.code_bit))
+            words[:, :, part.word] |= _shifted(both & mask, part.bit - part.code_bit)
+    return words.reshape(rows, num_words)
+
+
+def _unpack_paired(words: Words, bits: int, count: int) -> Codes:
+    rows = words.shape[0]
+    size, per_unit = unit_words(bits), pairs(bits)
+    units = words.reshape(rows, -1, size)
+    codes = np.empty((rows, units.shape[1], per_unit, 2), dtype=np.uint8)
+    for pair, parts in enumerate(pieces(bits)):
+        both = np.zeros(units.shape[:2], dtype=np.uint32)
+        for part in parts:
+            mask = np.uint32(0x10001 * ((2**part.length - 1) << part.bit))
+            both |= _shifted(units[:, :, part.word] & mask, part.code_bit - part.bit)
+        codes[:, :, pair, 0] = both & np.uint32(0xFFFF)
+        codes[:, :, pair, 1] = both >> np.uint32(16)
+    return codes.reshape(rows, count)
+
+
+def _shifted(values: Words, left: int) -> Words:
+    return values << np.uint32(left) if left >= 0 else values >> np.uint32(-left)
+
+
+def _pack_contiguous(codes: Words, bits: int, num_words: int) -> Words:
+    """Element by element of a period: b/gcd words hold a whole number of elements."""
+    rows, count = codes.shape
+    size = bits // gcd(bits, 32)
+    period = 32 * size // bits
+    padded = np.zeros((rows, -(-count // period), period), dtype=np.uint32)
+    padded.reshape(rows, -1)[:, :count] = codes
+    padded &= np.uint32(2**bits - 1)
+    words = np.zeros((rows, padded.shape[1], size), dtype=np.uint32)
+    for element in range(period):
+        word, bit = divmod(element * bits, 32)
+        words[:, :, word] |= padded[:, :, element] << np.uint32(bit)
+        if bit + bits > 32:
+            words[:, :, word + 1] |= padded[:, :, element] >> np.uint32(32 - bit)
+    return words.reshape(rows, -1)[:, :num_words]
+
+
+def _unpack_contiguous(words: Words, bits: int, count: int) -> Codes:
+    rows, num_words = words.shape
+    size = bits // gcd(bits, 32)
+    period = 32 * size // bits
+    padded = np.zeros((rows, -(-num_words // size), size), dtype=np.uint32)
+    padded.reshape(rows, -1)[:, :num_words] = words
+    kind = np.uint8 if bits <= 8 else np.uint32
+    codes = np.empty((rows, padded.shape[1], period), dtype=kind)
+    for element in range(period):
+        word, bit = divmod(element * bits, 32)
+        field = padded[:, :, word] >> np.uint32(bit)
+        if bit + bits > 32:
+            field |= padded[:, :, word + 1] << np.uint32(32 - bit)
+        codes[:, :, element] = field & np.uint32(2**bits - 1)
+    return codes.reshape(rows, -1)[:, :count]
