@@ -30,7 +30,8 @@ class VMError(Exception):
         super().__init__(message)
         self.message = message
         self.location = location
-        self.notes: list[Note] = [(n, None) if isinstance(n, str) else n for n in notes]
+        placed: list[Note] = [(n, None) if isinstance(n, str) else n for n in notes]
+        self.notes: list[Note] = list(dict.fromkeys(placed))
         self.hint = hint
 
     def render(self) -> str:
@@ -140,9 +141,9 @@ class UsageError(VMError):
 
 @contextmanager
 def at_location(location: Location | None, subject: str = "") -> Iterator[None]:
-    """Gives errors from inside a place: a `VMError` without one gets `location`, and a
-    `LayoutError` of the layout algebra becomes a `LayoutMismatchError` there. `subject` (such as
-    "`load`: ") goes before the message of the latter."""
+    """Gives errors from inside a place: a `VMError` without one gets `location`, and an error of
+    layouts, packings or dtypes becomes a `VMError` there, with `subject` (such as "`load`: ")
+    before its message."""
     try:
         yield
     except VMError as error:
@@ -150,11 +151,18 @@ def at_location(location: Location | None, subject: str = "") -> Iterator[None]:
             error.location = location
         raise
     except ValueError as error:
-        from tileloom.layouts import LayoutError
-
-        if not isinstance(error, LayoutError):
+        cls = _of_lower_layer(error)
+        if cls is None:
             raise
-        raise LayoutMismatchError(f"{subject}{error}", location) from None
+        raise cls(f"{subject}{error}", location) from None
+
+
+def _of_lower_layer(error: ValueError) -> type[VMError] | None:
+    """The class for an error of layouts, packings or dtypes, which know no places."""
+    if not type(error).__module__.startswith("tileloom."):
+        return None
+    placed = type(error).__name__ in ("LayoutError", "PackingError")
+    return LayoutMismatchError if placed else VMTypeError
 
 
 for _error in [VMError, *VMError.__subclasses__()]:

@@ -55,7 +55,7 @@ def caller_location(depth: int = 0) -> Location:
     Where no frame is the user's (an embedded call), the outermost frame answers.
     """
     frame: FrameType = sys._getframe(depth + 1)
-    while _is_machinery(frame) and frame.f_back is not None:
+    while is_machinery(frame) and frame.f_back is not None:
         frame = frame.f_back
     return frame_location(frame)
 
@@ -84,7 +84,8 @@ _Position = tuple[int | None, int | None, int | None, int | None]
 _places: dict[int, tuple[CodeType, list[_Position], dict[int, Location]]] = {}
 
 
-def _is_machinery(frame: FrameType) -> bool:
+def is_machinery(frame: FrameType) -> bool:
+    """Whether a frame is tileloom's own and never the user's place."""
     module = frame.f_globals.get("__name__", "")
     if module in _STANDARD_HELPERS:
         return True

@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from ..diagnostics import Location, UsageError, VMSyntaxError, frame_location
-from ..diagnostics.location import _is_machinery
+from ..diagnostics.location import is_machinery
 from ..expr import Const, Expr
 from ..instruction import Instruction
 from ..ir import Block, Function, Statement, Value
@@ -117,7 +117,7 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 def user_frame() -> FrameType:
     """The innermost frame outside the machinery: the user's."""
     frame = sys._getframe(1)
-    while _is_machinery(frame) and frame.f_back is not None:
+    while is_machinery(frame) and frame.f_back is not None:
         frame = frame.f_back
     return frame
 

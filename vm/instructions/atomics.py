@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..instruction import Effect, Indices, Instruction, Operand, Scalar
 from ..types import GlobalType, ScalarType, Type
-from .checks import count_indices, fail, memory, reg, tile_dims
+from .checks import count_indices, expect_scalar, fail, memory, reg, tile_dims
 
 OPERATIONS = ("add", "min", "max", "and", "or", "xor", "exchange")
 _BOTH = Effect.READS_MEMORY | Effect.WRITES_MEMORY
@@ -66,4 +66,5 @@ class AtomicScalar(
             fail(self, "works on an i32 or u32 in global memory", self.target)
         if self.op not in OPERATIONS:
             fail(self, f"unknown operation `{self.op}`", hint=", ".join(OPERATIONS))
+        expect_scalar(self, self.value, "int", "the value")
         return ScalarType(target.dtype)

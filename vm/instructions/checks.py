@@ -10,8 +10,10 @@ from ..ir import Value
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
 
 if TYPE_CHECKING:
+    from ..dtypes import Dtype
     from ..instruction import Instruction
     from ..types import Type
+    from ..verifier import Kind
 
 
 def describe(value: Value | Expr) -> str:
@@ -35,7 +37,9 @@ def fail(
 ) -> NoReturn:
     """Raises an error at an instruction, with a note for each value that tells its type."""
     notes = [
-        (f"`%{v.name}` is `{type_text(v.type)}`", v.location) for v in values if isinstance(v, Value)
+        (f"`%{v.name}` is `{type_text(v.type)}`", v.location)
+        for v in values
+        if isinstance(v, Value)
     ]
     text = f"`{instruction.name}`: {message}"
     raise error(text, instruction.location, notes=notes, hint=hint)
@@ -147,3 +151,25 @@ def broadcast_shape(instruction: Instruction, *operands: Value | Expr) -> tuple[
 def is_scalar(operand: Value | Expr) -> bool:
     """Whether an operand is a uniform scalar."""
     return isinstance(operand, Expr) or isinstance(operand.type, ScalarType)
+
+
+def scalar_operand(
+    instruction: Instruction, operand: Value | Expr, element: Dtype, what: str = "an operand"
+) -> None:
+    """A scalar that a dtype can hold: no float where integers are, no number for a condition."""
+    if isinstance(operand, Value):
+        return
+    from ..verifier import scalar_kind
+
+    found = scalar_kind(operand, instruction.location)
+    wanted = {"uint": "int", "int": "int", "bool": "bool"}.get(element.kind, "float")
+    if found != wanted and (found, wanted) != ("int", "float"):
+        kinds = {"int": "an integer", "float": "a float", "bool": "a condition"}
+        fail(instruction, f"{what} is {kinds[found]}, which `{element.name}` can't hold")
+
+
+def expect_scalar(instruction: Instruction, expr: Expr, kind: Kind, what: str) -> None:
+    """A scalar expression of one kind."""
+    from ..verifier import expect_kind
+
+    expect_kind(kind, expr, f"`{instruction.name}`: {what}", instruction.location)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..instruction import Effect, Instruction, Operand, Scalar
 from ..types import Type
+from .checks import expect_scalar
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Assert(Instruction, name="assert", effect=Effect.OBSERVABLE, result=False)
     message: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        return None
+        expect_scalar(self, self.condition, "bool", "the condition")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Assume(Instruction, name="assume", result=False):
     condition: Scalar
 
     def result_type(self, annotation: Type | None) -> None:
-        return None
+        expect_scalar(self, self.condition, "bool", "the condition")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from ..expr import Expr
 from ..instruction import Instruction, Operand
 from ..ir import Value
 from ..types import RegType, Type
-from .checks import broadcast_shape, fail, no_annotation, reg
+from .checks import broadcast_shape, fail, no_annotation, reg, scalar_operand
 
 
 def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
@@ -30,6 +30,8 @@ def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
             *tiles,
             hint=f"cast one: `cast %x {{dtype = {first.dtype.name}}}`",
         )
+    for operand in operands:
+        scalar_operand(instruction, operand, first.dtype)
     return first.dtype
 
 

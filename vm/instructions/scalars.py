@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..instruction import Effect, Indices, Instruction, Mutated, Operand, Scalar
+from ..ir import Value
 from ..types import RegType, ScalarType, Type
-from .checks import count_indices, fail, memory, reg
+from .checks import count_indices, fail, memory, reg, scalar_operand
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class Var(Instruction, name="var", needs_type=True):
     def result_type(self, annotation: Type | None) -> ScalarType:
         if not isinstance(annotation, ScalarType):
             fail(self, "the scalar's type is missing", hint="add `: i32`")
+        scalar_operand(self, self.value, annotation.dtype, "the value")
         return annotation
 
 
@@ -30,6 +32,9 @@ class Assign(Instruction, name="assign", result=False):
 
     def result_type(self, annotation: Type | None) -> None:
         if isinstance(self.target.type, ScalarType):
+            if isinstance(self.value, Value):
+                fail(self, "the value must be a scalar", self.target, self.value)
+            scalar_operand(self, self.value, self.target.type.dtype, "the value")
             return
         target, value = reg(self, self.target, "the target"), reg(self, self.value, "the value")
         if target.dtype != value.dtype or target.shape != value.shape:

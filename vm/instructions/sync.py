@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..instruction import Effect, Indices, Instruction, Operand, Scalar
 from ..types import GlobalType, Type
-from .checks import count_indices, fail, memory
+from .checks import count_indices, expect_scalar, fail, memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,7 @@ class Lock(
 
     def result_type(self, annotation: Type | None) -> None:
         _semaphore(self, self.semaphore, self.offsets)
+        expect_scalar(self, self.value, "int", "the value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +69,4 @@ class Release(
 
     def result_type(self, annotation: Type | None) -> None:
         _semaphore(self, self.semaphore, self.offsets)
+        expect_scalar(self, self.value, "int", "the value")

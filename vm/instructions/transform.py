@@ -89,7 +89,9 @@ class Repack(Instruction, name="repack", needs_type=True):
     def result_type(self, annotation: Type | None) -> RegType:
         source, target = reg(self, self.value, "the value"), register_annotation(self, annotation)
         same = source.dtype == target.dtype and source.shape == target.shape
-        if not same or None not in (source.layout, target.layout) and source.layout != target.layout:
+        if not same or (
+            None not in (source.layout, target.layout) and source.layout != target.layout
+        ):
             fail(self, "only the packing may change", self.value)
         return RegType(source.dtype, source.shape, target.layout or source.layout, target.packing)
 
@@ -191,7 +193,7 @@ class Transpose(Instruction, name="transpose"):
 
 @dataclass(frozen=True, eq=False)
 class Slice(Instruction, name="slice"):
-    """The box of `shape` at `offsets` (constants). No data move: it must fall on whole registers."""
+    """The box of `shape` at constant `offsets`. No data move: it must fall on whole registers."""
 
     value: Operand
     offsets: tuple[int, ...]

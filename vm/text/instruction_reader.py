@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import (
     Location,
+    VMError,
     VMNameError,
     VMSyntaxError,
     VMTypeError,
@@ -48,7 +51,7 @@ class InstructionReader:
         self._check_result(cls, bool(result.children), annotation, tree)
         place = self._scope.source.location(span(tree))
         type_ = self._types.read(annotation.children[0]) if annotation.children else None
-        with at_location(place, f"`{cls.name}`: "):
+        with at_location(place, f"`{cls.name}`: "), self._comment_advice(tree):
             draft = cls(**fields, location=place)
             result_type = draft.result_type(type_)
         if not result.children:
@@ -57,6 +60,17 @@ class InstructionReader:
         token = result.children[0]
         value = self._scope.define(str(token)[1:], result_type, span(token))
         return dataclasses.replace(draft, result=value)
+
+    @contextmanager
+    def _comment_advice(self, tree: Node) -> Iterator[None]:
+        """Tells who writes `%n // 2` that the rest of the line was a comment."""
+        try:
+            yield
+        except VMError as error:
+            rest = self._scope.source.text[span(tree)[1] :].partition("\n")[0].strip()
+            if rest.startswith("//") and rest[2:].strip()[:1] in "%(0123456789":
+                error.note("`//` starts a comment; a quotient is written `/` and rounds down")
+            raise
 
     def _class(self, mnemonic: Node) -> type[Instruction]:
         name = str(mnemonic.children[0])

@@ -117,7 +117,7 @@ def _value_without_percent(tokens: Sequence[Token], index: int) -> str | None:
     before, found, after = tokens[index - 1], tokens[index], _texts(tokens, index, 0, 1)[1]
     if found.type == "_LSQB" and before.type == "NAME":
         return f"values are written with `%`: `%{before.text}`"
-    if found.type == "_EQUALS" and before.type == "NAME":
+    if found.type == "_EQUALS" and before.type == "NAME" and len(_line(tokens, index)) == 1:
         return f"values are written with `%`: `%{before.text} = ...`"
     if found.type == "NAME" and after in ("in", ":"):
         return f"values are written with `%`: `%{found.text}`"
@@ -136,8 +136,8 @@ def _foreign_operators(tokens: Sequence[Token], index: int) -> str | None:
     for pair in (before + found, found + after):
         if pair in meant:
             return meant[pair]
-    if found == "=" and before in "+-*/%&|^" and before:
-        return f"write it out: `assign %x, %x {before} ...`"
+    if after == "=" and found and found in "+-*/%&|^":
+        return f"write it out: `assign %x, %x {found} ...`"
     return None
 
 
@@ -161,6 +161,8 @@ def _instruction_called(tokens: Sequence[Token], index: int) -> str | None:
 
 @_rule
 def _missing_comma(tokens: Sequence[Token], index: int) -> str | None:
+    if tokens[index].type == "STRING" and tokens[index - 1].type == "NAME":
+        return f"attributes are written `{tokens[index - 1].text} = {tokens[index].text}`"
     if tokens[index].type == "STRING":
         return 'text is an attribute: `{label = "..."}`'
     if tokens[index].type == "_RSQB" and tokens[index - 1].type == "_COMMA":

@@ -1,6 +1,6 @@
 """The verifier: everything a program must obey, whoever made it (a text, a trace, a pass)."""
 
-from .scalars import Kind, scalar_kind
+from .scalars import Kind, expect_kind, scalar_kind
 from .verify import verify
 
-__all__ = ["Kind", "scalar_kind", "verify"]
+__all__ = ["Kind", "expect_kind", "scalar_kind", "verify"]

@@ -11,7 +11,20 @@ from __future__ import annotations
 from typing import Literal, NoReturn, TypeAlias
 
 from ..diagnostics import LimitError, Location, VMTypeError, quote
-from ..expr import COMPARISONS, LOGICAL, Binary, Const, Expr, Ref, Select, Special, Unary, children
+from ..diagnostics.render import Note
+from ..expr import (
+    COMPARISONS,
+    LOGICAL,
+    Binary,
+    Const,
+    Expr,
+    Ref,
+    Select,
+    Special,
+    Unary,
+    children,
+    references,
+)
 from ..text import print_expr, print_type
 from ..types import ScalarType
 
@@ -19,6 +32,7 @@ Kind: TypeAlias = Literal["int", "float", "bool"]
 
 MAX_DEPTH = 256
 MAX_SIZE = 100_000
+_MAX_NOTES = 3
 _INTEGERS_ONLY = ("%", "<<", ">>")
 _BITS = ("&", "|", "^")
 
@@ -117,8 +131,7 @@ def _binary_kind(op: str, lhs: Expr, rhs: Expr, location: Location | None) -> Ki
 
 def _common(expr: Expr, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:
     a, b = _kind(lhs, location), _kind(rhs, location)
-    whole = [isinstance(side, Const) and kind == "int" for side, kind in ((lhs, a), (rhs, b))]
-    if a != b and not (a == "float" and whole[1]) and not (b == "float" and whole[0]):
+    if a != b and "bool" in (a, b):
         _mismatch(getattr(expr, "op", "select"), lhs, rhs, location)
     return "float" if "float" in (a, b) else a
 
@@ -131,7 +144,13 @@ def _mismatch(op: str, lhs: Expr, rhs: Expr | None, location: Location | None) -
     described = " and ".join(
         f"{_ARTICLE[_kind(side, location)]} {quote(print_expr(side))}" for side in sides
     )
-    raise VMTypeError(f"`{op}` can't work on {described}", location)
+    raise VMTypeError(f"`{op}` can't work on {described}", location, notes=_notes(*sides))
+
+
+def _notes(*exprs: Expr) -> list[Note]:
+    """The types of the scalars that are named in expressions."""
+    values = [value for expr in exprs for value in references(expr)]
+    return [(f"`%{v.name}` is `{print_type(v.type)}`", v.location) for v in values[:_MAX_NOTES]]
 
 
 def expect_kind(kind: Kind, expr: Expr, what: str, location: Location | None) -> None:
@@ -147,5 +166,6 @@ def expect_kind(kind: Kind, expr: Expr, what: str, location: Location | None) ->
         raise VMTypeError(
             f"{what} is {_ARTICLE[found]}, not {_ARTICLE[kind]}: {quote(text)}",
             location,
+            notes=_notes(expr),
             hint=hint,
         )

@@ -7,7 +7,6 @@ from math import prod
 from ..diagnostics import LayoutMismatchError, LimitError, Location, VMTypeError, VMValueError
 from ..dtypes import Dtype
 from ..expr import Const, Expr
-from ..packing import CONTIGUOUS
 from ..text import print_type
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType, Type
 from .scalars import expect_kind
@@ -34,7 +33,9 @@ def check_type(type_: Type, name: str, num_threads: int, location: Location | No
         case SharedType(_, shape, layout):
             _check_extents(shape, name, location)
             if layout is not None and layout.shape != shape:
-                _layout_mismatch(type_, f"covers {list(layout.shape)}", name, location)
+                _layout_mismatch(
+                    type_, f"covers {list(layout.shape)}, not {list(type_.shape)}", name, location
+                )
         case RegType():
             _check_extents(type_.shape, name, location)
             _check_register_layout(type_, name, num_threads, location)
@@ -106,24 +107,21 @@ def _check_register_layout(
     if layout is None:
         return
     if layout.shape != type_.shape:
-        _layout_mismatch(type_, f"covers {list(layout.shape)}", name, location)
-    if layout.num_threads > num_threads:
         _layout_mismatch(
-            type_,
-            f"needs {layout.num_threads} threads, the function has {num_threads}",
-            name,
-            location,
+            type_, f"covers {list(layout.shape)}, not {list(type_.shape)}", name, location
         )
-    if type_.packing != CONTIGUOUS:
-        # The packing itself says which numbers of elements it can hold.
-        type_.packing.positions(type_.dtype.bits, layout.num_locals)
+    if layout.num_threads > num_threads:
+        problem = f"needs {layout.num_threads} threads, the function has {num_threads}"
+        _layout_mismatch(type_, problem, name, location)
+    # The packing itself says which numbers of elements it can hold.
+    type_.packing.words(type_.dtype.bits, layout.num_locals)
 
 
 def _layout_mismatch(
     type_: RegType | SharedType, problem: str, name: str, location: Location | None
 ) -> None:
     raise LayoutMismatchError(
-        f"the layout of `%{name}` {problem}; its shape is {list(type_.shape)}",
+        f"the layout of `%{name}` {problem}",
         location,
         notes=[f"`%{name}` is `{print_type(type_)}`"],
     )

@@ -1,0 +1,30 @@
+"""Options and fixtures of the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write what is found into the golden files instead of comparing with them",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compares a text with a golden file, or writes it there with --update-golden."""
+    update = request.config.getoption("--update-golden")
+
+    def check(path: Path, found: str) -> None:
+        if update:
+            path.write_text(found)
+        expected = path.read_text() if path.exists() else ""
+        assert found == expected, f"{path.name} differs; if it should, run with --update-golden"
+
+    return check
