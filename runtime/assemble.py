@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +117,12 @@ def assemble(
     line_info: bool = True,
     flags: tuple[str, ...] = (),
     assembler: Assembler | None = None,
+    place_of: Callable[[int], Location | None] | None = None,
 ) -> Assembled:
     """The cubin of a module.
 
-    `flags` are ptxas's; those of TILELOOM_ASSEMBLER_FLAGS follow them.
+    `flags` are ptxas's; those of TILELOOM_ASSEMBLER_FLAGS follow them. `place_of` gives the place
+    in the user's program for a line of the PTX; without it the `.loc` lines are asked.
 
     Raises:
         AssemblerError: the PTX is rejected, or its `wgmma` would run one after the other.
@@ -130,7 +134,8 @@ def assemble(
     outcome = chosen.run(job)
     report = read_log(outcome.log)
     if outcome.cubin is None or report.serialised:
-        raise _failure(chosen, job, outcome, report)
+        find_place = place_of or partial(source_place, ptx)
+        raise _failure(chosen, job, outcome, report, find_place)
     return Assembled(
         cubin=outcome.cubin,
         log=outcome.log,
@@ -176,7 +181,13 @@ def _worded(complaint: Complaint) -> str:
     return complaint.text if complaint.line is None else f"line {complaint.line}: {complaint.text}"
 
 
-def _failure(chosen: Assembler, job: Job, outcome: Outcome, report: Report) -> AssemblerError:
+def _failure(
+    chosen: Assembler,
+    job: Job,
+    outcome: Outcome,
+    report: Report,
+    find_place: Callable[[int], Location | None],
+) -> AssemblerError:
     path = _keep(job)
     command = chosen.command(job, path)
     who = f"`{chosen.identity}`"
@@ -194,7 +205,7 @@ def _failure(chosen: Assembler, job: Job, outcome: Outcome, report: Report) -> A
         message += f": {first.text}"
         place = _ptx_place(job.ptx, path, first.line)
     error = AssemblerError(message, place, hint=f"reproduce with `{command}`")
-    if place is not None and (source := source_place(job.ptx, place.line)) is not None:
+    if place is not None and (source := find_place(place.line)) is not None:
         error.note("the instruction comes from here", source)
     for complaint in complaints[:_MAX_COMPLAINTS]:
         error.note(complaint.text, _ptx_place(job.ptx, path, complaint.line))

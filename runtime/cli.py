@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tileloom.layouts import LayoutError
-from tileloom.vm.diagnostics import UsageError, VMError, VMNameError, did_you_mean
+from tileloom.vm.diagnostics import Location, UsageError, VMError, VMNameError, did_you_mean
 from tileloom.vm.dtypes import DtypeError
 
 from . import options, output
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except VMError as error:
+        if error.location is not None and _is_ours(error.location):
+            error.location = None  # the mistake is in the command line
         print(error.render(), file=sys.stderr)
     except BrokenPipeError:
         # Nobody reads on; Python would complain once more when it flushes at exit.
@@ -49,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return USER_ERROR
+
+
+def _is_ours(place: Location) -> bool:
+    """True for a place in tileloom's own Python, its programs included."""
+    ours = [Path(__file__).parents[1] / name for name in ("runtime", "programs", "vm")]
+    file = Path(place.file).resolve()
+    return file.suffix == ".py" and any(file.is_relative_to(folder.resolve()) for folder in ours)
 
 
 def _dispatch(arguments: list[str]) -> int:

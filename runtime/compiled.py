@@ -19,8 +19,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tileloom import compiler, layouts, vm
-from tileloom.vm.diagnostics import VMNameError, did_you_mean, user_errors
+from tileloom import layouts, vm
+from tileloom.vm.diagnostics import Location, VMNameError, did_you_mean, user_errors
 from tileloom.vm.ir import Function
 
 from . import options
@@ -33,6 +33,8 @@ from .signature import Signature
 from .toolkit import available_assembler, find_assembler
 
 if TYPE_CHECKING:
+    from tileloom.compiler import Lowered
+
     from .cuda.launcher import Prepared
 
 _FORMAT = "1"  # of the metadata in the disk cache
@@ -40,9 +42,10 @@ _FORMAT = "1"  # of the metadata in the disk cache
 
 @dataclass(frozen=True)
 class Generated:
-    """What the compiler made. `dynamic_shared` in bytes a block."""
+    """What the compiler made: the kernel `name`, taking `dynamic_shared` bytes a block."""
 
     ptx: str
+    name: str
     dynamic_shared: int
 
 
@@ -59,8 +62,9 @@ class CompiledKernel:
 
     @property
     def name(self) -> str:
-        """The function's name, and the kernel's."""
-        return self.function.name
+        """The kernel's name in the PTX: the function's, with `_` for what PTX doesn't allow."""
+        assert self._generated is not None
+        return self._generated.name
 
     @property
     def num_threads(self) -> int:
@@ -110,12 +114,22 @@ class CompiledKernel:
         Raises:
             ToolMissingError: nvdisasm isn't there; or what `cubin` raises.
         """
-        return disassemble(self.cubin, line_info=line_info)
+        if not line_info:
+            return disassemble(self.cubin)
+        # The PTX that launches use names no files, so that it is the same wherever it is made.
+        located = lower(self.function, self.target, with_locations=True)
+        return disassemble(assemble(located.ptx, self.target).cubin, line_info=True)
 
     @cached_property
     def stages(self) -> dict[str, str]:
         """The program as text after each pass, in the passes' order."""
-        return dict(stages_of(self.function, self.target))
+        return dict(lower(self.function, self.target, keep_stages=True).stages)
+
+    def place_of(self, ptx_line: int) -> Location | None:
+        """The place in the user's program that a line of the PTX (from 1) was made from."""
+        lines = lower(self.function, self.target).lines
+        known = [line for line in lines if line <= ptx_line]
+        return lines[max(known)] if known else None
 
     @user_errors()
     def text(self, stage: str | None = None) -> str:
@@ -179,7 +193,7 @@ class CompiledKernel:
         disk = disk_cache()
 
         def make() -> Entry:
-            assembled = assemble(self.ptx, self.target, assembler=assembler)
+            assembled = assemble(self.ptx, self.target, assembler=assembler, place_of=self.place_of)
             assert self._generated is not None
             metadata = {"generated": asdict(self._generated), "assembled": assembled.metadata()}
             return Entry(metadata, assembled.cubin)
@@ -212,19 +226,22 @@ def compile_kernel(function: Function, target: str = "sm_90a") -> CompiledKernel
 
 def generate(function: Function, target: str) -> Generated:
     """The compiler's work: a function's PTX."""
-    result = compiler.compile_function(function, target)
-    return Generated(ptx=result.ptx, dynamic_shared=result.shared_bytes)
+    lowered = lower(function, target)
+    return Generated(lowered.ptx, lowered.kernel_name, lowered.shared_bytes)
 
 
-def stages_of(function: Function, target: str) -> dict[str, str]:
-    """The program's text after each pass of the compiler."""
-    stages: dict[str, str] = {}
-    compiler.compile_function(function, target, dump=stages.__setitem__)
-    return stages
+def lower(function: Function, target: str, **wanted: bool) -> Lowered:
+    """Runs the compiler, which is imported when it is first needed: a kernel that comes from the
+    disk cache doesn't need it."""
+    from tileloom.compiler import compile_function
+
+    return compile_function(function, target, **wanted)
 
 
 @cache
 def compiler_hash() -> str:
     """A hash of every source file that decides what a program compiles to."""
-    folders = [Path(module.__path__[0]) for module in (layouts, vm, compiler)]
-    return source_hash([*folders, Path(__file__).parent])
+    folders = [Path(module.__path__[0]) for module in (layouts, vm)]
+    own = Path(__file__).parent
+    # By its place beside ours, since importing the compiler is what a hit saves.
+    return source_hash([*folders, own.parent / "compiler", own])

@@ -31,7 +31,6 @@ from tileloom.vm.types import PointerType
 
 from . import options
 from .arrays import Array, storage
-from .assemble import source_place
 from .cuda import context, launcher
 from .signature import Bound, Signature
 
@@ -119,7 +118,7 @@ def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> 
             seed=seed,
         )
     except emulator.EmulatorError as error:
-        place = source_place(kernel.ptx, error.line) if error.line else None
+        place = kernel.place_of(error.line) if error.line else None
         raise ExecutionError(f"the emulator: {error.message}", place).note(
             f"line {error.line} of the PTX: `{(error.text or '').strip()}`"
         ) from None
