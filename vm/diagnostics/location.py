@@ -60,6 +60,14 @@ def caller_location(depth: int = 0) -> Location:
     return frame_location(frame)
 
 
+def call_location() -> Location:
+    """The place outside all of tileloom, its programs included, that called into it."""
+    frame: FrameType = sys._getframe(1)
+    while _is_ours(frame) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame_location(frame)
+
+
 def frame_location(frame: FrameType) -> Location:
     """The exact span of the expression a frame is executing."""
     code = frame.f_code
@@ -90,6 +98,11 @@ def is_machinery(frame: FrameType) -> bool:
     if module in _STANDARD_HELPERS:
         return True
     return any(module == name or module.startswith(name + ".") for name in _MACHINERY)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module in _STANDARD_HELPERS or module.partition(".")[0] == "tileloom"
 
 
 def _from_position(code: CodeType, current_line: int | None, position: _Position) -> Location:

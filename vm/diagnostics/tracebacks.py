@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from .errors import VMError
+from .location import call_location
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +30,8 @@ _INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
 
 class user_errors:  # noqa: N801 - used like a function, as contextlib's are
     """Context manager and decorator for public entry points: a `VMError` that passes shows the
-    user's frames only, and no chained exception of ours. Other exceptions pass untouched.
+    user's frames only, and no chained exception of ours; one without a place gets the user's call.
+    Other exceptions pass untouched.
 
     TILELOOM_FULL_TRACEBACK=1 in the environment keeps everything, for work on tileloom itself.
     """
@@ -43,6 +45,8 @@ class user_errors:  # noqa: N801 - used like a function, as contextlib's are
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, VMError) and error.location is None:
+            error.location = call_location()
         if isinstance(error, VMError) and os.environ.get(FULL_TRACEBACK_VARIABLE, "0") == "0":
             error.__traceback__ = user_frames(traceback)
             error.__cause__ = None

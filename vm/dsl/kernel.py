@@ -18,6 +18,7 @@ from ..diagnostics import (
 from ..dtypes import Dtype, DtypeError, dtype
 from ..ir import Function, Value
 from ..types import PointerType, ScalarType, Type
+from ..verifier import verify
 from .trace import Trace, here, tracing
 from .values import wrap
 
@@ -85,7 +86,9 @@ class Kernel:
         trace = Trace(self.name, tuple(params), self.location)
         with tracing(trace):
             self.function(**arguments)
-            return trace.finish()
+        function = trace.finish()
+        verify(function)
+        return function
 
     def _type(self, annotation: Any, constants: dict[str, Any]) -> Type:
         if isinstance(annotation, PointerSpec):
@@ -113,7 +116,8 @@ class Kernel:
                 raise VMNameError(
                     f"`{self.name}` has no constant `{name}`",
                     here(),
-                    hint=did_you_mean(name, known) or f"its constants: {', '.join(known) or 'none'}",
+                    hint=did_you_mean(name, known)
+                    or f"its constants: {', '.join(known) or 'none'}",
                 )
         for name in known:
             missing = self.signature.parameters[name].default is inspect.Parameter.empty
