@@ -1,0 +1,167 @@
+"""From a VM function to PTX text: the whole pipeline on one page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from tileloom.vm.diagnostics import Location, ResourceError, at_location
+from tileloom.vm.ir import Function, Instruction, Value, instructions
+from tileloom.vm.text import print_function
+from tileloom.vm.types import PointerType, ScalarType
+
+from . import lowering
+from .emit.context import SHARED, Context
+from .emit.linear import FactTable
+from .emit.scalars import Scalars
+from .lowering.control import lower_block
+from .passes.inference import Conversion, infer_layouts
+from .passes.peephole import clean, renumber
+from .passes.shared import SharedPlan, plan_shared
+from .ptx import (
+    Address,
+    Builder,
+    Instruction as PtxInstruction,
+    Kernel,
+    Module,
+    Parameter,
+    RegisterKind,
+    Symbol,
+    print_module,
+)
+from .targets import Target, lowest_version, target_named
+
+assert lowering.__name__  # imported for its rules
+
+
+@dataclass
+class Lowered:
+    """A compiled function.
+
+    `parameters` are (name, PTX type) in the order of the VM's, `stages` the text of the function
+    after each pass (with `keep_stages`), `lines` the source place of each PTX line (from 1).
+    """
+
+    ptx: str
+    kernel_name: str
+    target: str
+    shared_bytes: int
+    num_threads: int
+    parameters: tuple[tuple[str, str], ...]
+    function: Function
+    stages: dict[str, str] = field(default_factory=dict)
+    lines: dict[int, Location] = field(default_factory=dict)
+    conversions: list[Conversion] = field(default_factory=list)
+
+
+def compile_function(
+    function: Function,
+    target: str = "sm_90a",
+    *,
+    keep_stages: bool = False,
+    with_locations: bool = False,
+) -> Lowered:
+    """Compiles a function.
+
+    Raises:
+        VMError: what the function asks for can't be compiled, or not for this target.
+    """
+    machine = target_named(target)
+    _check_threads(function, machine)
+    stages: dict[str, str] = {}
+    if keep_stages:
+        stages["source"] = print_function(function)
+    # Every tile needs its layout before its registers can be counted.
+    inferred = infer_layouts(function)
+    if keep_stages:
+        stages["layouts"] = print_function(inferred.function)
+    # Conversions are known now, and with them the scratch memory.
+    shared = plan_shared(inferred.function, machine)
+    kernel = _lower(inferred.function, machine, shared)
+    opcodes = [item.opcode for item in kernel.instructions()]
+    version = lowest_version(machine, opcodes)
+    symbol = SHARED.name if shared.total else None
+    printed = print_module(Module(target, version, [kernel], symbol), with_locations)
+    stages["ptx"] = printed.text
+    return Lowered(
+        ptx=printed.text,
+        kernel_name=kernel.name,
+        target=target,
+        shared_bytes=shared.total,
+        num_threads=function.num_threads,
+        parameters=tuple((p.name, p.ptx_type) for p in kernel.parameters),
+        function=inferred.function,
+        stages=stages,
+        lines=printed.lines,
+        conversions=inferred.conversions,
+    )
+
+
+def _check_threads(function: Function, target: Target) -> None:
+    if function.num_threads > target.max_threads_per_block:
+        raise ResourceError(
+            f"`@{function.name}` has {function.num_threads} threads, `{target.name}` allows "
+            f"{target.max_threads_per_block} a block",
+            function.location,
+            hint="use fewer warps",
+        )
+
+
+def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
+    builder = Builder()
+    scalars = Scalars(builder, FactTable())
+    context = Context(
+        function=function,
+        target=target,
+        builder=builder,
+        scalars=scalars,
+        mutated=mutated_values(function),
+        shared_plan=shared,
+    )
+    parameters = tuple(_bind_parameter(context, value) for value in function.params)
+    scalars.grid = function.grid
+    with at_location(function.location):
+        lower_block(context, function.body)
+    builder.emit("ret")
+    items = clean(builder.finish())
+    counts = renumber(items)
+    return Kernel(
+        name=identifier(function.name),
+        parameters=parameters,
+        num_threads=function.num_threads,
+        body=items,
+        register_counts=counts,
+        min_blocks=function.min_blocks or None,
+    )
+
+
+def mutated_values(function: Function) -> frozenset[Value]:
+    """Every value that some instruction writes in place."""
+    return frozenset(v for i in instructions(function.body) for v in i.mutated())
+
+
+def identifier(name: str) -> str:
+    """A VM name as a PTX identifier."""
+    return re.sub(r"[^A-Za-z0-9_$]", "_", name)
+
+
+def _bind_parameter(context: Context, value: Value) -> Parameter:
+    name = f"param_{identifier(value.name)}"
+    builder = context.builder
+    source = Address(Symbol(name))
+    if isinstance(value.type, PointerType):
+        loaded = builder.once(RegisterKind.B64)
+        builder.emit("ld.param.u64", (loaded,), (source,))
+        register = builder.pure("cvta.to.global.u64", RegisterKind.B64, loaded)
+        context.pointers[value] = register
+        return Parameter(name, "u64")
+    assert isinstance(value.type, ScalarType)
+    dtype = value.type.dtype
+    bits = 8 if dtype.kind == "bool" else dtype.bits
+    sign = {"int": "s", "float": "f" if bits >= 32 else "b"}.get(dtype.kind, "u")
+    ptx_type = f"{sign}{bits}"
+    register = builder.once(RegisterKind.B64 if bits == 64 else RegisterKind.B32)
+    load_type = ptx_type.replace("b16", "u16")
+    builder.emit(f"ld.param.{load_type}", (register,), (source,))
+    lowering.scalars.bind_loaded(context, value, register)
+    return Parameter(name, ptx_type)

@@ -1,0 +1,1 @@
+"""Machinery that lowering rules share: scalars, addresses, tiles, memory chunks, control flow."""

@@ -1,0 +1,338 @@
+"""Addresses and bounds masks of a register tile's elements in global or shared memory.
+
+The index of an element is `offset + share of the thread + share of the local number`, so an address
+is a run-time base that a thread computes once, plus a constant: loads of one tile differ in their
+immediate offsets only. Where a stride is a run-time value, each distinct local step along that
+dimension has a base of its own (a `key`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tileloom.layouts import RegisterLayout, Swizzle
+from tileloom.vm.expr import Expr
+from tileloom.vm.types import RegType
+
+from ..ptx import Address, Register, RegisterKind
+from .chunks import Element
+from .context import Context, GlobalBinding, SharedBinding
+from .linear import Facts, Linear
+from .packed import element_positions
+from .scalars import Scalars
+
+B32, B64 = RegisterKind.B32, RegisterKind.B64
+Key = tuple[int, ...]
+Condition = Register | bool
+
+# Beyond this an immediate offset is added to the base: hardware has 24 signed bits.
+_MAX_IMMEDIATE = 1 << 22
+
+
+@dataclass(eq=False)
+class Access:
+    """Where each element of a tile lies, as seen by one thread.
+
+    `bases` are in elements without their constants; `elements` hold bits. `masks` are conditions
+    by class; a class of None needs none.
+    """
+
+    context: Context
+    binding: GlobalBinding | SharedBinding
+    elements: list[Element]
+    bases: dict[Key, Linear]
+    masks: dict[object, Condition]
+    common: Condition = True
+    byte_bases: dict[Key, Linear] = field(default_factory=dict)
+
+    @property
+    def is_global(self) -> bool:
+        return isinstance(self.binding, GlobalBinding)
+
+    @property
+    def space(self) -> str:
+        return "global" if self.is_global else "shared"
+
+    @property
+    def swizzle(self) -> Swizzle | None:
+        return None if isinstance(self.binding, GlobalBinding) else self.binding.layout.swizzle
+
+    @property
+    def byte_aligned(self) -> bool:
+        """True if every base starts at a byte whatever the run-time values are."""
+        return all(key in self.byte_bases for key in self.bases)
+
+    def alignment(self, key: Key) -> int:
+        """A power of two that divides base(key) in bytes, at most 16 counted."""
+        known = self.context.facts.divisor(self.byte_bases[key])
+        divisor = known & -known or 16
+        if isinstance(self.binding, GlobalBinding):
+            return min(divisor, self.binding.alignment, 16)
+        return min(divisor, 16)
+
+    def address(self, key: Key, byte: int) -> Address:
+        """The operand for the byte at `byte` after base(key)."""
+        if isinstance(self.binding, GlobalBinding):
+            return self._global_address(self.byte_bases[key], self.binding.pointer, byte)
+        return self._shared_address(self.byte_bases[key], self.binding, byte)
+
+    def _global_address(self, base: Linear, pointer: Register, byte: int) -> Address:
+        form = Linear({pointer: 1, **base.terms}, base.const)
+        byte += form.const
+        extra = byte if abs(byte) > _MAX_IMMEDIATE else 0
+        register = self.context.scalars.in_register(form.without_const() + extra, wide=True)
+        return Address(register, byte - extra)
+
+    def _shared_address(self, base: Linear, binding: SharedBinding, byte: int) -> Address:
+        swizzle = binding.layout.swizzle
+        start = Linear({self.context.shared_base(): 1}, 0)
+        if swizzle is None:
+            register = self.context.scalars.in_register(start + base.without_const())
+            return Address(register, byte + base.const + binding.offset)
+        outer, inner = divmod(byte + base.const, swizzle.period)
+        place = self.context.scalars.register(base.without_const() + inner)
+        swizzled = self._swizzled(place, swizzle)
+        register = self.context.scalars.in_register(start + swizzled.without_const())
+        return Address(register, outer * swizzle.period + swizzled.const + binding.offset)
+
+    def _swizzled(self, place: Register | int, swizzle: Swizzle) -> Linear:
+        if isinstance(place, int):
+            return Linear({}, swizzle(place))
+        pure = self.context.builder.pure
+        mask = ((1 << swizzle.bits) - 1) << swizzle.base
+        moved = pure("shr.u32", B32, place, swizzle.shift)
+        moved = pure("and.b32", B32, moved, mask)
+        return Linear.of(pure("xor.b32", B32, place, moved))
+
+    def condition(self, mask: object) -> Condition:
+        """When elements of a mask class are inside the memory's extents."""
+        own = True if mask is None else self.masks[mask]
+        return self.context.scalars.conjunction(self.common, own)
+
+
+def build_access(
+    context: Context,
+    binding: GlobalBinding | SharedBinding,
+    offsets: tuple[Expr, ...],
+    dims: tuple[int, ...] | None,
+    type_: RegType,
+    in_bounds: bool,
+) -> Access:
+    """The access of a tile of `type_` at `offsets` along memory dimensions `dims`."""
+    layout = type_.placed
+    rank = len(offsets)
+    if dims is None:
+        dims = tuple(range(rank - type_.rank, rank))
+    starts = [context.scalars.integer(offset) for offset in offsets]
+    bases = list(starts)
+    for dim, memory_dim in enumerate(dims):
+        bases[memory_dim] = bases[memory_dim] + context.spatial_index(layout, dim)
+    places = _places(context, binding, bases, dims, layout)
+    access = Access(context, binding, [], places.bases, {})
+    masks = _Masks(context, binding, bases, in_bounds)
+    for memory_dim in range(rank):
+        if memory_dim not in dims:
+            access.common = context.scalars.conjunction(access.common, masks.of(memory_dim, 0))
+    classes = [masks.classes(dims[d], layout, d) for d in range(type_.rank)]
+    positions = element_positions(type_.packing, type_.dtype.bits, layout.num_locals)
+    local = layout.local_table.tolist()
+    for number, (key, const) in enumerate(zip(places.keys, places.consts, strict=True)):
+        mask = tuple(c[v] for c, v in zip(classes, local[number], strict=True) if c is not None)
+        if mask and mask not in access.masks:
+            access.masks[mask] = _combine(context, masks, dims, classes, mask)
+        access.elements.append(
+            Element(key, mask or None, const * type_.dtype.bits, positions[number])
+        )
+    _find_byte_bases(access, type_.dtype.bits)
+    return access
+
+
+@dataclass(eq=False)
+class _Places:
+    bases: dict[Key, Linear]
+    keys: list[Key]
+    consts: list[int]
+
+
+def _places(
+    context: Context,
+    binding: GlobalBinding | SharedBinding,
+    bases: list[Linear],
+    dims: tuple[int, ...],
+    layout: RegisterLayout,
+) -> _Places:
+    """Each local's element offset: a base by key, and a constant."""
+    common = Linear({}, 0)
+    if isinstance(binding, SharedBinding):
+        common = common + binding.layout.start
+    per_dim: list[dict[int, tuple[int, int]]] = []
+    forms: list[list[Linear]] = []
+    for memory_dim, base in enumerate(bases):
+        if memory_dim not in dims:
+            common = common + _contribution(context, binding, memory_dim, base, 0)
+    table = layout.local_table
+    for dim, memory_dim in enumerate(dims):
+        ids: dict[frozenset[tuple[Register, int]], int] = {}
+        of_value: dict[int, tuple[int, int]] = {}
+        own: list[Linear] = []
+        for value in sorted(set(table[:, dim].tolist())):
+            form = _contribution(context, binding, memory_dim, bases[memory_dim], value)
+            terms = frozenset(form.terms.items())
+            if terms not in ids:
+                ids[terms] = len(own)
+                own.append(form.without_const())
+            of_value[value] = (ids[terms], form.const)
+        per_dim.append(of_value)
+        forms.append(own)
+    places = _Places({}, [], [])
+    for local in table.tolist():
+        found = [of_value[v] for of_value, v in zip(per_dim, local, strict=True)]
+        key = tuple(identity for identity, _ in found)
+        if key not in places.bases:
+            total = common.without_const()
+            for own, identity in zip(forms, key, strict=True):
+                total = total + own[identity]
+            places.bases[key] = total
+        places.keys.append(key)
+        places.consts.append(common.const + sum(const for _, const in found))
+    return places
+
+
+def _contribution(
+    context: Context, binding: GlobalBinding | SharedBinding, dim: int, base: Linear, value: int
+) -> Linear:
+    """What index[dim] = base + value adds to the element offset."""
+    if isinstance(binding, GlobalBinding):
+        return _scaled(context, base, binding.strides[dim]) + binding.strides[dim] * value
+    digits = binding.layout.digits_of(dim)
+    if not digits:
+        return Linear({}, 0)
+    index = base + value
+    if len(digits) == 1:
+        return index * digits[0][2]
+    scalars = context.scalars
+    total = Linear({}, 0)
+    for step, extent, stride in digits:
+        digit = scalars.modulo(scalars.floor_divide(index, step), extent)
+        total = total + digit * stride
+    return total
+
+
+def _scaled(context: Context, form: Linear, stride: Linear) -> Linear:
+    """form * stride in 64 bits, region by region so that invariant parts can be hoisted."""
+    if stride.is_const:
+        return form * stride.const
+    scalars = context.scalars
+    step = scalars.in_register(stride)
+    total = stride * form.const
+    for group in form.by_region():
+        index = scalars.in_register(group)
+        if step.kind is B64 or index.kind is B64:
+            wide = scalars.product(_widened(group, scalars), _widened(stride, scalars))
+            total = total + wide
+            continue
+        product = context.builder.pure("mul.wide.s32", B64, index, step)
+        divisor = context.facts.divisor(group) * context.facts.divisor(stride)
+        context.facts.learn(product, Facts(divisor=divisor or 1))
+        total = total + Linear.of(product)
+    return total
+
+
+def _widened(form: Linear, scalars: Scalars) -> Linear:
+    register = scalars.in_register(form, wide=True)
+    scalars.facts.learn(register, Facts(divisor=scalars.facts.divisor(form) or 1))
+    return Linear.of(register)
+
+
+def _find_byte_bases(access: Access, bits: int) -> None:
+    """Fills `byte_bases` for every key whose base is a whole number of bytes."""
+    context = access.context
+    for key, base in access.bases.items():
+        total = Linear({}, 0)
+        for register, coefficient in base.terms.items():
+            form = _in_bytes(context, register, coefficient * bits)
+            if form is None:
+                break
+            total = total + form
+        else:
+            access.byte_bases[key] = total
+
+
+def _in_bytes(context: Context, register: Register, coefficient: int) -> Linear | None:
+    if coefficient % 8 == 0:
+        return Linear({register: coefficient // 8})
+    divisor = 1
+    while coefficient * divisor % 8:
+        divisor *= 2
+    if context.facts.of(register).divisor % divisor:
+        return None
+    quotient = context.scalars.floor_divide(Linear.of(register), divisor)
+    return quotient * (coefficient * divisor // 8)
+
+
+class _Masks:
+    """Bounds conditions by memory dimension."""
+
+    def __init__(
+        self,
+        context: Context,
+        binding: GlobalBinding | SharedBinding,
+        bases: list[Linear],
+        in_bounds: bool,
+    ) -> None:
+        self.context = context
+        self.bases = bases
+        self.in_bounds = in_bounds
+        if isinstance(binding, GlobalBinding):
+            self.extents = list(binding.shape)
+        else:
+            self.extents = [Linear({}, extent) for extent in binding.layout.shape]
+
+    def classes(self, memory_dim: int, layout: RegisterLayout, dim: int) -> dict[int, int] | None:
+        """Per local value the value that stands for its class; None if all are proven inside."""
+        values = sorted(set(layout.local_table[:, dim].tolist()))
+        if self.in_bounds or self._proven(memory_dim, values[0], values[-1]):
+            return None
+        facts = self.context.facts
+        base, extent = self.bases[memory_dim], self.extents[memory_dim]
+        grain = _gcd(facts.divisor(base), facts.divisor(extent)) or 1
+        return {value: value // grain * grain for value in values}
+
+    def of(self, memory_dim: int, value: int) -> Condition:
+        """0 <= base + value < extent"""
+        if self.in_bounds or self._proven(memory_dim, value, value):
+            return True
+        base, extent = self.bases[memory_dim], self.extents[memory_dim]
+        scalars = self.context.scalars
+        if self.context.facts.is_nonnegative(base + value):
+            bound = extent + -(base.const + value)
+            return scalars.compare("<", base.without_const(), bound)
+        # As unsigned numbers, negative indices lie beyond every extent.
+        wide = scalars.is_wide(base) or scalars.is_wide(extent)
+        index = scalars.in_register(base + value, wide)
+        opcode = f"setp.lt.u{64 if wide else 32}"
+        pure = self.context.builder.pure
+        return pure(opcode, RegisterKind.PRED, index, scalars.register(extent, wide))
+
+    def _proven(self, memory_dim: int, low: int, high: int) -> bool:
+        nonnegative = self.context.facts.is_nonnegative
+        base, extent = self.bases[memory_dim], self.extents[memory_dim]
+        return nonnegative(base + low) and nonnegative(extent - base + -(high + 1))
+
+
+def _combine(
+    context: Context,
+    masks: _Masks,
+    dims: tuple[int, ...],
+    classes: list[dict[int, int] | None],
+    mask: tuple[int, ...],
+) -> Condition:
+    checked = [memory_dim for memory_dim, c in zip(dims, classes, strict=True) if c is not None]
+    parts = [masks.of(memory_dim, v) for memory_dim, v in zip(checked, mask, strict=True)]
+    return context.scalars.conjunction(*parts)
+
+
+def _gcd(a: int, b: int) -> int:
+    while b:
+        a, b = b, a % b
+    return a

@@ -1,0 +1,156 @@
+"""Casts and decodes of tiles: the planner's sequences for narrow types, conversions for wide ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tileloom.vm.dtypes import Dtype
+from tileloom.vm.types import RegType
+
+from ..ptx import Float32, Operand, Register, RegisterKind
+from .context import Context, LoweringError
+from .elements import pack_elements, unpack_elements
+from .tiles import Tile
+
+PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
+_WIDE_FLOATS = ("f16", "bf16", "f32", "tf32", "f64")
+
+
+def decode_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
+    """The registers of a decoded tile."""
+    from tileloom.compiler.casts import plan_decode
+
+    plan = plan_decode(
+        source.type.dtype, type_.dtype, source.type.packing, source.num_locals, context.target.name
+    )
+    return run_plan(context, plan, source.registers)
+
+
+def cast_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
+    """The registers of a tile cast to another dtype (same layout)."""
+    old, new = source.type.dtype, type_.dtype
+    if _is_planned(old, new):
+        from tileloom.compiler.casts import plan_cast
+
+        plan = plan_cast(old, new, source.type.packing, source.num_locals, context.target.name)
+        return run_plan(context, plan, source.registers)
+    if not (_is_wide(old) and _is_wide(new)):
+        raise LoweringError(f"`cast`: no conversion from `{old.name}` to `{new.name}` yet")
+    elements = unpack_elements(context, source, range(source.num_locals))
+    return pack_elements(context, type_, [_convert(context, old, new, e) for e in elements])
+
+
+def _is_wide(dtype: Dtype) -> bool:
+    if dtype.kind in ("int", "uint"):
+        return dtype.bits in (8, 16, 32, 64)
+    return dtype.kind == "bool" or dtype.name in _WIDE_FLOATS
+
+
+def _is_planned(old: Dtype, new: Dtype) -> bool:
+    """Narrow types are the planner's, and 8-bit integers too where they become floats."""
+    narrow = old.bits <= 8 and old.kind != "bool"
+    if new.name in ("f16", "bf16", "f32"):
+        return narrow
+    return narrow and not _is_wide(old) and new.kind in ("int", "uint")
+
+
+def run_plan(context: Context, plan: Any, inputs: list[Register]) -> list[Register]:
+    """Emits a plan's operations one to one; gives the registers of its outputs."""
+    assert len(inputs) >= plan.num_inputs, "a plan wants more words than the tile has"
+    words: dict[int, Register] = dict(enumerate(inputs[: plan.num_inputs]))
+    compute = context.builder.compute
+    for op in plan.ops:
+        srcs: list[Operand] = [words[s.number] if hasattr(s, "number") else s for s in op.srcs]
+        words[op.dst] = compute(op.opcode, B32, *srcs)
+    return [words[number] for number in plan.outputs]
+
+
+def _convert(context: Context, old: Dtype, new: Dtype, x: Register) -> Operand:
+    """One element from `unpack_elements` form of `old` to `pack_elements` form of `new`."""
+    compute = context.builder.compute
+    if old.kind == "bool":
+        one: Operand = 1
+        if new.is_float:
+            one = Float32.of(1.0) if new.bits < 64 else 0x3FF0000000000000
+        wide = new.bits == 64
+        return compute("selp.b64" if wide else "selp.b32", B64 if wide else B32, one, 0, x)
+    if new.kind == "bool":
+        return compute(f"setp.ne{'u' if old.is_float else ''}.{_type(old)}", PRED, x, 0)
+    if old.is_float and new.is_float:
+        return _float_to_float(context, old, new, x)
+    if old.is_float:
+        return _float_to_int(context, old, new, x)
+    if new.is_float:
+        target = "f64" if new.bits == 64 else "f32"
+        return compute(f"cvt.rn.{target}.{_type(old)}", B64 if new.bits == 64 else B32, x)
+    return _int_to_int(context, old, new, x)
+
+
+def _type(dtype: Dtype) -> str:
+    """The PTX type in which an element is computed."""
+    width = 64 if dtype.bits == 64 else 32
+    sign = {"int": "s", "uint": "u"}.get(dtype.kind, "f")
+    return f"{sign}{width}"
+
+
+def _float_to_float(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:
+    compute = context.builder.compute
+    if old.bits == 64 and new.bits < 64:
+        # Halves would be rounded twice.
+        if new.bits == 16:
+            raise LoweringError(f"`cast`: no conversion from `f64` to `{new.name}` yet")
+        x = compute("cvt.rn.f32.f64", B32, x)
+    elif new.bits == 64:
+        return compute("cvt.f64.f32", B64, x) if old.bits < 64 else x
+    return _to_tf32(context, x) if new.name == "tf32" and old.name != "tf32" else x
+
+
+def _to_tf32(context: Context, x: Register) -> Register:
+    """Rounds away 13 mantissa bits, ties to even; infinities and NaNs keep their upper bits."""
+    compute = context.builder.compute
+    odd = compute("bfe.u32", B32, x, 13, 1)
+    raised = compute("add.s32", B32, x, odd)
+    raised = compute("add.s32", B32, raised, 0xFFF)
+    magnitude = compute("and.b32", B32, x, 0x7FFFFFFF)
+    special = compute("setp.ge.u32", PRED, magnitude, 0x7F800000)
+    chosen = compute("selp.b32", B32, x, raised, special)
+    return compute("and.b32", B32, chosen, 0xFFFFE000)
+
+
+def _float_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:
+    """To the nearest integer, ties to even, saturating."""
+    source = "f64" if old.bits == 64 else "f32"
+    kind = B64 if new.bits == 64 else B32
+    rounded = context.builder.compute(f"cvt.rni.{_type(new)}.{source}", kind, x)
+    return _clamp(context, new, rounded) if new.bits < 32 else rounded
+
+
+def _int_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:
+    """Saturating conversion between integers."""
+    compute = context.builder.compute
+    if old.bits == 64 or new.bits == 64:
+        if old.bits == new.bits and old.kind == new.kind:
+            return x
+        if new.bits == 64 and old.bits < 64 and (old.kind, new.kind) != ("int", "uint"):
+            return compute(f"cvt.{_type(new)}.{_type(old)}", B64, x)
+        return compute(f"cvt.sat.{_type(new)}.{_type(old)}", B64 if new.bits == 64 else B32, x)
+    fits = new.min_finite <= old.min_finite and old.max_finite <= new.max_finite
+    if fits:
+        return x
+    if new.bits == 32:
+        bound = compute("max.s32", B32, x, 0) if new.kind == "uint" else x
+        return compute("min.u32", B32, bound, 0x7FFFFFFF) if new.kind == "int" else bound
+    if old.kind == "uint":
+        return compute("min.u32", B32, x, int(new.max_finite))
+    return _clamp_signed(context, new, x)
+
+
+def _clamp(context: Context, new: Dtype, x: Register) -> Register:
+    if new.kind == "uint":
+        return context.builder.compute("min.u32", B32, x, int(new.max_finite))
+    return _clamp_signed(context, new, x)
+
+
+def _clamp_signed(context: Context, new: Dtype, x: Register) -> Register:
+    raised = context.builder.compute("max.s32", B32, x, int(new.min_finite))
+    return context.builder.compute("min.s32", B32, raised, int(new.max_finite))

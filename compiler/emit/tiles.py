@@ -1,0 +1,44 @@
+"""Register tiles as virtual registers.
+
+A thread's elements are packed in 32-bit words, least significant bit first (`Packing`); `bool`
+tiles keep one predicate an element, elements of 64 bits one 64-bit register each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tileloom.vm.types import RegType
+
+from ..ptx import Register, RegisterKind
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The registers that hold one thread's part of a tile."""
+
+    type: RegType
+    registers: list[Register]
+
+    @property
+    def num_locals(self) -> int:
+        return self.type.placed.num_locals
+
+    @property
+    def bits(self) -> int:
+        return self.type.dtype.bits
+
+
+def register_kind(type_: RegType) -> RegisterKind:
+    """The kind of the registers a tile lives in."""
+    if type_.dtype.kind == "bool":
+        return RegisterKind.PRED
+    return RegisterKind.B64 if type_.dtype.bits == 64 else RegisterKind.B32
+
+
+def register_count(type_: RegType) -> int:
+    """How many registers a thread's part of a tile takes."""
+    num_locals = type_.placed.num_locals
+    if register_kind(type_) is not RegisterKind.B32:
+        return num_locals
+    return -(-num_locals * type_.dtype.bits // 32)

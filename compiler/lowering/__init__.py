@@ -1,0 +1,27 @@
+"""Lowering rules, a file for each family of VM instructions. Importing this fills the registries."""
+
+from . import (
+    atomics,
+    create,
+    debug,
+    elementwise,
+    matmul,
+    memory,
+    reduction,
+    scalars,
+    sync,
+    transform,
+)
+
+__all__ = [
+    "atomics",
+    "create",
+    "debug",
+    "elementwise",
+    "matmul",
+    "memory",
+    "reduction",
+    "scalars",
+    "sync",
+    "transform",
+]

@@ -1,0 +1,178 @@
+"""Lowering of matrix products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tileloom.vm.diagnostics import LayoutMismatchError, TargetError
+from tileloom.vm.instructions.matmul import Mma, SimtDot
+from tileloom.vm.ir import Value
+from tileloom.vm.types import RegType
+
+from ..emit.context import Context, LoweringError
+from ..emit.elements import pack_elements, unpack_elements
+from ..emit.products import (
+    ProductPlan,
+    Step,
+    default_accumulator,
+    left_operand,
+    plan_product,
+    right_operand,
+)
+from ..emit.tiles import Tile
+from ..ptx import Register, RegisterKind, Vector
+from . import arithmetic
+from .registry import Demand, layout_default, layout_demand, lowering
+
+if TYPE_CHECKING:
+    from ..passes.inference import Inference
+
+# dtype: (name in PTX, k of an instruction with four words of a)
+_OPERANDS = {
+    "f16": ("f16", 16), "bf16": ("bf16", 16), "tf32": ("tf32", 8),
+    "i8": ("s8", 32), "u8": ("u8", 32),
+}  # fmt: skip
+_ACCUMULATORS = {"f32": "f32", "f16": "f16", "i32": "s32"}
+
+
+@lowering(Mma)
+def lower_mma(context: Context, instruction: Mma) -> None:
+    acc, a, b = (context.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
+    plan = product_plan(acc, a, b)
+    if plan.reason:
+        raise mismatch(instruction, plan.reason)
+    ptx_name, depth = _OPERANDS[a.type.dtype.name]
+    if not context.target.has(f"mma.{ptx_name.replace('u8', 's8')}"):
+        raise TargetError(
+            f"`{context.target.name}` has no tensor core for `{ptx_name}`", instruction.location
+        )
+    total = _ACCUMULATORS[acc.type.dtype.name]
+    with context.guarded(context.owns(acc.type.placed)):
+        for step in plan.steps:
+            k = depth if len(step.a) == 4 else depth // 2
+            shape = f"mma.sync.aligned.m16n8k{k}.row.col"
+            _emit_step(context, f"{shape}.{total}.{ptx_name}.{ptx_name}.{total}", step, acc, a, b)
+
+
+def product_plan(acc: Tile, a: Tile, b: Tile) -> ProductPlan:
+    """The tensor core instructions for these tiles, or why there are none."""
+    return plan_product(acc.type.placed, a.type.placed, b.type.placed, 32 // a.bits)
+
+
+def mismatch(instruction: Mma, reason: str) -> LayoutMismatchError:
+    """The error for operands whose layouts are no fragments."""
+    notes = []
+    for role in ("acc", "a", "b"):
+        value = getattr(instruction, role)
+        assert isinstance(value, Value)
+        layout = value.type.layout  # type: ignore[union-attr]
+        notes.append((f"{role} `%{value.name}` has layout `{layout}`", value.location))
+    return LayoutMismatchError(
+        f"`mma`: the layouts are no fragments: {reason}",
+        instruction.location,
+        notes=notes,
+        hint="start from `fragments.mma_a`, `mma_b` and `mma_c`, or leave the layouts away",
+    )
+
+
+def _emit_step(context: Context, opcode: str, step: Step, acc: Tile, a: Tile, b: Tile) -> None:
+    sums = [acc.registers[number] for number in step.acc]
+    if acc.bits == 16:
+        words = [number // 2 for number in step.acc]
+        assert words[0] == words[1] and step.acc[0] % 2 == 0, "columns of f16 sums are paired"
+        sums = [acc.registers[words[0]], acc.registers[words[2]]]
+    srcs = (
+        Vector(tuple(a.registers[number] for number in step.a)),
+        Vector(tuple(b.registers[number] for number in step.b))
+        if len(step.b) > 1
+        else Vector((b.registers[step.b[0]],)),
+        Vector(tuple(sums)),
+    )
+    context.builder.emit(opcode, (Vector(tuple(sums)),), srcs)
+
+
+@lowering(SimtDot)
+def lower_simt_dot(context: Context, instruction: SimtDot) -> None:
+    acc, a, b = (context.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
+    rows = _dot_operands(context, instruction, acc, a, b)
+    from tileloom.vm.instructions.elementwise import FusedMultiplyAdd
+
+    emit = arithmetic.element_operation(FusedMultiplyAdd, acc.type.dtype)
+    totals = unpack_elements(context, acc, range(acc.num_locals))
+    sums: list[Register] = []
+    for total, pairs in zip(totals, rows, strict=True):
+        for x, y in pairs:
+            total = emit(context, x, y, total)
+        sums.append(total)
+    packed = pack_elements(context, acc.type, sums)
+    for target, source in zip(acc.registers, packed, strict=True):
+        context.copy(target, source)
+
+
+def _dot_operands(
+    context: Context, instruction: SimtDot, acc: Tile, a: Tile, b: Tile
+) -> list[list[tuple[Register, Register]]]:
+    """For each local of acc its factors along k, which the thread itself must hold."""
+    depth = a.type.shape[-1]
+    shape = acc.type.placed
+    table = shape.local_table
+    a_layout, b_layout = a.type.placed, b.type.placed
+    import numpy as np
+
+    spatial = shape.spatial_table
+    ok = (
+        a_layout.num_threads == b_layout.num_threads == shape.num_threads
+        and np.array_equal(a_layout.spatial_table[:, :-1], spatial[:, :-1])
+        and np.array_equal(b_layout.spatial_table[:, -1], spatial[:, -1])
+        and not a_layout.spatial_table[:, -1].any()
+        and not b_layout.spatial_table[:, -2].any()
+    )
+    if not ok:
+        raise LoweringError(
+            "`simt_dot`: a thread does not hold all of k for its rows and columns",
+            instruction.location,
+            notes=[f"acc has `{shape}`", f"a has `{a_layout}`", f"b has `{b_layout}`"],
+            hint="replicate a along the columns' threads and b along the rows'",
+        )
+    found = []
+    for index in table.tolist():
+        ks = range(depth)
+        a_index = np.array([[*index[:-1], k] for k in ks])
+        b_index = np.array([[*index[:-2], k, index[-1]] for k in ks])
+        xs = unpack_elements(context, a, a_layout.locate(a_index)[1].tolist())
+        ys = unpack_elements(context, b, b_layout.locate(b_index)[1].tolist())
+        found.append(list(zip(xs, ys, strict=True)))
+    return found
+
+
+B32 = RegisterKind.B32
+
+
+@layout_default(Mma, phase=1)
+def default_mma(inference: Inference, instruction: Mma) -> None:
+    acc, a = instruction.acc.type, instruction.a.type  # type: ignore[union-attr]
+    assert isinstance(acc, RegType) and isinstance(a, RegType)
+    if inference.known(instruction.acc) is None:
+        inference.propose(instruction.acc, default_accumulator(acc.shape, inference.num_threads))
+    layout = inference.known(instruction.acc)
+    if layout is None:
+        return
+    per_word = 32 // a.dtype.bits
+    inference.propose(instruction.a, left_operand(layout, a.shape[-1], per_word))
+    inference.propose(instruction.b, right_operand(layout, a.shape[-1], per_word))
+
+
+@layout_demand(Mma)
+def mma_demand(instruction: Mma, num_threads: int) -> Demand:
+    acc, a, b = (
+        v.type for v in (instruction.acc, instruction.a, instruction.b)  # type: ignore[union-attr]
+    )
+    assert isinstance(acc, RegType) and isinstance(a, RegType) and isinstance(b, RegType)
+    per_word = 32 // a.dtype.bits
+    if not plan_product(acc.placed, a.placed, b.placed, per_word).reason:
+        return []
+    left = left_operand(acc.placed, a.shape[-1], per_word)
+    right = right_operand(acc.placed, a.shape[-1], per_word)
+    if left is None or right is None or plan_product(acc.placed, left, right, per_word).reason:
+        return []  # lowering says what is wrong
+    return [("a", left), ("b", right)]

@@ -1,0 +1,381 @@
+"""Lowering of views, shared tiles, loads, stores and asynchronous copies."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from tileloom.layouts import RegisterLayout, auto, local, replicate, row_major
+from tileloom.vm.expr import Expr
+from tileloom.vm.instructions.memory import (
+    AllocShared,
+    CopyAsync,
+    CopyAsyncCommit,
+    CopyAsyncWait,
+    FreeShared,
+    GlobalView,
+    Load,
+    Store,
+)
+from tileloom.vm.ir import Value
+from tileloom.vm.types import GlobalType, RegType, SharedType
+
+from ..emit.addresses import Access, build_access
+from ..emit.bits import Piece, assemble, split_at_words
+from ..emit.chunks import Chunk, plan_chunks, whole_bytes
+from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
+from ..emit.locals import from_words, pack_bools
+from ..emit.tiles import Tile
+from ..ptx import Address, Operand, Register, RegisterKind, Vector
+from .registry import layout_default, lowering
+
+if TYPE_CHECKING:
+    from ..passes.inference import Inference
+
+B32, B64 = RegisterKind.B32, RegisterKind.B64
+
+
+@lowering(GlobalView)
+def lower_global_view(context: Context, instruction: GlobalView) -> None:
+    result, pointer = instruction.result, instruction.pointer
+    assert result is not None and isinstance(result.type, GlobalType)
+    assert isinstance(pointer, Value)
+    register = context.pointers[pointer]
+    integer = context.scalars.integer
+    context.views[result] = GlobalBinding(
+        register,
+        instruction.alignment,
+        result.type.dtype,
+        tuple(integer(extent) for extent in result.type.shape),
+        tuple(integer(stride) for stride in result.type.strides),
+    )
+
+
+@lowering(AllocShared)
+def lower_alloc_shared(context: Context, instruction: AllocShared) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, SharedType)
+    layout = result.type.layout or row_major(result.type.shape)
+    offset = context.shared_plan.offsets[result]
+    if result in context.shared_plan.reusing:
+        context.barrier()
+    context.shared[result] = SharedBinding(offset, result.type.dtype, layout)
+
+
+@lowering(FreeShared)
+def lower_free_shared(context: Context, instruction: FreeShared) -> None:
+    """Memory is planned before lowering; nothing happens at run time."""
+
+
+def memory_binding(context: Context, operand: Value | Expr) -> GlobalBinding | SharedBinding:
+    """The memory an operand names."""
+    assert isinstance(operand, Value)
+    found = context.views.get(operand) or context.shared.get(operand)
+    assert found is not None, f"no memory behind %{operand.name}"
+    return found
+
+
+@lowering(Load)
+def lower_load(context: Context, instruction: Load) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    binding = memory_binding(context, instruction.source)
+    access = build_access(
+        context,
+        binding,
+        instruction.offsets,
+        instruction.dims,
+        result.type,
+        instruction.in_bounds,
+    )
+    access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
+    hint = ".L1::no_allocate" if instruction.cache == "stream" and access.is_global else ""
+    words = load_words(access, result.type, f"ld.{access.space}{hint}")
+    if result.type.dtype.kind == "bool":
+        words = from_words(context, result.type, words)
+    context.bind(result, words)
+
+
+def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
+    """Loads a thread's part of a tile into fresh registers; masked elements are zero."""
+    bits, count = type_.dtype.bits, type_.placed.num_locals
+    if not access.byte_aligned:
+        return _load_bit_by_bit(access, type_, opcode)
+    alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
+    chunks = plan_chunks(access.elements, bits, alignment)
+    if bits == 64:
+        return _load_wide(access, chunks, opcode, count)
+    num_words = -(-count * bits // 32)
+    words: list[Register | None] = [None] * num_words
+    pieces: list[list[Piece]] = [[] for _ in range(num_words)]
+    for chunk in chunks:
+        loaded = _load_chunk(access, chunk, opcode)
+        for field in chunk.fields:
+            cuts = split_at_words(field.chunk_bit, field.width, field.tile_bit)
+            for source, source_bit, width, target, target_bit in cuts:
+                if width == 32:
+                    words[target] = loaded[source]
+                pieces[target].append(Piece(loaded[source], source_bit, width, target_bit))
+    builder = access.context.builder
+    return [word or assemble(builder, parts) for word, parts in zip(words, pieces, strict=True)]
+
+
+def _load_chunk(access: Access, chunk: Chunk, opcode: str) -> list[Register]:
+    """The chunk's words, zero where the mask is false."""
+    builder = access.context.builder
+    condition = access.condition(chunk.mask)
+    count = max(1, chunk.width // 4)
+    registers = [builder.once(B32) for _ in range(count)]
+    if condition is not True:
+        for register in registers:
+            builder.emit("mov.b32", (register,), (0,))
+    if condition is False:
+        return registers
+    target: Operand = registers[0] if count == 1 else Vector(tuple(registers))
+    kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
+    vector = f".v{count}" if count > 1 else ""
+    predicate = condition if isinstance(condition, Register) else None
+    address = access.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
+    builder.emit(f"{opcode}{vector}.{kind}", (target,), (address,), predicate)
+    return registers
+
+
+def _load_wide(access: Access, chunks: list[Chunk], opcode: str, count: int) -> list[Register]:
+    """Elements of 64 bits: each chunk holds one or two."""
+    builder = access.context.builder
+    registers = [builder.once(B64) for _ in range(count)]
+    for chunk in chunks:
+        condition = access.condition(chunk.mask)
+        first = chunk.fields[0].tile_bit // 64
+        numbers = [f.tile_bit // 64 + i for f in chunk.fields for i in range(f.width // 64)]
+        assert chunk.width >= 8, f"64-bit element {first} is not aligned"
+        targets = tuple(registers[number] for number in numbers)
+        if condition is not True:
+            for register in targets:
+                builder.emit("mov.b64", (register,), (0,))
+        if condition is False:
+            continue
+        address = access.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
+        operand: Operand = targets[0] if len(targets) == 1 else Vector(targets)
+        vector = ".v2" if len(targets) == 2 else ""
+        predicate = condition if isinstance(condition, Register) else None
+        builder.emit(f"{opcode}{vector}.b64", (operand,), (address,), predicate)
+    return registers
+
+
+def _load_bit_by_bit(access: Access, type_: RegType, opcode: str) -> list[Register]:
+    """Elements at run-time bit offsets: each from the one or two bytes that contain it."""
+    context, bits = access.context, type_.dtype.bits
+    builder, scalars = context.builder, context.scalars
+    count = type_.placed.num_locals
+    pieces: list[list[Piece]] = [[] for _ in range(-(-count * bits // 32))]
+    assert isinstance(access.binding, GlobalBinding), "shared tiles have whole bytes"
+    for element in access.elements:
+        base = access.bases[element.key] * bits + element.bit  # type: ignore[index]
+        place = scalars.in_register(base, wide=True)
+        byte = builder.pure("shr.s64", B64, place, 3)
+        address = builder.pure("add.s64", B64, access.binding.pointer, byte)
+        low = builder.pure("cvt.u32.u64", B32, place)
+        shift = builder.pure("and.b32", B32, low, 7)
+        element_chunk = [
+            _load_byte(access, element.mask, opcode, address, shift, bits, offset)
+            for offset in range(2 if context.facts.divisor(base) % bits or 8 % bits else 1)
+        ]
+        value = element_chunk[0]
+        if len(element_chunk) == 2:
+            value = builder.compute("bfi.b32", B32, element_chunk[1], value, 8, 8)
+        value = builder.compute("shr.u32", B32, value, shift)
+        for source, _, width, word, bit in split_at_words(0, bits, element.tile_bit):
+            assert source == 0
+            done = width_before(element.tile_bit, word)
+            pieces[word].append(Piece(value, done, width, bit))
+    return [assemble(builder, parts) for parts in pieces]
+
+
+def width_before(tile_bit: int, word: int) -> int:
+    """How many bits of an element that starts at `tile_bit` lie before `word`."""
+    return max(0, word * 32 - tile_bit)
+
+
+def _load_byte(
+    access: Access,
+    mask: object,
+    opcode: str,
+    address: Register,
+    shift: Register,
+    bits: int,
+    offset: int,
+) -> Register:
+    context = access.context
+    condition = access.condition(mask)
+    if offset:
+        # The second byte may lie after the last one: read it only where the element reaches it.
+        reaches = context.builder.pure("setp.gt.u32", RegisterKind.PRED, shift, 8 - bits)
+        condition = context.scalars.conjunction(condition, reaches)
+    register = context.builder.once(B32)
+    if condition is not True:
+        context.builder.emit("mov.b32", (register,), (0,))
+    if condition is not False:
+        predicate = condition if isinstance(condition, Register) else None
+        source = (Address(address, offset),)
+        context.builder.emit(f"{opcode}.u8", (register,), source, predicate)
+    return register
+
+
+@lowering(Store)
+def lower_store(context: Context, instruction: Store) -> None:
+    tile = context.tile(instruction.value)
+    binding = memory_binding(context, instruction.target)
+    access = build_access(
+        context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
+    )
+    access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
+    bits = tile.bits
+    if not access.byte_aligned or not whole_bytes(access.elements, bits):
+        assert isinstance(instruction.value, Value)
+        raise LoweringError(
+            f"`store`: elements of `{tile.type.dtype.name}` share bytes between threads or "
+            "start inside a byte",
+            instruction.location,
+            notes=[f"`%{instruction.value.name}` has layout `{tile.type.placed}`"],
+            hint="give each thread whole bytes of neighbouring elements along the last dimension",
+        )
+    store_words(access, tile)
+
+
+def store_words(access: Access, tile: Tile) -> None:
+    """Stores a thread's part of a tile whose elements fill whole bytes."""
+    registers, bits = tile.registers, tile.bits
+    if tile.type.dtype.kind == "bool":
+        registers = pack_bools(access.context, registers, bits)
+    alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
+    for chunk in plan_chunks(access.elements, bits, alignment):
+        _store_chunk(access, chunk, registers, bits)
+
+
+def _store_chunk(access: Access, chunk: Chunk, words: list[Register], bits: int) -> None:
+    context = access.context
+    condition = access.condition(chunk.mask)
+    if condition is False:
+        return
+    if bits == 64:
+        numbers = [f.tile_bit // 64 + i for f in chunk.fields for i in range(f.width // 64)]
+        values, kind = [words[number] for number in numbers], "b64"
+    else:
+        values = _chunk_words(context, chunk, words)
+        kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
+    vector = f".v{len(values)}" if len(values) > 1 else ""
+    value: Operand = values[0] if len(values) == 1 else Vector(tuple(values))
+    predicate = condition if isinstance(condition, Register) else None
+    address = access.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
+    opcode = f"st.{access.space}{vector}.{kind}"
+    context.builder.emit(opcode, (), (address, value), predicate)
+
+
+def _chunk_words(context: Context, chunk: Chunk, words: list[Register]) -> list[Register]:
+    """The chunk's bits gathered from the tile's words."""
+    pieces: list[list[Piece]] = [[] for _ in range(max(1, chunk.width // 4))]
+    for field in chunk.fields:
+        cuts = split_at_words(field.tile_bit, field.width, field.chunk_bit)
+        for source, source_bit, width, target, target_bit in cuts:
+            pieces[target].append(Piece(words[source], source_bit, width, target_bit))
+    return [assemble(context.builder, parts) for parts in pieces]
+
+
+def copy_layout(context: Context, instruction: CopyAsync) -> RegisterLayout:
+    """Which thread copies what: runs of up to 16 bytes along the last dimension."""
+    source = instruction.source
+    assert isinstance(source, Value) and isinstance(source.type, GlobalType)
+    bits = source.type.dtype.bits
+    return vector_layout(context.num_threads, instruction.shape, bits)
+
+
+@lowering(CopyAsync)
+def lower_copy_async(context: Context, instruction: CopyAsync) -> None:
+    source, target = instruction.source, instruction.target
+    assert isinstance(source, Value) and isinstance(source.type, GlobalType)
+    layout = copy_layout(context, instruction)
+    type_ = RegType(source.type.dtype, instruction.shape, layout)
+    bits = type_.dtype.bits
+    reads = build_access(
+        context,
+        memory_binding(context, source),
+        instruction.source_offsets,
+        instruction.dims,
+        type_,
+        False,
+    )
+    writes = build_access(
+        context, memory_binding(context, target), instruction.target_offsets, None, type_, False
+    )
+    owns = context.owns(layout, single_replica=True)
+    if not reads.byte_aligned or not writes.byte_aligned:
+        raise LoweringError("`copy_async`: elements start inside a byte", instruction.location)
+    widths = [reads.alignment(key) for key in reads.bases]
+    widths += [writes.alignment(key) for key in writes.bases]
+    alignment: dict[object, int] = dict.fromkeys(reads.bases, min(widths))
+    targets = {e.tile_bit: e for e in writes.elements}
+    for chunk in plan_chunks(reads.elements, bits, alignment):
+        landing = targets[chunk.fields[0].tile_bit]
+        _copy_chunk(reads, writes, chunk, landing.key, landing.bit // 8, owns)
+
+
+def _copy_chunk(
+    reads: Access, writes: Access, chunk: Chunk, key: object, byte: int, owns: Register | bool
+) -> None:
+    """One cp.async; below 4 bytes the hardware has none, so the bytes go through a register."""
+    context = reads.context
+    builder, scalars = context.builder, context.scalars
+    inside = reads.condition(chunk.mask)
+    source = reads.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
+    target = writes.address(key, byte)  # type: ignore[arg-type]
+    allowed = scalars.conjunction(owns, writes.condition(None))
+    if allowed is False:
+        return
+    predicate = allowed if isinstance(allowed, Register) else None
+    if chunk.width < 4 or inside is False:
+        words = _load_chunk(reads, chunk, "ld.global")
+        kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
+        for number, word in enumerate(words):
+            place = target._replace(offset=target.offset + 4 * number)
+            builder.emit(f"st.shared.{kind}", (), (place, word), predicate)
+        return
+    cache = "cg" if chunk.width == 16 else "ca"
+    srcs: tuple[Operand, ...] = (target, source, chunk.width)
+    if isinstance(inside, Register):
+        # A source size of 0 fills the target with zeros and reads nothing.
+        srcs = (*srcs, builder.pure("selp.b32", B32, chunk.width, 0, inside))
+    builder.emit(f"cp.async.{cache}.shared.global", (), srcs, predicate)
+
+
+@lowering(CopyAsyncCommit)
+def lower_copy_async_commit(context: Context, instruction: CopyAsyncCommit) -> None:
+    context.builder.emit("cp.async.commit_group")
+
+
+@lowering(CopyAsyncWait)
+def lower_copy_async_wait(context: Context, instruction: CopyAsyncWait) -> None:
+    context.builder.emit("cp.async.wait_group", (), (instruction.pending,))
+
+
+def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> RegisterLayout:
+    """Neighbouring threads read neighbouring runs of up to 16 bytes along the last dimension.
+
+    Runs are shorter where that keeps more threads busy.
+    """
+    if not shape:
+        return replicate(num_threads)
+    elements, run = prod(shape), 1
+    while 2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads:
+        run *= 2
+    outer = (*shape[:-1], shape[-1] // run)
+    return auto(num_threads, outer) * local(*(1,) * (len(shape) - 1), run)
+
+
+@layout_default(Load, phase=2)
+def default_load(inference: Inference, instruction: Load) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    type_ = result.type
+    layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
+    inference.propose(result, layout)

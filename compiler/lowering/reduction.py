@@ -1,0 +1,194 @@
+"""Lowering of reductions: in the thread, then between lanes, then between warps.
+
+The order is fixed by the layout, so results repeat bit for bit. Halves are summed in f32 and rounded
+once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collections.abc import Sequence
+
+from tileloom.vm.instructions import elementwise as vm
+from tileloom.vm.instructions.reduction import Reduce
+from tileloom.vm.ir import Value
+from tileloom.vm.types import RegType
+
+from ..emit.context import SHARED, Context
+from ..emit.elements import pack_elements, unpack_elements
+from ..emit.linear import Linear
+from ..ptx import Address, Register, RegisterKind, Vector
+from . import arithmetic
+from .registry import Demand, layout_demand, layout_rule, lowering, scratch
+
+if TYPE_CHECKING:
+    from ..passes.inference import Inference
+
+PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
+_OPERATIONS = {"sum": vm.Add, "max": vm.Max, "min": vm.Min, "any": vm.Or, "all": vm.And}
+
+
+class _Reduction:
+    """One reduction: how two elements combine, and how they travel."""
+
+    def __init__(self, context: Context, instruction: Reduce) -> None:
+        value = instruction.value
+        assert isinstance(value, Value) and isinstance(value.type, RegType)
+        self.context = context
+        self.type = value.type
+        self.layout = value.type.placed
+        self.dim = instruction.dim
+        self.scratch = context.scratch.get(instruction, 0)
+        self.wide = value.type.dtype.bits == 64
+        self.boolean = value.type.dtype.kind == "bool"
+        self.emit = arithmetic.element_operation(_OPERATIONS[instruction.op], value.type.dtype)
+
+    def combine(self, a: Register, b: Register) -> Register:
+        return self.emit(self.context, a, b)
+
+    def in_thread(self, elements: Sequence[Register]) -> list[Register]:
+        """One partial for each local of the reduced layout."""
+        reduced = self.layout.reduce(self.dim, keepdims=True)
+        indices = self.layout.local_table.copy()
+        indices[:, self.dim] = 0
+        _, targets = reduced.locate(indices)
+        partials: list[Register | None] = [None] * reduced.num_locals
+        for element, target in zip(elements, targets.tolist(), strict=True):
+            known = partials[target]
+            partials[target] = element if known is None else self.combine(known, element)
+        return [partial for partial in partials if partial is not None]
+
+    def between_lanes(self, partials: list[Register], mask: int) -> list[Register]:
+        """Combines with the lane whose number differs by `mask`."""
+        return [self.combine(p, self._exchanged(p, mask)) for p in partials]
+
+    def _exchanged(self, value: Register, mask: int) -> Register:
+        builder = self.context.builder
+        if self.boolean:
+            word = builder.compute("selp.b32", B32, 1, 0, value)
+            return builder.compute("setp.ne.s32", PRED, self._shuffle(word, mask), 0)
+        if self.wide:
+            low, high = builder.once(B32), builder.once(B32)
+            builder.emit("mov.b64", (Vector((low, high)),), (value,))
+            halves = Vector((self._shuffle(low, mask), self._shuffle(high, mask)))
+            return builder.compute("mov.b64", B64, halves)
+        return self._shuffle(value, mask)
+
+    def _shuffle(self, word: Register, mask: int) -> Register:
+        return self.context.builder.compute("shfl.sync.bfly.b32", B32, word, mask, 31, 0xFFFFFFFF)
+
+    def through_shared(self, partials: list[Register], step: int, extent: int) -> list[Register]:
+        """Combines the partials of threads whose numbers differ in one digit, in its order."""
+        context, builder, scalars = self.context, self.context.builder, self.context.scalars
+        size = 8 if self.wide else 4
+        thread = Linear.of(context.thread())
+        inner = scalars.modulo(thread, step)
+        outer = scalars.floor_divide(thread, step * extent)
+        others = self.layout.num_threads // extent
+        column = (outer * step + inner) * size
+        row = context.digit(step, extent) * (len(partials) * others * size)
+        base = Linear.of(builder.pure("mov.u32", B32, SHARED))
+        owns = context.owns(self.layout)
+        predicate = owns if isinstance(owns, Register) else None
+        suffix = "b64" if self.wide else "b32"
+        context.barrier()
+        place = scalars.in_register(base + column + row)
+        for number, partial in enumerate(partials):
+            word = partial
+            if self.boolean:
+                word = builder.compute("selp.b32", B32, 1, 0, partial)
+            address = Address(place, self.scratch + number * others * size)
+            builder.emit(f"st.shared.{suffix}", (), (address, word), predicate)
+        context.barrier()
+        start = scalars.in_register(base + column)
+        return [
+            self._gather(start, predicate, number, len(partials), extent, others * size, suffix)
+            for number in range(len(partials))
+        ]
+
+    def _gather(
+        self,
+        start: Register,
+        predicate: Register | None,
+        number: int,
+        count: int,
+        extent: int,
+        stride: int,
+        suffix: str,
+    ) -> Register:
+        builder = self.context.builder
+        total: Register | None = None
+        for digit in range(extent):
+            word = builder.once(B64 if self.wide else B32)
+            if predicate is not None:
+                builder.emit(f"mov.{suffix}", (word,), (0,))
+            address = Address(start, self.scratch + (digit * count + number) * stride)
+            builder.emit(f"ld.shared.{suffix}", (word,), (address,), predicate)
+            value = word
+            if self.boolean:
+                value = builder.compute("setp.ne.s32", PRED, word, 0)
+            total = value if total is None else self.combine(total, value)
+        assert total is not None
+        return total
+
+
+def _crosses_shared(step: int, extent: int) -> bool:
+    """Whether a digit of the thread number reaches beyond a warp (or is no power of two)."""
+    powers = step & (step - 1) == 0 and extent & (extent - 1) == 0
+    return not powers or step * extent > 32
+
+
+def _pieces(step: int, extent: int) -> list[tuple[int, int]]:
+    """A digit as the part within a warp and the part between warps, where it spans both."""
+    if step & (step - 1) == 0 and extent & (extent - 1) == 0 and step < 32 < step * extent:
+        return [(step, 32 // step), (32, step * extent // 32)]
+    return [(step, extent)]
+
+
+@lowering(Reduce)
+def lower_reduce(context: Context, instruction: Reduce) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    source = context.tile(instruction.value)
+    reduction = _Reduction(context, instruction)
+    elements = unpack_elements(context, source, range(source.num_locals))
+    partials = reduction.in_thread(elements)
+    for step, extent, _ in reversed(reduction.layout.spatial_modes_of(instruction.dim)):
+        for part_step, part_extent in _pieces(step, extent):
+            if _crosses_shared(part_step, part_extent):
+                partials = reduction.through_shared(partials, part_step, part_extent)
+                continue
+            mask = part_step
+            while mask < part_step * part_extent:
+                partials = reduction.between_lanes(partials, mask)
+                mask *= 2
+    context.bind(result, pack_elements(context, result.type, partials))
+
+
+@scratch(Reduce)
+def reduce_scratch(instruction: Reduce, num_threads: int) -> int:
+    """Bytes of shared memory a reduction needs."""
+    value = instruction.value
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    layout = value.type.placed
+    digits = layout.spatial_modes_of(instruction.dim)
+    parts = [part for step, extent, _ in digits for part in _pieces(step, extent)]
+    if not any(_crosses_shared(step, extent) for step, extent in parts):
+        return 0
+    locals_left = layout.reduce(instruction.dim, keepdims=True).num_locals
+    return layout.num_threads * locals_left * (8 if value.type.dtype.bits == 64 else 4)
+
+
+@layout_rule(Reduce)
+def infer_reduce(inference: Inference, instruction: Reduce) -> None:
+    source = inference.known(instruction.value)
+    if source is not None:
+        inference.propose(instruction.result, source.reduce(instruction.dim, keepdims=True))
+
+
+@layout_demand(Reduce)
+def reduce_demand(instruction: Reduce, num_threads: int) -> Demand:
+    value = instruction.value
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    return [("result", value.type.placed.reduce(instruction.dim, keepdims=True))]

@@ -1,0 +1,55 @@
+"""Lowering of barriers, fences and semaphores."""
+
+from __future__ import annotations
+
+from tileloom.vm.instructions.sync import Barrier, Fence, Lock, Release
+
+from ..emit.context import Context
+from ..ptx import Register, RegisterKind
+from .registry import lowering
+from .scalars import scalar_access
+
+PRED, B32 = RegisterKind.PRED, RegisterKind.B32
+_SCOPES = {"block": "cta", "gpu": "gpu", "system": "sys"}
+
+
+@lowering(Barrier)
+def lower_barrier(context: Context, instruction: Barrier) -> None:
+    context.barrier()
+
+
+@lowering(Fence)
+def lower_fence(context: Context, instruction: Fence) -> None:
+    context.builder.emit(f"fence.acq_rel.{_SCOPES[instruction.scope]}")
+
+
+def first_thread(context: Context) -> Register:
+    """True in thread 0."""
+    return context.builder.pure("setp.eq.s32", PRED, context.thread(), 0)
+
+
+@lowering(Lock)
+def lower_lock(context: Context, instruction: Lock) -> None:
+    builder = context.builder
+    _, address = scalar_access(context, instruction.semaphore, instruction.offsets)
+    wanted = context.scalars.register(context.scalars.integer(instruction.value))
+    with context.guarded(first_thread(context)):
+        spin = builder.fresh_label("lock")
+        seen, differs = builder.storage(), builder.storage(PRED)
+        builder.place(spin)
+        builder.emit("ld.acquire.gpu.global.b32", (seen,), (address,))
+        builder.emit("setp.ne.s32", (differs,), (seen, wanted))
+        builder.branch(spin, differs)
+    context.barrier()
+
+
+@lowering(Release)
+def lower_release(context: Context, instruction: Release) -> None:
+    builder = context.builder
+    _, address = scalar_access(context, instruction.semaphore, instruction.offsets)
+    value = context.scalars.in_register(context.scalars.integer(instruction.value))
+    first = first_thread(context)
+    context.barrier()
+    with context.guarded(first):
+        builder.emit("fence.acq_rel.gpu")
+        builder.emit("st.release.gpu.global.b32", (), (address, value))

@@ -1,0 +1,327 @@
+"""Lowering of the instructions that change a tile's type, shape or placement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tileloom.layouts import LayoutError, RegisterLayout, local, row_major
+from tileloom.vm.diagnostics import LayoutMismatchError
+from tileloom.vm.expr import Const
+from tileloom.vm.instructions.transform import (
+    Broadcast,
+    Cast,
+    Concat,
+    ConvertLayout,
+    Decode,
+    Repack,
+    Reshape,
+    Slice,
+    Transpose,
+    View,
+)
+from tileloom.vm.ir import Value
+from tileloom.vm.packing import CONTIGUOUS
+from tileloom.vm.types import RegType
+
+from ..emit.addresses import build_access
+from ..emit.bits import Piece, assemble
+from ..emit.casts import cast_tile, decode_tile
+from ..emit.context import Context, LoweringError, SharedBinding
+from ..emit.locals import as_words, broadcast_source, from_words, matching_locals, select_locals
+from ..emit.tiles import Tile
+from ..ptx import Register
+from .memory import load_words, store_words
+from .registry import Demand, layout_default, layout_demand, layout_rule, lowering, scratch
+
+if TYPE_CHECKING:
+    from ..passes.inference import Inference
+
+
+def _result(instruction: View | Cast | Decode | Broadcast | Reshape | Transpose) -> RegType:
+    assert instruction.result is not None and isinstance(instruction.result.type, RegType)
+    return instruction.result.type
+
+
+@lowering(View)
+def lower_view(context: Context, instruction: View) -> None:
+    source = context.tile(instruction.value)
+    assert instruction.result is not None and isinstance(instruction.value, Value)
+    words = as_words(context, source)
+    registers = from_words(context, _result(instruction), words)
+    context.bind(instruction.result, registers, instruction.value)
+
+
+@lowering(Cast)
+def lower_cast(context: Context, instruction: Cast) -> None:
+    assert instruction.result is not None and isinstance(instruction.value, Value)
+    source, type_ = context.tile(instruction.value), _result(instruction)
+    if source.type.dtype == type_.dtype and source.type.packing == CONTIGUOUS:
+        context.bind(instruction.result, source.registers, instruction.value)
+        return
+    context.bind(instruction.result, cast_tile(context, source, type_))
+
+
+@lowering(Decode)
+def lower_decode(context: Context, instruction: Decode) -> None:
+    assert instruction.result is not None
+    source, type_ = context.tile(instruction.value), _result(instruction)
+    context.bind(instruction.result, decode_tile(context, source, type_))
+
+
+@lowering(Reshape, Transpose)
+def lower_relabel(context: Context, instruction: Reshape | Transpose) -> None:
+    assert instruction.result is not None and isinstance(instruction.value, Value)
+    source = context.tile(instruction.value)
+    context.bind(instruction.result, source.registers, instruction.value)
+
+
+@lowering(Slice)
+def lower_slice(context: Context, instruction: Slice) -> None:
+    assert instruction.result is not None and isinstance(instruction.value, Value)
+    source = context.tile(instruction.value)
+    _, kept = instruction.kept(source.type)
+    registers = select_locals(context, source, kept)
+    context.bind(instruction.result, registers, instruction.value)
+
+
+@lowering(Broadcast)
+def lower_broadcast(context: Context, instruction: Broadcast) -> None:
+    assert instruction.result is not None and isinstance(instruction.value, Value)
+    source, type_ = context.tile(instruction.value), _result(instruction)
+    numbers = matching_locals(type_.placed, source.type.placed, context.num_threads)
+    assert numbers is not None, "inference left a broadcast between threads"
+    registers = select_locals(context, source, numbers)
+    context.bind(instruction.result, registers, instruction.value)
+
+
+@lowering(Concat)
+def lower_concat(context: Context, instruction: Concat) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    lhs, rhs = context.tile(instruction.lhs), context.tile(instruction.rhs)
+    numbers = _concat_locals(result.type.placed, lhs, rhs, instruction.dim)
+    if numbers is None:
+        raise LoweringError(
+            f"`concat`: layout `{result.type.placed}` needs elements of other threads",
+            instruction.location,
+            notes=[f"lhs has `{lhs.type.placed}`", f"rhs has `{rhs.type.placed}`"],
+            hint="join along a dimension whose outermost part is local",
+        )
+    joined = _joined(context, lhs, rhs, numbers)
+    both = [v for v in (instruction.lhs, instruction.rhs) if v in context.mutated]
+    source = both[0] if both and isinstance(both[0], Value) else None
+    context.bind(result, joined, source)
+
+
+def _concat_locals(
+    layout: RegisterLayout, lhs: Tile, rhs: Tile, dim: int
+) -> list[tuple[bool, int]] | None:
+    """Per local of the joined tile: whether it is of rhs, and which local there."""
+    table = layout.table()
+    border = lhs.type.shape[dim]
+    of_rhs = table[:, :, dim] >= border
+    if not (of_rhs == of_rhs[0]).all():
+        return None
+    numbers: list[tuple[bool, int]] = []
+    for number, second in enumerate(of_rhs[0].tolist()):
+        part = (rhs if second else lhs).type.placed
+        indices = table[:, number].copy()
+        indices[:, dim] -= border if second else 0
+        _, found = part.locate(indices)
+        if part.num_threads != layout.num_threads or not (found == found[0]).all():
+            return None
+        if not np.array_equal(part.table()[:, int(found[0])], indices):
+            return None
+        numbers.append((second, int(found[0])))
+    return numbers
+
+
+def _joined(
+    context: Context, lhs: Tile, rhs: Tile, numbers: list[tuple[bool, int]]
+) -> list[Register]:
+    bits = lhs.bits
+    if bits in (32, 64) or lhs.type.dtype.kind == "bool":
+        return [(rhs if second else lhs).registers[number] for second, number in numbers]
+    pieces: list[list[Piece]] = [[] for _ in range(-(-len(numbers) * bits // 32))]
+    for target, (second, number) in enumerate(numbers):
+        tile = rhs if second else lhs
+        word, bit = divmod(number * bits, 32)
+        to, to_bit = divmod(target * bits, 32)
+        assert bit + bits <= 32 and to_bit + bits <= 32, "straddling elements"
+        pieces[to].append(Piece(tile.registers[word], bit, bits, to_bit))
+    return [assemble(context.builder, parts) for parts in pieces]
+
+
+@lowering(Repack)
+def lower_repack(context: Context, instruction: Repack) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    source = context.tile(instruction.value)
+    bits, count = source.bits, source.num_locals
+    before = source.type.packing.positions(bits, count)
+    after = result.type.packing.positions(bits, count)
+    pieces: list[list[Piece]] = [[] for _ in source.registers]
+    for b, a in zip(before.reshape(-1).tolist(), after.reshape(-1).tolist(), strict=True):
+        pieces[a // 32].append(Piece(source.registers[b // 32], b % 32, 1, a % 32))
+    registers = [assemble(context.builder, parts) for parts in pieces]
+    assert isinstance(instruction.value, Value)
+    context.bind(result, registers, instruction.value)
+
+
+@lowering(ConvertLayout)
+def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
+    result, value = instruction.result, instruction.value
+    assert result is not None and isinstance(result.type, RegType) and isinstance(value, Value)
+    source = context.tile(value)
+    numbers = matching_locals(result.type.placed, source.type.placed, context.num_threads)
+    if numbers is not None:
+        context.bind(result, select_locals(context, source, numbers), value)
+        return
+    # Through shared memory: everybody has left the scratch before it is written again.
+    type_ = source.type
+    binding = SharedBinding(context.scratch[instruction], type_.dtype, row_major(type_.shape))
+    zeros = (Const(0),) * type_.rank
+    context.barrier()
+    writes = build_access(context, binding, zeros, None, type_, True)
+    writes.common = context.owns(type_.placed)
+    store_words(writes, source)
+    context.barrier()
+    reads = build_access(context, binding, zeros, None, result.type, True)
+    reads.common = context.owns(result.type.placed)
+    context.bind(result, load_words(reads, result.type, "ld.shared"))
+
+
+@scratch(ConvertLayout)
+def convert_scratch(instruction: ConvertLayout, num_threads: int) -> int:
+    """Bytes of shared memory a conversion needs; 0 where each thread has what it wants."""
+    result, value = instruction.result, instruction.value
+    assert result is not None and isinstance(result.type, RegType) and isinstance(value, Value)
+    assert isinstance(value.type, RegType)
+    layout = value.type.placed
+    if matching_locals(result.type.placed, layout, num_threads) is not None:
+        return 0
+    elements = int(np.prod(value.type.shape))
+    return -(-elements * value.type.dtype.bits // 8)
+
+
+@layout_rule(Cast, Decode, Repack)
+def infer_same(inference: Inference, instruction: Cast | Decode | Repack) -> None:
+    inference.propose(instruction.result, inference.known(instruction.value))
+    inference.propose(instruction.value, inference.known(instruction.result))
+
+
+@layout_demand(Cast, Decode, Repack)
+def same_demand(instruction: Cast | Decode | Repack, num_threads: int) -> Demand:
+    return [("result", _placed(instruction.value))]
+
+
+def _placed(value: object) -> RegisterLayout:
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    return value.type.placed
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    return value.type.shape
+
+
+@layout_rule(Reshape)
+def infer_reshape(inference: Inference, instruction: Reshape) -> None:
+    source, result = inference.known(instruction.value), inference.known(instruction.result)
+    if source is not None:
+        inference.propose(instruction.result, _reshaped(source, instruction.shape))
+    if result is not None:
+        inference.propose(instruction.value, _reshaped(result, _shape(instruction.value)))
+
+
+def _reshaped(layout: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout | None:
+    try:
+        return layout.reshape(shape)
+    except LayoutError:
+        return None
+
+
+@layout_demand(Reshape)
+def reshape_demand(instruction: Reshape, num_threads: int) -> Demand:
+    own = _reshaped(_placed(instruction.value), instruction.shape)
+    if own is not None:
+        return [("result", own)]
+    wanted = _reshaped(_placed(instruction.result), _shape(instruction.value))
+    if wanted is not None:
+        return [("value", wanted)]
+    raise LayoutMismatchError(
+        f"`reshape`: `{_placed(instruction.value)}` has no form {list(instruction.shape)}",
+        instruction.location,
+        notes=[f"the result has layout `{_placed(instruction.result)}`"],
+        hint="annotate the operand with a layout that splits along the new dimensions",
+    )
+
+
+@layout_rule(Transpose)
+def infer_transpose(inference: Inference, instruction: Transpose) -> None:
+    source, result = inference.known(instruction.value), inference.known(instruction.result)
+    order = instruction.permutation(len(_shape(instruction.value)))
+    if source is not None:
+        inference.propose(instruction.result, source.permute(order))
+    if result is not None:
+        back = tuple(order.index(dim) for dim in range(len(order)))
+        inference.propose(instruction.value, result.permute(back))
+
+
+@layout_demand(Transpose)
+def transpose_demand(instruction: Transpose, num_threads: int) -> Demand:
+    layout = _placed(instruction.value)
+    return [("result", layout.permute(instruction.permutation(layout.rank)))]
+
+
+@layout_rule(Slice)
+def infer_slice(inference: Inference, instruction: Slice) -> None:
+    source = inference.known(instruction.value)
+    if source is not None:
+        inference.propose(instruction.result, _sliced(instruction, source))
+
+
+def _sliced(instruction: Slice, source: RegisterLayout) -> RegisterLayout:
+    assert isinstance(instruction.value, Value) and isinstance(instruction.value.type, RegType)
+    return instruction.kept(replace(instruction.value.type, layout=source))[0]
+
+
+@layout_demand(Slice)
+def slice_demand(instruction: Slice, num_threads: int) -> Demand:
+    return [("result", _sliced(instruction, _placed(instruction.value)))]
+
+
+@layout_rule(Broadcast)
+def infer_broadcast(inference: Inference, instruction: Broadcast) -> None:
+    result = inference.known(instruction.result)
+    if result is not None:
+        shape = _shape(instruction.value)
+        inference.propose(instruction.value, broadcast_source(result, shape))
+
+
+@layout_default(Broadcast, phase=3)
+def default_broadcast(inference: Inference, instruction: Broadcast) -> None:
+    source = inference.known(instruction.value)
+    if source is not None:
+        inference.propose(instruction.result, source.expand(instruction.shape))
+
+
+@layout_demand(Broadcast)
+def broadcast_demand(instruction: Broadcast, num_threads: int) -> Demand:
+    source, result = _placed(instruction.value), _placed(instruction.result)
+    if matching_locals(result, source, num_threads) is not None:
+        return []
+    return [("value", broadcast_source(result, source.shape))]
+
+
+@layout_rule(Concat)
+def infer_concat(inference: Inference, instruction: Concat) -> None:
+    lhs, rhs = inference.known(instruction.lhs), inference.known(instruction.rhs)
+    inference.propose(instruction.lhs, rhs)
+    inference.propose(instruction.rhs, lhs)
+    if lhs is not None and lhs == rhs:
+        outer = tuple(2 if dim == instruction.dim else 1 for dim in range(lhs.rank))
+        inference.propose(instruction.result, local(outer) * lhs)

@@ -1,0 +1,1 @@
+"""Passes over VM functions and over emitted code, one a file."""

@@ -1,0 +1,220 @@
+"""Layout inference: a layout for every register tile of a function.
+
+Rules stand beside the lowering of each instruction (`lowering.registry`). The engine runs them to a
+fixpoint:
+
+    1. layouts the program states are known from the start and are never changed
+    2. a value that gets a layout wakes the rules of the instructions around it
+    3. when nothing moves any more, the first missing tile of the earliest phase gets its default
+       (1: operands of matrix products, 2: loads, 3: everything else), and 2. goes on
+    4. where an operand's layout is not the one its instruction needs, a `convert_layout` is
+       inserted and reported
+
+Annotations therefore always win, products come before loads, and a tile nobody cares about is
+spread evenly over the block's threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tileloom.layouts import LayoutError, RegisterLayout, auto
+from tileloom.vm.diagnostics import LayoutMismatchError
+from tileloom.vm.expr import Expr
+from tileloom.vm.instruction import Instruction, Role, roles
+from tileloom.vm.instructions.transform import ConvertLayout
+from tileloom.vm.ir import Block, Function, Statement, Value, instructions, map_values, rewrite
+from tileloom.vm.types import RegType
+
+from ..lowering.registry import LAYOUT_DEFAULTS, LAYOUT_DEMANDS, LAYOUT_RULES
+
+_LAST_PHASE = 3
+
+
+@dataclass
+class Conversion:
+    """A `convert_layout` that inference inserted, for the report."""
+
+    instruction: Instruction
+    operand: str
+    source: RegisterLayout
+    target: RegisterLayout
+
+    def __str__(self) -> str:
+        place = f"{self.instruction.location}" if self.instruction.location else "?"
+        return (
+            f"{place}: `{self.instruction.name}`: {self.operand} converted from "
+            f"`{self.source}` to `{self.target}`"
+        )
+
+
+@dataclass
+class Inferred:
+    """A function whose register tiles all have layouts, and the conversions that were needed."""
+
+    function: Function
+    conversions: list[Conversion] = field(default_factory=list)
+
+
+class Inference:
+    """The state of one fixpoint."""
+
+    def __init__(self, function: Function) -> None:
+        self.num_threads = function.num_threads
+        self.layouts: dict[Value, RegisterLayout] = {}
+        self.users: dict[Value, list[Instruction]] = {}
+        self.order = list(instructions(function.body))
+        self._pending: list[Instruction] = []
+        for instruction in self.order:
+            for value in tiles_of(instruction):
+                self.users.setdefault(value, []).append(instruction)
+
+    def known(self, value: Value | Expr | None) -> RegisterLayout | None:
+        """The layout of a tile, if it is known yet."""
+        return self.layouts.get(value) if isinstance(value, Value) else None
+
+    def propose(self, value: Value | Expr | None, layout: RegisterLayout | None) -> None:
+        """Gives a tile a layout unless it has one."""
+        if layout is None or not isinstance(value, Value) or value in self.layouts:
+            return
+        assert isinstance(value.type, RegType)
+        if layout.shape != value.type.shape:
+            return
+        self.layouts[value] = layout
+        self._pending.extend(self.users.get(value, ()))
+
+    def missing(self, instruction: Instruction) -> list[Value]:
+        """The instruction's tiles without a layout."""
+        return [value for value in tiles_of(instruction) if value not in self.layouts]
+
+    def settle(self) -> None:
+        """Runs rules until nothing moves."""
+        while self._pending:
+            instruction = self._pending.pop()
+            rule = LAYOUT_RULES.get(type(instruction))
+            if rule is not None and self.missing(instruction):
+                rule(self, instruction)
+
+    def run(self) -> None:
+        """Finds a layout for every tile."""
+        for value in self.users:
+            assert isinstance(value.type, RegType)
+            self.propose(value, value.type.layout)
+        self.settle()
+        for phase in range(1, _LAST_PHASE + 1):
+            for instruction in self.order:
+                if self.missing(instruction):
+                    self._default(instruction, phase)
+                    self.settle()
+
+    def _default(self, instruction: Instruction, phase: int) -> None:
+        at, rule = LAYOUT_DEFAULTS.get(type(instruction), (_LAST_PHASE, None))
+        if at == phase and rule is not None:
+            rule(self, instruction)
+            self.settle()
+        if phase == _LAST_PHASE:
+            for value in self.missing(instruction):
+                assert isinstance(value.type, RegType)
+                self.propose(value, auto(self.num_threads, value.type.shape))
+                self.settle()
+
+
+def tiles_of(instruction: Instruction) -> list[Value]:
+    """The register tiles an instruction reads, mutates or makes."""
+    found = [v for v in instruction.operands() if isinstance(v, Value)]
+    if instruction.result is not None:
+        found.append(instruction.result)
+    return [value for value in found if isinstance(value.type, RegType)]
+
+
+def infer_layouts(function: Function) -> Inferred:
+    """Gives every register tile a layout and inserts conversions where layouts clash.
+
+    Raises:
+        LayoutMismatchError: layouts that the program states don't fit the function's threads.
+    """
+    inference = Inference(function)
+    _check_annotations(inference, function)
+    inference.run()
+    function = _apply(function, inference.layouts)
+    conversions: list[Conversion] = []
+
+    def convert(statement: Statement) -> Iterable[Statement]:
+        if not isinstance(statement, Instruction):
+            return (statement,)
+        return _convert(statement, function.num_threads, conversions)
+
+    return Inferred(replace(function, body=rewrite(function.body, convert)), conversions)
+
+
+def _check_annotations(inference: Inference, function: Function) -> None:
+    for value in inference.users:
+        assert isinstance(value.type, RegType)
+        layout = value.type.layout
+        if layout is not None and layout.num_threads > function.num_threads:
+            raise LayoutMismatchError(
+                f"`%{value.name}` is spread over {layout.num_threads} threads, the block has "
+                f"{function.num_threads}",
+                value.location,
+                notes=[f"its layout is `{layout}`"],
+                hint="raise the number of warps, or use a smaller layout",
+            )
+
+
+def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function:
+    """The function with the found layouts in its types."""
+    renamed: dict[Value, Value] = {}
+
+    def placed(value: Value) -> Value:
+        type_ = value.type
+        if not isinstance(type_, RegType) or type_.layout is not None:
+            return value
+        if value not in renamed:
+            typed = replace(type_, layout=layouts[value])
+            renamed[value] = Value(value.name, typed, value.location)
+        return renamed[value]
+
+    if all(v.type.layout is not None for v in layouts):  # type: ignore[union-attr]
+        return function
+    body: Block = map_values(function.body, placed)
+    return replace(function, body=body)
+
+
+def _convert(
+    instruction: Instruction, num_threads: int, conversions: list[Conversion]
+) -> list[Statement]:
+    rule = LAYOUT_DEMANDS.get(type(instruction))
+    demands = rule(instruction, num_threads) if rule is not None else []
+    before: list[Statement] = []
+    after: list[Statement] = []
+    changes: dict[str, Any] = {}
+    for name, wanted in demands:
+        value = instruction.result if name == "result" else getattr(instruction, name)
+        if not isinstance(value, Value) or value.type.layout == wanted:  # type: ignore[union-attr]
+            continue
+        assert isinstance(value.type, RegType)
+        own = replace(value.type, layout=wanted)
+        temporary = Value(f"{value.name}.{name}", own, value.location)
+        place = instruction.location
+        if name == "result":
+            after.append(ConvertLayout(temporary, result=value, location=place))
+            conversions.append(Conversion(instruction, name, wanted, value.type.placed))
+        else:
+            before.append(ConvertLayout(value, result=temporary, location=place))
+            conversions.append(Conversion(instruction, name, value.type.placed, wanted))
+        changes[name] = temporary
+    if not changes:
+        return [instruction]
+    for name, role in roles(type(instruction)).items():
+        assert role is not Role.MUTATED or name not in changes, "can't convert what is mutated"
+    return [*before, replace(instruction, **changes), *after]
+
+
+def reshaped(layout: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout | None:
+    """The layout under another shape, None where it has none."""
+    try:
+        return layout.reshape(shape)
+    except LayoutError:
+        return None

@@ -1,0 +1,98 @@
+"""Cleans emitted code: copies of registers that never change, and code nobody reads."""
+
+from __future__ import annotations
+
+from ..ptx import Address, Instruction, Item, Operand, Register, RegisterKind, Vector, has_effect
+
+_COPIES = frozenset({"mov.b32", "mov.b64", "mov.pred"})
+
+
+def clean(items: list[Item]) -> list[Item]:
+    """The items without redundant copies and dead code."""
+    return remove_dead(forward_copies(items))
+
+
+def forward_copies(items: list[Item]) -> list[Item]:
+    """Reads the source of a copy instead of its target, where both are assigned once."""
+    definitions: dict[Register, int] = {}
+    copies: list[Instruction] = []
+    for item in items:
+        if type(item) is Instruction:
+            for register in item.defs():
+                definitions[register] = definitions.get(register, 0) + 1
+            if item.opcode in _COPIES and item.predicate is None:
+                copies.append(item)
+    replaced: dict[Register, Register] = {}
+    for copy in copies:
+        target, source = copy.dsts[0], copy.srcs[0]
+        if not (isinstance(target, Register) and isinstance(source, Register)):
+            continue
+        source = replaced.get(source, source)
+        if _is_fixed(target, definitions) and _is_fixed(source, definitions):
+            replaced[target] = source
+    if replaced:
+        for item in items:
+            if type(item) is Instruction:
+                _replace(item, replaced)
+    return items
+
+
+def _is_fixed(register: Register, definitions: dict[Register, int]) -> bool:
+    return register.region is not None and definitions.get(register, 0) == 1
+
+
+def _replace(instruction: Instruction, replaced: dict[Register, Register]) -> None:
+    if any(register in replaced for register in instruction.uses()):
+        instruction.srcs = tuple(_replaced(operand, replaced) for operand in instruction.srcs)
+        if instruction.predicate is not None:
+            instruction.predicate = replaced.get(instruction.predicate, instruction.predicate)
+
+
+def _replaced(operand: Operand, replaced: dict[Register, Register]) -> Operand:
+    if isinstance(operand, Register):
+        return replaced.get(operand, operand)
+    if isinstance(operand, Vector):
+        elements = tuple(
+            replaced.get(e, e) if isinstance(e, Register) else e for e in operand.elements
+        )
+        return Vector(elements)
+    if isinstance(operand, Address) and isinstance(operand.base, Register):
+        return Address(replaced.get(operand.base, operand.base), operand.offset)
+    return operand
+
+
+def remove_dead(items: list[Item]) -> list[Item]:
+    """Drops instructions without effect whose results nothing live reads."""
+    writers: dict[Register, list[Instruction]] = {}
+    pending: list[Instruction] = []
+    live: set[int] = set()
+    for item in items:
+        if type(item) is not Instruction:
+            continue
+        for register in item.defs():
+            writers.setdefault(register, []).append(item)
+        if has_effect(item.opcode):
+            live.add(id(item))
+            pending.append(item)
+    while pending:
+        for register in pending.pop().uses():
+            for writer in writers.pop(register, ()):
+                if id(writer) not in live:
+                    live.add(id(writer))
+                    pending.append(writer)
+    return [item for item in items if type(item) is not Instruction or id(item) in live]
+
+
+def renumber(items: list[Item]) -> dict[RegisterKind, int]:
+    """Names registers by first appearance; gives the number of each kind."""
+    counts: dict[RegisterKind, int] = dict.fromkeys(RegisterKind, 0)
+    seen: set[Register] = set()
+    for item in items:
+        if type(item) is not Instruction:
+            continue
+        for register in (*item.defs(), *item.uses()):
+            if register not in seen:
+                seen.add(register)
+                register.name = f"%{register.kind.prefix}{counts[register.kind]}"
+                counts[register.kind] += 1
+    return counts

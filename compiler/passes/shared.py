@@ -1,0 +1,126 @@
+"""Plans shared memory: an offset for every tile, and one scratch area for conversions.
+
+Tiles live from their allocation to `free_shared` or the function's end. Memory of freed tiles is used
+again; the allocation that reuses it starts with a barrier, because other threads may still read.
+The scratch area serves reductions and layout conversions, one at a time (each starts with a barrier).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tileloom.layouts import row_major
+from tileloom.vm.diagnostics import ResourceError
+from tileloom.vm.instruction import Instruction
+from tileloom.vm.instructions.memory import AllocShared, FreeShared
+from tileloom.vm.ir import Function, Value, instructions
+from tileloom.vm.types import SharedType
+
+from ..lowering.registry import SCRATCH
+from ..targets import Target
+
+_ALIGNMENT = 128
+
+
+@dataclass
+class SharedPlan:
+    """Byte offsets of tiles and scratch, the bytes used, and the tiles that reuse memory."""
+
+    offsets: dict[Value, int] = field(default_factory=dict)
+    scratch: dict[Instruction, int] = field(default_factory=dict)
+    reusing: set[Value] = field(default_factory=set)
+    total: int = 0
+
+
+@dataclass
+class _Extent:
+    """A tile's bytes and the time it lives."""
+
+    value: Value
+    start: int
+    size: int
+    born: int
+    dies: int
+
+
+def tile_bytes(type_: SharedType) -> int:
+    """Bytes a shared tile takes."""
+    layout = type_.layout or row_major(type_.shape)
+    return -(-layout.size * type_.dtype.bits // 8)
+
+
+def _alignment(type_: SharedType) -> int:
+    swizzle = type_.layout.swizzle if type_.layout is not None else None
+    return max(_ALIGNMENT, swizzle.period if swizzle is not None else 0)
+
+
+def plan_shared(function: Function, target: Target) -> SharedPlan:
+    """Places all shared tiles and the scratch area.
+
+    Raises:
+        ResourceError: they don't fit the target's shared memory.
+    """
+    order = list(instructions(function.body))
+    deaths = {
+        instruction.tile: time
+        for time, instruction in enumerate(order)
+        if isinstance(instruction, FreeShared)
+    }
+    plan = SharedPlan()
+    placed: list[_Extent] = []
+    for time, instruction in enumerate(order):
+        if isinstance(instruction, AllocShared):
+            value = instruction.result
+            assert value is not None
+            dies = deaths.get(value, len(order))
+            _place(plan, placed, value, time, dies)
+    scratch_start = _round_up(plan.total, 16)
+    largest = 0
+    for instruction in order:
+        rule = SCRATCH.get(type(instruction))
+        size = rule(instruction, function.num_threads) if rule is not None else 0
+        if size:
+            plan.scratch[instruction] = scratch_start
+            largest = max(largest, size)
+    if largest:
+        plan.total = scratch_start + largest
+    _check_limit(plan, placed, largest, target, function)
+    return plan
+
+
+def _place(plan: SharedPlan, placed: list[_Extent], value: Value, born: int, dies: int) -> None:
+    """First fit among the tiles that live at the same time."""
+    assert isinstance(value.type, SharedType)
+    size, alignment = tile_bytes(value.type), _alignment(value.type)
+    living = [e for e in placed if e.born <= dies and born <= e.dies]
+    start = 0
+    for extent in sorted(living, key=lambda e: e.start):
+        if start + size <= extent.start:
+            break
+        start = max(start, _round_up(extent.start + extent.size, alignment))
+    if any(e.start < start + size and start < e.start + e.size for e in placed):
+        plan.reusing.add(value)
+    placed.append(_Extent(value, start, size, born, dies))
+    plan.offsets[value] = start
+    plan.total = max(plan.total, start + size)
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def _check_limit(
+    plan: SharedPlan, placed: list[_Extent], scratch: int, target: Target, function: Function
+) -> None:
+    if plan.total <= target.max_shared_bytes:
+        return
+    notes = [(f"`%{e.value.name}` takes {e.size} bytes", e.value.location) for e in placed]
+    if scratch:
+        notes.append((f"reductions and layout conversions take {scratch} bytes", None))
+    raise ResourceError(
+        f"`@{function.name}` needs {plan.total} bytes of shared memory, `{target.name}` has "
+        f"{target.max_shared_bytes}",
+        placed[-1].value.location if placed else function.location,
+        notes=notes,
+        hint="use smaller tiles or fewer stages",
+    )

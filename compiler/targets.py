@@ -1,0 +1,84 @@
+"""Targets: what each GPU architecture offers, and its limits.
+
+`features` names what code selection may use; the tables below give the lowest PTX ISA version in
+which an opcode exists, so that a module asks for no more than it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tileloom.vm.diagnostics import VMError
+
+_SM80 = frozenset(
+    {
+        "cp.async", "ldmatrix", "mma.f16", "mma.bf16", "mma.tf32", "mma.s8", "fma.bf16x2",
+        "redux", "mbarrier", "max.f16x2", "tanh.approx",
+    }
+)  # fmt: skip
+_SM89 = _SM80 | {"cvt.fp8"}
+_SM90 = _SM89 | {
+    "stmatrix", "add.bf16x2", "cluster", "tma", "wgmma", "setmaxnreg", "griddepcontrol",
+    "red.v2", "fence.proxy.async", "elect", "atom.bf16x2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """One architecture. Shared memory in bytes a block may ask for; clocks per SM where rated."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    ptx_version: tuple[int, int]
+    max_shared_bytes: int
+    features: frozenset[str]
+    max_registers_per_thread: int = 255
+    registers_per_sm: int = 65536
+    max_threads_per_block: int = 1024
+    num_barriers: int = 16
+
+    def has(self, feature: str) -> bool:
+        """True if the feature is native."""
+        return feature in self.features
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("sm_80", (8, 0), (7, 0), 163 * 1024, _SM80),
+        Target("sm_86", (8, 6), (7, 1), 99 * 1024, _SM80),
+        Target("sm_89", (8, 9), (7, 8), 99 * 1024, _SM89),
+        Target("sm_90a", (9, 0), (8, 0), 227 * 1024, _SM90),
+    )
+}
+
+# (first parts of an opcode, lowest PTX version); the longest match of dotted parts counts.
+_VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
+    ("createpolicy", (7, 4)),
+    ("cvt.rn.f16x2.e4m3x2", (8, 1)),
+    ("cvt.rn.f16x2.e5m2x2", (8, 1)),
+    ("cvt.rn.satfinite.e4m3x2", (8, 1)),
+    ("cvt.rn.satfinite.e5m2x2", (8, 1)),
+    ("stmatrix", (7, 8)),
+    ("red.async", (8, 1)),
+)
+
+
+def target_named(name: str) -> Target:
+    """The target of that name; VMError listing the known ones if there is none."""
+    target = TARGETS.get(name)
+    if target is None:
+        known = ", ".join(f"`{known}`" for known in TARGETS)
+        raise VMError(f"unknown target `{name}`", hint=f"known targets: {known}")
+    return target
+
+
+def lowest_version(target: Target, opcodes: Iterable[str]) -> tuple[int, int]:
+    """The lowest PTX ISA version that serves the target and every opcode."""
+    version = target.ptx_version
+    for opcode in set(opcodes):
+        for prefix, needed in _VERSIONS:
+            if opcode.startswith(prefix) and needed > version:
+                version = needed
+    return version
