@@ -69,7 +69,7 @@ def _pack(codes: Array, bits: int) -> Bytes:
     words = groups[:, 0].astype("<u8")
     for place in range(1, 8):
         words |= groups[:, place].astype(np.uint64) << np.uint64(place * bits)
-    return words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(-1)
+    return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(-1))
 
 
 def _unpack(data: Bytes, bits: int, count: int) -> Array:

@@ -34,7 +34,7 @@ class Box:
         )
         ascending = sorted(self.dims)
         order = tuple(ascending.index(d) for d in self.dims)
-        return array[index].transpose(order)
+        return array[(*index, ...)].transpose(order)  # `...`: a view even of one element
 
     def expand(self, part: Array, shape: tuple[int, ...], fill: object = 0) -> Array:
         """A tile of `shape` with `part` in the box and `fill` around it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..diagnostics import ExecutionError
 from ..dtypes import Dtype
@@ -16,7 +17,7 @@ from ..instruction import Instruction
 from ..ir import Value
 from ..semantics.values import Mask, Tile, tile_of_numbers
 from ..types import RegType
-from .memory import GlobalTensor
+from .memory import Buffer, GlobalTensor
 from .scalars import Env, Evaluate, Poison, checked, compile_expr, normalize
 from .shared import PendingCopy, SharedTile
 
@@ -40,6 +41,8 @@ class World:
     checks: bool
     writes: int = 0  # stores to global memory: a spinning block waits for one
     _compiled: dict[int, tuple[Expr, Evaluate]] = field(default_factory=dict)
+    _claims: dict[Buffer, NDArray[np.int32]] = field(default_factory=dict)
+    _blocks: list[tuple[int, ...]] = field(default_factory=list)
 
     def evaluate(self, expr: Expr, env: Env) -> Any:
         """The value of a scalar expression, which may be poison."""
@@ -48,6 +51,29 @@ class World:
             # The expression is kept too, so that its id stays its own.
             compiled = self._compiled[id(expr)] = (expr, compile_expr(expr)[0])
         return compiled[1](env)
+
+    def claim(self, buffer: Buffer, touched: NDArray[np.int64], block: tuple[int, ...]) -> None:
+        """Note the bytes in which a block stores elements smaller than a byte.
+
+        Raises:
+            ExecutionError: another block stores to one of them: each rewrites the whole byte.
+        """
+        claims = self._claims.get(buffer)
+        if claims is None:
+            claims = self._claims[buffer] = np.full(buffer.data.size, -1, np.int32)
+        if not self._blocks or self._blocks[-1] != block:
+            self._blocks.append(block)
+        mine = len(self._blocks) - 1
+        before = np.unique(claims[touched])
+        others = [n for n in before.tolist() if n >= 0 and self._blocks[n] != block]
+        if others:
+            raise ExecutionError(
+                f"blocks {list(self._blocks[others[0]])} and {list(block)} both store to one byte "
+                f"of `%{buffer.name}`",
+                notes=["its elements are smaller than a byte, and a thread stores whole bytes"],
+                hint="choose tiles that end at whole bytes",
+            )
+        claims[touched] = mine
 
 
 @dataclass(eq=False)

@@ -92,8 +92,11 @@ def _bytes_of(param: Value, element: Dtype, arg: Any) -> Any:
     if not arg.flags.c_contiguous:
         raise LaunchError(f"the array for `%{param.name}` is not C-contiguous", param.location)
     raw = arg.dtype.kind == "u" and (arg.dtype.itemsize in (1, max(1, element.bits // 8)))
-    same_width = element.numpy is None and 8 * arg.dtype.itemsize == element.bits
-    if not (raw or arg.dtype == element.numpy or same_width):
+    if element.numpy is None:
+        fits = 8 * arg.dtype.itemsize == element.bits
+    else:
+        fits = arg.dtype == element.numpy
+    if not (raw or fits):
         raise LaunchError(
             f"`%{param.name}` points to `{element.name}`, the array holds `{arg.dtype}`",
             param.location,

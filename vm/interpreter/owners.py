@@ -45,20 +45,25 @@ def all_indices(shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.moveaxis(np.indices(shape, dtype=np.int64), 0, -1)
 
 
-def check_bytes(
-    name: str, positions: NDArray[np.int64], bits: int, threads: Threads | None
-) -> None:
+def touched_bytes(positions: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """The bytes that elements of `bits` bits at bit `positions` [n] lie in: [n, bytes], repeats
+    included."""
+    return np.stack([positions + at >> 3 for at in (*range(0, bits, 8), bits - 1)], axis=-1)
+
+
+def check_bytes(name: str, touched: NDArray[np.int64], threads: Threads | None) -> None:
     """No two threads may write one byte: a store of less than a byte rewrites it all.
 
+    `touched` [n, bytes] are the bytes each element lies in; `threads` [n] who stores it, None if
+    that is not known.
+
     Raises:
-        ExecutionError: two do. `threads` None (no layout): nothing is known, nothing checked.
+        ExecutionError: two threads store to one byte.
     """
-    if threads is None or not bits % 8 or not positions.size:
+    if threads is None:
         return
-    start, owner = positions.reshape(-1), threads.reshape(-1)
-    ends = [start + place for place in (*range(0, bits, 8), bits - 1)]
-    place = np.concatenate([end >> 3 for end in ends])
-    owner = np.concatenate([owner] * len(ends))
+    place = touched.reshape(-1)
+    owner = np.repeat(threads.reshape(-1), touched.shape[-1])
     base = int(place.min())
     span = int(place.max()) - base + 1
     low, high = np.full(span, np.iinfo(np.int32).max, np.int32), np.full(span, -1, np.int32)
@@ -69,6 +74,6 @@ def check_bytes(
         at = int(shared[0])
         raise ExecutionError(
             f"threads {low[at]} and {high[at]} both store to byte {base + at} of `%{name}`",
-            notes=[f"its elements have {bits} bits, and a thread stores whole bytes"],
+            notes=["its elements are smaller than a byte, and a thread stores whole bytes"],
             hint="choose a layout in which one thread owns all elements of a byte",
         )

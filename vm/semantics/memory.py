@@ -20,7 +20,7 @@ from ..instructions.memory import (
 )
 from ..interpreter.boxes import Box, place
 from ..interpreter.memory import Buffer, GlobalTensor
-from ..interpreter.owners import check_bytes, first_owner, owners
+from ..interpreter.owners import check_bytes, first_owner, owners, touched_bytes
 from ..interpreter.shared import PendingCopy, SharedTile
 from ..ir import Value
 from ..types import GlobalType, RegType, SharedType
@@ -124,7 +124,9 @@ def _box_owner(box: Box, type_: RegType) -> Array | None:
 def _check_global_bytes(group: ThreadGroup, target: GlobalTensor, box: Box, type_: RegType) -> None:
     bits = type_.dtype.bits
     if group.checks and bits % 8:
-        check_bytes(target.name, target.positions(box), bits, _box_owner(box, type_))
+        touched = touched_bytes(target.positions(box).reshape(-1), bits)
+        check_bytes(target.name, touched, _box_owner(box, type_))
+        group.world.claim(target.buffer, touched, group.block)
 
 
 def _check_shared_bytes(group: ThreadGroup, target: SharedTile, box: Box, type_: RegType) -> None:
@@ -136,7 +138,8 @@ def _check_shared_bytes(group: ThreadGroup, target: SharedTile, box: Box, type_:
         offsets = target.type.layout.offsets(index)
     else:
         offsets = np.arange(index[..., 0].size, dtype=np.int64).reshape(target.shape)
-    check_bytes(target.name, box.select(offsets) * bits, bits, _box_owner(box, type_))
+    touched = touched_bytes(box.select(offsets).reshape(-1) * bits, bits)
+    check_bytes(target.name, touched, _box_owner(box, type_))
 
 
 @semantics(CopyAsync)

@@ -81,7 +81,8 @@ def _decode_table(
 ) -> tuple[Array, Array]:
     """For each element where its pair's row starts in the table of [pair, code] values."""
     form = decode_form(source, dest, packing)
-    values = source.decode(np.arange(1 << source.bits, dtype=source.code_dtype))
+    stored = np.arange(1 << source.bits, dtype=source.code_dtype)
+    values = source.decode(stored ^ source.code_dtype.type(form.code_xor))
     rows = [
         np.ldexp(values.astype(np.float64), exponent) + constant
         for exponent, constant in zip(form.exponents, form.constants, strict=True)

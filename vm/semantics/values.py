@@ -85,10 +85,9 @@ def to_numbers(dtype: Dtype, data: Array) -> Array:
 
 def from_numbers(dtype: Dtype, numbers: Array) -> Array:
     """Data with the nearest values (`Dtype.encode`); free where the type is already right."""
-    if dtype.numpy == numbers.dtype:
-        return numbers
-    if dtype.numpy is not None and dtype.kind == "float":
-        return numbers.astype(dtype.numpy)
+    native = dtype.numpy  # never compare None: numpy takes it for float64
+    if native is not None and (native == numbers.dtype or dtype.kind == "float"):
+        return numbers.astype(native, copy=False)
     return from_codes(dtype, dtype.encode(numbers))
 
 

@@ -21,6 +21,7 @@ def test_pack_and_unpack_any_width_at_any_offset(
     array = np.array(codes, np.uint64)
     packed = pack_bits(array, bits, offset)
     assert packed.size == packed_bytes(len(codes), bits, offset)
+    assert packed.flags.c_contiguous
     assert int.from_bytes(packed.tobytes(), "little") == as_integer(codes, bits, offset)
     assert unpack_bits(packed, bits, len(codes), offset).tolist() == codes
     noise = packed.copy()
