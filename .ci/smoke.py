@@ -44,12 +44,21 @@ def quantized_matmul() -> None:
     assert error < 1e-3, error
 
 
-def main() -> None:
-    count = import_everything()
+def program() -> None:
+    from tileloom.runtime import compile_kernel, run_function
     from tileloom.vm import parse
 
     function = parse(PROGRAM)
     assert parse(function.text()).text() == function.text()
+    assert ".visible .entry double(" in compile_kernel(function, "sm_80").ptx
+    x, y = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
+    run_function(function, [x, y], device="interpreter")
+    assert np.array_equal(y, 2 * x)
+
+
+def main() -> None:
+    count = import_everything()
+    program()
     quantized_matmul()
     print(f"smoke test passed: {count} modules")
 
