@@ -93,17 +93,12 @@ def scale(modes: Iterable[Mode], factors: Sequence[int]) -> Modes:
     )
 
 
-def unscale(modes: Iterable[Mode], factors: Sequence[int]) -> Modes | None:
-    """Divide each stride by its dimension's factor; None where one does not divide."""
-    divided = []
-    for mode in modes:
-        if mode.dim != REPLICATED:
-            quotient, rest = divmod(mode.stride, factors[mode.dim])
-            if rest:
-                return None
-            mode = mode._replace(stride=quotient)
-        divided.append(mode)
-    return tuple(divided)
+def unscale(modes: Iterable[Mode], factors: Sequence[int]) -> Modes:
+    """Divide each stride by its dimension's factor, which must divide it."""
+    return tuple(
+        mode if mode.dim == REPLICATED else mode._replace(stride=mode.stride // factors[mode.dim])
+        for mode in modes
+    )
 
 
 def strip_suffix(modes: Modes, suffix: Modes) -> Modes | None:

@@ -225,27 +225,24 @@ class RegisterLayout:
         whole, inner = _same_rank("divide", self, inner)
         spatial = digits.strip_suffix(whole.spatial, inner.spatial)
         local = digits.strip_suffix(whole.local, inner.local)
-        if spatial is not None and local is not None:
-            spatial = digits.unscale(spatial, inner.shape)
-            local = digits.unscale(local, inner.shape)
-        quotient = _quotient(whole.shape, inner.shape, spatial, local)
-        if quotient is None:
+        if spatial is None or local is None:
             raise LayoutError(f"no layout q has q * `{inner}` = `{self}`")
-        return quotient
+        # Both lists end in inner's: its modes fill the inside of each dimension.
+        return RegisterLayout(
+            tuple(a // b for a, b in zip(whole.shape, inner.shape, strict=True)),
+            digits.unscale(spatial, inner.shape),
+            digits.unscale(local, inner.shape),
+        )
 
     def left_divide(self, outer: "RegisterLayout") -> "RegisterLayout":
         """The q with outer * q == self; LayoutError if there is none."""
         whole, outer = _same_rank("divide", self, outer)
-        inner_shape = [a // b for a, b in zip(whole.shape, outer.shape, strict=True)]
-        quotient = _quotient(
-            whole.shape,
-            outer.shape,
-            digits.strip_prefix(whole.spatial, digits.scale(outer.spatial, inner_shape)),
-            digits.strip_prefix(whole.local, digits.scale(outer.local, inner_shape)),
-        )
-        if quotient is None:
+        inner_shape = tuple(a // b for a, b in zip(whole.shape, outer.shape, strict=True))
+        spatial = digits.strip_prefix(whole.spatial, digits.scale(outer.spatial, inner_shape))
+        local = digits.strip_prefix(whole.local, digits.scale(outer.local, inner_shape))
+        if spatial is None or local is None:
             raise LayoutError(f"no layout q has `{outer}` * q = `{self}`")
-        return quotient
+        return RegisterLayout(inner_shape, spatial, local)
 
     def reduce(self, dims: Ints, keepdims: bool = False) -> "RegisterLayout":
         """The layout of a tile reduced over `dims`: each thread holds what its elements reduce to.
@@ -380,18 +377,3 @@ def _same_rank(
     raise LayoutError(
         f"cannot {verb} layouts of rank {left.rank} and {right.rank}: `{left}` and `{right}`"
     )
-
-
-def _quotient(
-    whole: tuple[int, ...], part: tuple[int, ...], spatial: Modes | None, local: Modes | None
-) -> RegisterLayout | None:
-    """The layout of shape whole / part with these modes, None where that is no layout."""
-    if spatial is None or local is None:
-        return None
-    if any(a % b for a, b in zip(whole, part, strict=True)):
-        return None
-    shape = tuple(a // b for a, b in zip(whole, part, strict=True))
-    try:
-        return RegisterLayout(shape, spatial, local)
-    except LayoutError:
-        return None

@@ -83,7 +83,8 @@ def _divides(f: RegisterLayout, g: RegisterLayout) -> bool:
 
 @st.composite
 def parts(draw: st.DrawFn, from_left: bool) -> tuple[RegisterLayout, RegisterLayout]:
-    """A layout, and one made of some of its modes from one end: often, not always, a factor."""
+    """A layout, and one made of some of its modes from one end: often a factor of it; often
+    not, for the modes' order in a list or in a dimension is sometimes another."""
     f = draw(register_layouts(size=100))
 
     def take(modes: tuple[Mode, ...]) -> list[Mode]:
@@ -93,12 +94,17 @@ def parts(draw: st.DrawFn, from_left: bool) -> tuple[RegisterLayout, RegisterLay
             outer, inner = draw(st.sampled_from(list(divisions(extent))))
             cut = Mode(dim, outer, stride * inner) if from_left else Mode(dim, inner, stride)
             taken.append(cut)
+        if draw(st.integers(0, 3)) == 0:
+            taken = draw(st.permutations(taken))
         return taken if from_left else taken[::-1]
 
     lists = take(f.spatial), take(f.local)
     strides = [1] * f.rank
     renewed: dict[Mode, Mode] = {}
-    for mode in sorted((*lists[0], *lists[1]), key=lambda mode: mode.stride):
+    inside_first = sorted((*lists[0], *lists[1]), key=lambda mode: mode.stride)
+    if draw(st.integers(0, 3)) == 0:
+        inside_first = draw(st.permutations(inside_first))
+    for mode in inside_first:
         if mode.dim != REPLICATED:
             renewed[mode] = mode._replace(stride=strides[mode.dim])
             strides[mode.dim] *= mode.extent
