@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, TypeAlias
 
 from .diagnostics import DeviceError, did_you_mean
@@ -64,6 +63,8 @@ def launch(kernel: Any, arguments: tuple[Any, ...], device: str | None, constant
 
 @cache
 def _installed() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -7,11 +7,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tileloom.layouts import LayoutError
+
 from ..diagnostics import ExecutionError, Location, VMError
 from ..dtypes import DtypeError
 from ..expr import Expr
 from ..instruction import Instruction
 from ..ir import Block, Break, For, If, Return, Statement, While
+from ..packing import PackingError
 from ..semantics import rules
 from .group import Blocked, ThreadGroup
 from .scalars import PoisonError
@@ -136,7 +139,7 @@ def _located(group: ThreadGroup, error: Exception, location: Location | None, wh
             error.note(f"it comes from {poison.origin}", poison.location)
         case ZeroDivisionError():
             error = ExecutionError(f"{what}: integer division by zero", location)
-        case DtypeError() | ArithmeticError():
+        case DtypeError() | PackingError() | LayoutError() | ArithmeticError():
             error = ExecutionError(f"{what}: {error}", location)
         case _:
             raise error

@@ -42,7 +42,7 @@ class World:
     writes: int = 0  # stores to global memory: a spinning block waits for one
     _compiled: dict[int, tuple[Expr, Evaluate]] = field(default_factory=dict)
     _claims: dict[Buffer, NDArray[np.int32]] = field(default_factory=dict)
-    _blocks: list[tuple[int, ...]] = field(default_factory=list)
+    _numbers: dict[tuple[int, ...], int] = field(default_factory=dict)  # of claiming blocks
 
     def evaluate(self, expr: Expr, env: Env) -> Any:
         """The value of a scalar expression, which may be poison."""
@@ -61,15 +61,13 @@ class World:
         claims = self._claims.get(buffer)
         if claims is None:
             claims = self._claims[buffer] = np.full(buffer.data.size, -1, np.int32)
-        if not self._blocks or self._blocks[-1] != block:
-            self._blocks.append(block)
-        mine = len(self._blocks) - 1
-        before = np.unique(claims[touched])
-        others = [n for n in before.tolist() if n >= 0 and self._blocks[n] != block]
+        mine = self._numbers.setdefault(block, len(self._numbers))
+        others = [n for n in np.unique(claims[touched]).tolist() if n not in (-1, mine)]
         if others:
+            other = list(self._numbers)[others[0]]
             raise ExecutionError(
-                f"blocks {list(self._blocks[others[0]])} and {list(block)} both store to one byte "
-                f"of `%{buffer.name}`",
+                f"blocks {list(other)} and {list(block)} both store to one byte of "
+                f"`%{buffer.name}`",
                 notes=["its elements are smaller than a byte, and a thread stores whole bytes"],
                 hint="choose tiles that end at whole bytes",
             )
