@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .memory import Access, Piece
+from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .step import Step, lane_mask
 from .syntax import Int, Mem, Operand, Reg, Sink, Symbol
+from .storage import Access
 from .types import RAW, Array, Type
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ def _register_address(slot: int, bits: int, offset: int) -> Address:
         if not offset:
             return lambda c: c.regs[slot]
         return lambda c: c.regs[slot] + displacement
-    if offset < 0:
-        # Shared addresses may be 32 bits wide; a negative offset must not borrow from above.
-        return lambda c: c.regs[slot].astype(np.uint64) + displacement
     return lambda c: c.regs[slot].astype(np.uint64) + displacement
 
 
@@ -61,10 +59,10 @@ def read(
     flat = address if on is None else np.broadcast_to(address, on.shape)[on]
     if not flat.size:
         raw = RAW[8 * access.unit]
-        return [np.zeros(c.mask.shape, raw) for _ in range(access.count)], None
+        return [np.zeros(c.mask.shape, raw) for _ in range(access.elements)], None
     pieces = c.machine.memory.resolve(c, space, flat, on, access, False)
     values, bad = _gather(pieces, flat.shape, access)
-    if access.count == 1:
+    if access.elements == 1:
         columns = [values]
     else:
         columns = list(np.ascontiguousarray(np.moveaxis(values, -1, 0)))
@@ -82,28 +80,27 @@ def _gather(
         storage, index, _ = pieces[0]
         values = storage.view(access).take(index, axis=0)
         if storage.defined is not None:
-            bad = _undefined(storage.shadow(access).take(index, axis=0), access)
+            bad = undefined_lanes(storage.shadow(access).take(index, axis=0), access)
         return values, bad
     size = int(np.prod(shape))
-    values = np.zeros((size, access.count) if access.count > 1 else size, RAW[8 * access.unit])
+    values = np.zeros((size, access.elements) if access.elements > 1 else size, RAW[8 * access.unit])
     found = np.zeros(size, bool)
     for storage, index, where in pieces:
         values[where] = storage.view(access)[index.reshape(-1)]
         if storage.defined is not None:
-            part = _undefined(storage.shadow(access)[index.reshape(-1)], access)
+            part = undefined_lanes(storage.shadow(access)[index.reshape(-1)], access)
             found[where] = False if part is None else part
     if found.any():
         bad = found.reshape(shape)
-    return values.reshape(*shape, access.count) if access.count > 1 else values.reshape(shape), bad
+    return values.reshape(*shape, access.elements) if access.elements > 1 else values.reshape(shape), bad
 
 
-def _undefined(shadow: Array, access: Access) -> Array | None:
+def undefined_lanes(shadow: Array, access: Access) -> Array | None:
     """Lanes with an undefined byte; the shadow has a byte of 1 for each defined one."""
-    ones = int.from_bytes(b"\1" * access.unit, "little")
-    wrong = shadow != shadow.dtype.type(ones)
+    wrong = shadow != shadow.dtype.type(access.defined)
     if not wrong.any():
         return None
-    return wrong.any(-1) if access.count > 1 else wrong
+    return wrong.any(-1) if access.elements > 1 else wrong
 
 
 def _spread(values: Array, on: Array) -> Array:
@@ -124,16 +121,14 @@ def write(
         (np.broadcast_to(v, c.mask.shape) if on is None else np.broadcast_to(v, on.shape)[on])
         for v in values
     ]
-    data = chosen[0] if access.count == 1 else np.stack(chosen, -1)
+    data = chosen[0] if access.elements == 1 else np.stack(chosen, -1)
     if data.dtype != raw:
         data = data.astype(raw)
     for storage, index, where in c.machine.memory.resolve(c, space, flat, on, access, True):
         part = data
         if where is not None:
-            part = data.reshape(-1, access.count)[where] if access.count > 1 else data.reshape(-1)[where]
-        storage.view(access)[index] = part
-        if storage.defined is not None:
-            storage.shadow(access)[index] = int.from_bytes(b"\1" * access.unit, "little")
+            part = data.reshape(-1, access.elements)[where] if access.elements > 1 else data.reshape(-1)[where]
+        storage.store(access, index, part)
 
 
 # ---- instructions
@@ -191,7 +186,7 @@ def ld(mods: Mods) -> Form:
 
 def _build_ld(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     _count_operands(instruction, kind)
-    items = linker.vector(instruction.operands[0], kind.access.count)
+    items = linker.vector(instruction.operands[0], kind.access.elements)
     outs = tuple(linker.dest(item, kind.type, wider=True) for item in items)
     widen = [_widening(item, kind.type) for item in items]
     if kind.space == "param":
@@ -266,7 +261,7 @@ def st(mods: Mods) -> Form:
 def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     _count_operands(instruction, kind)
     address, reads = link_address(instruction.operands[0], linker)
-    items = linker.vector(instruction.operands[1], kind.access.count)
+    items = linker.vector(instruction.operands[1], kind.access.elements)
     ins = tuple(linker.source(item, kind.type, wider=True) for item in items)
     guard, negated = _guard_of(instruction)
     space, access = kind.space, kind.access

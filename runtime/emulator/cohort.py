@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .asynchronous import Group
 from .step import Step, lane_mask
 from .types import Array
 
 if TYPE_CHECKING:
-    from .asynchronous import Group
     from .machine import Machine
 
 
@@ -45,6 +45,7 @@ class Cohort:
         "machine",
         "mask",
         "num_warps",
+        "open_group",
         "pc",
         "regs",
         "rows",
@@ -64,7 +65,8 @@ class Cohort:
         self.regs = regs
         self.num_warps = len(rows)
         self.undefined: dict[int, Array] = {}
-        self.groups: list[Group] = []
+        self.groups: list[Group] = []  # committed asynchronous copies that have not landed
+        self.open_group = Group()
         self.joins: tuple[Join, ...] = ()
         self.pc = 0
         self.spinning = False
@@ -84,7 +86,11 @@ class Cohort:
         part.undefined = {
             slot: bad if whole else bad[index] for slot, bad in self.undefined.items()
         }
-        part.groups = [group.subset(self, lanes) for group in self.groups]
+        if self.groups or self.open_group.moves:
+            kept = np.zeros(self.machine.alive.shape, bool)
+            kept[self.rows] = lanes
+            part.groups = [group.subset(kept) for group in self.groups]
+            part.open_group = self.open_group.subset(kept)
         part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
         return part
 
@@ -95,7 +101,7 @@ class Cohort:
             self.regs[slot] = value
             if self.undefined:
                 self.undefined.pop(slot, None)
-            if bad is not None:
+            if bad is not None and bad.any():
                 self.undefined[slot] = bad
             return
         if before is None:
@@ -147,6 +153,7 @@ def merge(cohorts: list[Cohort]) -> Cohort:
     joined = Cohort(first.machine, gather.unique, gather.slots, gather.mask, regs)
     joined.undefined = undefined
     joined.groups = _merged_groups([c.groups for c in cohorts])
+    joined.open_group = Group([move for c in cohorts for move in c.open_group.moves])
     joined.joins, joined.pc = first.joins, first.pc
     joined.spinning = any(c.spinning for c in cohorts)
     return joined
@@ -187,7 +194,7 @@ def _merged_groups(lists: list[list[Group]]) -> list[Group]:
     result: list[Group] = []
     for age in range(depth, 0, -1):
         members = [groups[-age] for groups in lists if len(groups) >= age]
-        result.append(members[0].joined(members[1:]))
+        result.append(Group([move for group in members for move in group.moves]))
     return result
 
 

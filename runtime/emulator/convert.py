@@ -197,6 +197,11 @@ def _fp8_table(name: str) -> Array:
 _FP8_VALUES = {name: _fp8_table(name) for name in _FP8}
 
 
+def fp8_values(name: str) -> Array:
+    """The f64 values of all 256 codes of e4m3 or e5m2."""
+    return _FP8_VALUES[f"{name}x2"]
+
+
 def read_float(source: Type, ftz: bool) -> Callable[[Array], Array]:
     """Raw -> f64 values; packed pairs widen the last axis."""
     if source.name in _FP8_VALUES:

@@ -50,15 +50,19 @@ class Kernel:
         shared_bytes: int = 0,
         seed: int = 0,
         limit: int = 200_000_000,
+        asynchronous: str = "late",
     ) -> LaunchStatistics:
         """Runs the kernel; arrays among `args` are global buffers and are changed in place.
 
         `args`, in the order of the parameters: C-contiguous arrays for pointers, numbers for
         scalars, bytes for `.align`ed byte parameters. `shared_bytes` is the dynamic shared memory,
         undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
-        bounds the instructions executed. Raises EmulatorError when the kernel breaks a rule, and
+        bounds the instructions executed. Asynchronous copies land as "late" or as "early" as
+        allowed. Raises EmulatorError when the kernel breaks a rule, and
         ValueError for arguments that don't fit.
         """
+        if asynchronous not in ("late", "early"):
+            raise ValueError(f"asynchronous is {asynchronous!r}, not 'late' or 'early'")
         program = self._program
         memory = Memory()
         self._place_variables(memory)
@@ -72,7 +76,7 @@ class Kernel:
         resident = max(1, min(resident, _RESIDENT_SHARED // memory.shared_stride))
         program.reset()
         with np.errstate(all="ignore"):
-            Machine(program, memory, *dims, resident, seed, limit).run()
+            Machine(program, memory, *dims, resident, seed, limit, asynchronous == "early").run()
         return LaunchStatistics(program.executed(), program.profile())
 
     def _place_variables(self, memory: Memory) -> None:

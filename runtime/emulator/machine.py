@@ -35,8 +35,10 @@ class Machine:
         resident: int,
         seed: int,
         limit: int,
+        early: bool,
     ) -> None:
         self.program = program
+        self.early = early
         self.memory = memory
         self.grid, self.block = grid, block
         self.num_threads = block[0] * block[1] * block[2]

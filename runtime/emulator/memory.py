@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .cohort import Fault
-from .types import RAW, Array
+from .storage import Access, Storage
+from .types import Array
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -30,59 +31,6 @@ _GUARD = 1 << 20
 def window_of(space: str) -> int:
     """What a generic address adds to an offset in a space."""
     return {"shared": SHARED_WINDOW, "local": LOCAL_WINDOW}.get(space, 0)
-
-
-class Access(NamedTuple):
-    """`count` elements of `unit` bytes each, contiguous, aligned to the whole."""
-
-    unit: int
-    count: int
-
-    @property
-    def width(self) -> int:
-        return self.unit * self.count
-
-
-@dataclass(slots=True)
-class Storage:
-    """Bytes with typed views. `defined` shadows them byte by byte where reads are checked."""
-
-    data: Array
-    defined: Array | None = None
-    _views: dict[Access, Array] = field(default_factory=dict)
-    _shadows: dict[Access, Array] = field(default_factory=dict)
-
-    @classmethod
-    def undefined(cls, size: int) -> Storage:
-        return cls(np.zeros(size, np.uint8), np.zeros(size, np.uint8))
-
-    def grown(self, size: int) -> Storage:
-        """At least `size` bytes, the new ones undefined."""
-        assert self.defined is not None
-        if size <= len(self.data):
-            return self
-        more = np.zeros(size - len(self.data), np.uint8)
-        return Storage(np.concatenate((self.data, more)), np.concatenate((self.defined, more)))
-
-    def view(self, access: Access) -> Array:
-        """[elements, count], or [elements] for a single one; a tail that fits none is left out."""
-        found = self._views.get(access)
-        if found is None:
-            found = self._views[access] = _typed(self.data, access)
-        return found
-
-    def shadow(self, access: Access) -> Array:
-        assert self.defined is not None
-        found = self._shadows.get(access)
-        if found is None:
-            found = self._shadows[access] = _typed(self.defined, access)
-        return found
-
-
-def _typed(data: Array, access: Access) -> Array:
-    whole = len(data) // access.width * access.width
-    typed: Array = data[:whole].view(RAW[8 * access.unit])
-    return typed if access.count == 1 else typed.reshape(-1, access.count)
 
 
 @dataclass(slots=True)
@@ -100,7 +48,7 @@ class Piece(NamedTuple):
     """Lanes of one access that lie in one buffer; `where` indexes the flat address list."""
 
     storage: Storage
-    index: Array
+    place: Array
     where: Array | None
 
 
@@ -200,7 +148,7 @@ class Memory:
             places = np.flatnonzero(chosen)
             for piece in self.resolve(c, space, part, lanes, access, write):
                 where = places if piece.where is None else places[piece.where]
-                yield Piece(piece.storage, piece.index.reshape(-1), where)
+                yield Piece(piece.storage, piece.place.reshape(-1), where)
 
     def _global(
         self, c: Cohort, address: Array, on: Array | None, access: Access, write: bool
@@ -235,7 +183,7 @@ class Memory:
             lanes = np.zeros(c.mask.shape, bool)
             lanes[np.ones(c.mask.shape, bool) if on is None else on] = selected
             (piece,) = self._global(c, part, lanes, access, write)
-            pieces.append(Piece(piece.storage, piece.index, places))
+            pieces.append(Piece(piece.storage, piece.place, places))
         return pieces
 
     def _find(self, address: int) -> Allocation | None:

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from . import (  # noqa: F401  (importing registers the opcodes)
     access,
+    atomics,
     bits,
     compare,
     control,
     convert,
+    copies,
     floats,
     halves,
     integers,
+    lanes,
+    matrices,
+    mma,
     moves,
 )
 from .cohort import Cohort, Fault
@@ -143,7 +148,7 @@ def _written(block: Block) -> int:
 
 def _guard_block(block: Block, known: int, count: int) -> None:
     for place, step in enumerate(block.steps):
-        used = step.reads if step.guard is None else (*step.reads, step.guard)
+        used = (*step.reads, *step.data, *(() if step.guard is None else (step.guard,)))
         unsure = tuple(s for s in used if 0 <= s < count and not known >> s & 1)
         if unsure:
             block.runs[place] = step.run = _checked(step.run, unsure)

@@ -21,7 +21,7 @@ class Step:
 
     `strict`: an undefined source is an error (addresses, stored values, branches); otherwise it
     makes the results undefined. `own`: the step applies its guard and keeps `undefined` itself,
-    because lanes mix or memory may hold undefined bytes.
+    because lanes mix or memory may hold undefined bytes; `data` are then the registers it follows.
     """
 
     run: Run
@@ -32,6 +32,7 @@ class Step:
     negated: bool = False
     strict: bool = False
     own: bool = False
+    data: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
