@@ -24,7 +24,6 @@ import enum
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from .expr import Expr, substitute
@@ -143,9 +142,26 @@ def _map_field(value: Any, mapping: Callable[[Value], Value]) -> Any:
     return substitute(value, mapping) if isinstance(value, Expr) else mapping(value)
 
 
-@cache
+# Dictionaries, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
+_ROLES: dict[type[Instruction], dict[str, Role]] = {}
+_ATTRIBUTE_HINTS: dict[type[Instruction], dict[str, Any]] = {}
+
+
 def roles(cls: type[Instruction]) -> dict[str, Role]:
     """The role of each field of an instruction class, in the order they are written."""
+    if cls not in _ROLES:
+        _ROLES[cls] = _find_roles(cls)
+    return _ROLES[cls]
+
+
+def attribute_hints(cls: type[Instruction]) -> dict[str, Any]:
+    """The Python type of each attribute of an instruction class."""
+    if cls not in _ATTRIBUTE_HINTS:
+        _ATTRIBUTE_HINTS[cls] = _find_attribute_hints(cls)
+    return _ATTRIBUTE_HINTS[cls]
+
+
+def _find_roles(cls: type[Instruction]) -> dict[str, Role]:
     from . import ir
 
     hints = typing.get_type_hints(
@@ -171,9 +187,7 @@ def _role_of(hint: Any) -> Role:
     return Role.ATTRIBUTE
 
 
-@cache
-def attribute_hints(cls: type[Instruction]) -> dict[str, Any]:
-    """The Python type of each attribute of an instruction class."""
+def _find_attribute_hints(cls: type[Instruction]) -> dict[str, Any]:
     hints = typing.get_type_hints(
         cls, localns={"Value": object, "Location": object, "Type": object, **_hint_names()}
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from inspect import isfunction
 
 from tileloom.layouts import MemoryLayout, RegisterLayout
 
+from ..diagnostics import user_errors
 from ..dtypes import Dtype
 from ..expr import Ref, Special, ceil_div, maximum, minimum
 from ..instructions import (
@@ -22,20 +25,37 @@ from ..instructions import (
 )
 from ..packing import CONTIGUOUS, Packing
 from ..types import GlobalType, RegType, ScalarType, SharedType, row_major_strides
+from .arguments import (
+    as_axis,
+    as_dims,
+    as_dtype,
+    as_layout,
+    as_memory,
+    as_memory_layout,
+    as_number,
+    as_offsets,
+    as_pointer,
+    as_shape,
+    as_tile,
+)
 from .trace import emit
 from .values import MemoryTile, Pointer, Scalar, ScalarLike, Tile, TileLike, as_expr, operand, tile
 
 Shape = Sequence[int]
 
 
+def _reg(dtype: Dtype, shape: Shape, layout: RegisterLayout | None) -> RegType:
+    return RegType(as_dtype(dtype), as_shape(shape), as_layout(layout))
+
+
 def block_index(axis: int = 0) -> Scalar:
     """The block's place in the grid along an axis."""
-    return Scalar(Special(f"block.{'xyz'[axis]}"))
+    return Scalar(Special(f"block.{as_axis(axis)}"))
 
 
 def grid_size(axis: int = 0) -> Scalar:
     """The number of blocks along an axis."""
-    return Scalar(Special(f"grid.{'xyz'[axis]}"))
+    return Scalar(Special(f"grid.{as_axis(axis)}"))
 
 
 def cdiv(a: ScalarLike, b: ScalarLike) -> Scalar:
@@ -53,11 +73,6 @@ def larger(a: ScalarLike, b: ScalarLike) -> Scalar:
     return Scalar(maximum(as_expr(a), as_expr(b)))
 
 
-def _memory(value: object) -> MemoryTile:
-    assert isinstance(value, MemoryTile)
-    return value
-
-
 def global_view(
     pointer: Pointer,
     shape: Sequence[ScalarLike],
@@ -69,10 +84,9 @@ def global_view(
 
     `alignment` promises that the pointer is a multiple of so many bytes.
     """
-    extents = tuple(as_expr(e) for e in shape)
-    steps = row_major_strides(extents) if strides is None else tuple(map(as_expr, strides))
-    element = dtype if dtype is not None or not isinstance(pointer, Pointer) else pointer.dtype
-    assert element is not None
+    extents = as_offsets(shape)
+    steps = row_major_strides(extents) if strides is None else as_offsets(strides)
+    element = as_pointer(pointer).dtype if dtype is None else as_dtype(dtype)
     type_ = GlobalType(element, extents, steps)
     value = emit(memory.GlobalView, type_, pointer=operand(pointer), alignment=alignment)
     assert value is not None
@@ -81,7 +95,8 @@ def global_view(
 
 def alloc_shared(dtype: Dtype, shape: Shape, layout: MemoryLayout | None = None) -> MemoryTile:
     """A tile in shared memory (default layout: row-major)."""
-    value = emit(memory.AllocShared, SharedType(dtype, tuple(shape), layout))
+    type_ = SharedType(as_dtype(dtype), as_shape(shape), as_memory_layout(layout))
+    value = emit(memory.AllocShared, type_)
     assert value is not None
     return MemoryTile(value)
 
@@ -102,14 +117,14 @@ def load(
     cache: str = "",
 ) -> Tile:
     """A register tile read from memory; elements outside the extents are zero."""
-    annotation = RegType(_memory(source).dtype, tuple(shape), layout)
+    annotation = RegType(as_memory(source).dtype, as_shape(shape), as_layout(layout))
     return tile(
         emit(
             memory.Load,
             annotation,
             source=operand(source),
-            offsets=tuple(map(as_expr, offsets)),
-            dims=None if dims is None else tuple(dims),
+            offsets=as_offsets(offsets),
+            dims=as_dims(dims),
             in_bounds=in_bounds,
             cache=cache,
         )
@@ -128,9 +143,9 @@ def store(
     emit(
         memory.Store,
         target=operand(target),
-        offsets=tuple(map(as_expr, offsets)),
+        offsets=as_offsets(offsets),
         value=operand(value),
-        dims=None if dims is None else tuple(dims),
+        dims=as_dims(dims),
         in_bounds=in_bounds,
     )
 
@@ -148,11 +163,11 @@ def copy_async(
     emit(
         memory.CopyAsync,
         target=operand(target),
-        target_offsets=tuple(map(as_expr, target_offsets)),
+        target_offsets=as_offsets(target_offsets),
         source=operand(source),
-        source_offsets=tuple(map(as_expr, source_offsets)),
-        shape=tuple(shape),
-        dims=None if dims is None else tuple(dims),
+        source_offsets=as_offsets(source_offsets),
+        shape=as_shape(shape),
+        dims=as_dims(dims),
     )
 
 
@@ -168,14 +183,14 @@ def copy_async_wait(pending: int = 0) -> None:
 
 def empty(dtype: Dtype, shape: Shape, layout: RegisterLayout | None = None) -> Tile:
     """A register tile without values."""
-    return tile(emit(create.AllocRegisters, RegType(dtype, tuple(shape), layout)))
+    return tile(emit(create.AllocRegisters, _reg(dtype, shape, layout)))
 
 
 def full(
     dtype: Dtype, shape: Shape, fill: float = 0.0, layout: RegisterLayout | None = None
 ) -> Tile:
     """A register tile with every element `fill`."""
-    return tile(emit(create.Full, RegType(dtype, tuple(shape), layout), fill=fill))
+    return tile(emit(create.Full, _reg(dtype, shape, layout), fill=as_number(fill)))
 
 
 def arange(
@@ -188,7 +203,7 @@ def arange(
     layout: RegisterLayout | None = None,
 ) -> Tile:
     """A tile whose element is start + step * (its index along dim)."""
-    annotation = RegType(dtype, tuple(shape), layout)
+    annotation = _reg(dtype, shape, layout)
     return tile(emit(create.Arange, annotation, dim=dim, start=start, step=step))
 
 
@@ -200,53 +215,57 @@ def view(
     packing: Packing = CONTIGUOUS,
 ) -> Tile:
     """The same bits in the same registers, read as another dtype, shape, layout and packing."""
-    annotation = RegType(dtype, tuple(shape), layout, packing)
+    annotation = replace(_reg(dtype, shape, layout), packing=packing)
     return tile(emit(transform.View, annotation, value=operand(value)))
 
 
 def cast(value: Tile, dtype: Dtype) -> Tile:
     """The values in another dtype."""
-    return tile(emit(transform.Cast, value=operand(value), dtype=dtype))
+    return tile(emit(transform.Cast, value=operand(value), dtype=as_dtype(dtype)))
 
 
 def decode(value: Tile, dtype: Dtype) -> Tile:
     """value * 2^f + c, with f and c from `tileloom.vm.decode.decode_form`."""
-    return tile(emit(transform.Decode, value=operand(value), dtype=dtype))
+    return tile(emit(transform.Decode, value=operand(value), dtype=as_dtype(dtype)))
 
 
 def repack(value: Tile, packing: Packing) -> Tile:
     """The same elements laid out in each thread's words by another packing."""
-    type_ = value.type
+    type_ = as_tile(value).type
     annotation = RegType(type_.dtype, type_.shape, type_.layout, packing)
     return tile(emit(transform.Repack, annotation, value=operand(value)))
 
 
 def convert_layout(value: Tile, layout: RegisterLayout) -> Tile:
     """The same tile under another register layout."""
-    annotation = RegType(value.dtype, value.shape, layout)
+    source = as_tile(value)
+    annotation = RegType(source.dtype, source.shape, as_layout(layout))
     return tile(emit(transform.ConvertLayout, annotation, value=operand(value)))
 
 
 def broadcast(value: Tile, shape: Shape) -> Tile:
     """The tile repeated along its dimensions of extent 1."""
-    return tile(emit(transform.Broadcast, value=operand(value), shape=tuple(shape)))
+    return tile(emit(transform.Broadcast, value=operand(value), shape=as_shape(shape)))
 
 
 def reshape(value: Tile, shape: Shape) -> Tile:
     """The same elements in row-major order under another shape."""
-    return tile(emit(transform.Reshape, value=operand(value), shape=tuple(shape)))
+    return tile(emit(transform.Reshape, value=operand(value), shape=as_shape(shape)))
 
 
 def transpose(value: Tile, order: Shape | None = None) -> Tile:
     """The dimensions in another order (default: the last two swapped)."""
-    steps = None if order is None else tuple(order)
+    steps = as_dims(order, "`order`")
     return tile(emit(transform.Transpose, value=operand(value), order=steps))
 
 
 def concat(a: Tile, b: Tile, dim: int, layout: RegisterLayout | None = None) -> Tile:
     """Two tiles joined along a dimension."""
-    shape = tuple(e + b.shape[d] if d == dim else e for d, e in enumerate(a.shape))
-    annotation = RegType(a.dtype, shape, layout)
+    first, second = as_tile(a), as_tile(b)
+    shape = list(first.shape)
+    if 0 <= dim < min(len(shape), len(second.shape)):
+        shape[dim] += second.shape[dim]
+    annotation = RegType(first.dtype, tuple(shape), as_layout(layout))
     return tile(emit(transform.Concat, annotation, lhs=operand(a), rhs=operand(b), dim=dim))
 
 
@@ -277,13 +296,13 @@ def fence(scope: str = "gpu") -> None:
 
 def lock(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
     """Waits until the semaphore equals `value`."""
-    offset = tuple(map(as_expr, offsets))
+    offset = as_offsets(offsets)
     emit(sync.Lock, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
 
 
 def release(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
     """Sets the semaphore after everything the block wrote."""
-    offset = tuple(map(as_expr, offsets))
+    offset = as_offsets(offsets)
     emit(sync.Release, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
 
 
@@ -300,10 +319,10 @@ def atomic(
         emit(
             atomics.Atomic,
             target=operand(target),
-            offsets=tuple(map(as_expr, offsets)),
+            offsets=as_offsets(offsets),
             value=operand(value),
             op=op,
-            dims=None if dims is None else tuple(dims),
+            dims=as_dims(dims),
         )
     )
 
@@ -315,7 +334,7 @@ def atomic_scalar(
     result = emit(
         atomics.AtomicScalar,
         target=operand(target),
-        offsets=tuple(map(as_expr, offsets)),
+        offsets=as_offsets(offsets),
         value=as_expr(value),
         op=op,
     )
@@ -325,7 +344,7 @@ def atomic_scalar(
 
 def var(value: ScalarLike, dtype: Dtype) -> Scalar:
     """A mutable scalar; write to it with `.set`."""
-    result = emit(scalars.Var, ScalarType(dtype), value=as_expr(value))
+    result = emit(scalars.Var, ScalarType(as_dtype(dtype)), value=as_expr(value))
     assert result is not None
     return Scalar(Ref(result))
 
@@ -333,7 +352,7 @@ def var(value: ScalarLike, dtype: Dtype) -> Scalar:
 def load_scalar(source: MemoryTile, offsets: Sequence[ScalarLike]) -> Scalar:
     """One element of memory as a uniform scalar."""
     result = emit(
-        scalars.LoadScalar, source=operand(source), offsets=tuple(map(as_expr, offsets))
+        scalars.LoadScalar, source=operand(source), offsets=as_offsets(offsets)
     )
     assert result is not None
     return Scalar(Ref(result))
@@ -477,3 +496,7 @@ def trap(message: str = "") -> None:
     emit(debug.Trap, message=message)
 
 
+# A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.
+for _name, _function in list(globals().items()):
+    if isfunction(_function) and _function.__module__ == __name__ and not _name.startswith("_"):
+        globals()[_name] = user_errors()(_function)

@@ -11,12 +11,13 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
-from ..diagnostics import Location, UsageError, VMSyntaxError, frame_location
+from ..diagnostics import Location, UsageError, VMSyntaxError, at_location, frame_location
 from ..diagnostics.location import is_machinery
 from ..expr import Const, Expr
 from ..instruction import Instruction
 from ..ir import Block, Function, Statement, Value
 from ..types import Type
+from ..verifier.attributes import check_attributes
 
 _current: ContextVar[Trace | None] = ContextVar("tileloom_trace", default=None)
 
@@ -136,7 +137,9 @@ def emit(cls: type[Instruction], annotation: Type | None = None, **fields: Any) 
     trace, frame = current(), user_frame()
     location = frame_location(frame)
     probe = cls(**fields, location=location)
-    type_ = probe.result_type(annotation)
+    check_attributes(probe)
+    with at_location(location, f"`{cls.name}`: "):
+        type_ = probe.result_type(annotation)
     if type_ is None or cls.has_result is False:
         trace.append(probe)
         return None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeAlias, Union
+from typing import Any, NoReturn, TypeAlias
 
 from ..diagnostics import ShapeError, VMSyntaxError, VMTypeError
 from ..dtypes import Dtype
 from ..expr import Const, Expr, Ref, Select, Unary, binary
 from ..instructions import elementwise, scalars, transform
 from ..ir import Value
+from ..text import print_expr
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
 from .trace import emit, here
 
-ScalarLike: TypeAlias = "Union[Scalar, int, float, bool]"
-TileLike: TypeAlias = "Union[Tile, Scalar, int, float, bool]"
+ScalarLike: TypeAlias = "Scalar | int | float | bool"
+TileLike: TypeAlias = "Tile | Scalar | int | float | bool"
+
+_BinaryClass: TypeAlias = type[elementwise.Binary]
 
 
 def _no_truth(what: str, name: str) -> NoReturn:
@@ -39,7 +42,8 @@ class Scalar:
         if isinstance(other, Tile | MemoryTile | Pointer) or not isinstance(
             other, Scalar | int | float | bool
         ):
-            return NotImplemented
+            unknown: Scalar = NotImplemented
+            return unknown
         pair = (as_expr(other), self.expr) if swapped else (self.expr, as_expr(other))
         try:
             return Scalar(binary(op, *pair))
@@ -131,8 +135,8 @@ class Scalar:
 
     @property
     def name(self) -> str:
-        """The scalar's name where it is a single value."""
-        return self.expr.value.name if isinstance(self.expr, Ref) else "the expression"
+        """The scalar's name where it is a single value, else the expression."""
+        return self.expr.value.name if isinstance(self.expr, Ref) else print_expr(self.expr)
 
     def set(self, value: ScalarLike) -> None:
         """Writes a new value to a `vm.var`."""
@@ -253,9 +257,10 @@ class Tile:
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
 
-    def _binary(self, cls: type[elementwise.Binary], other: Any, swapped: bool = False) -> Tile:
+    def _binary(self, cls: _BinaryClass, other: Any, swapped: bool = False) -> Tile:
         if not isinstance(other, Tile | Scalar | int | float | bool):
-            return NotImplemented
+            unknown: Tile = NotImplemented
+            return unknown
         pair = (operand(other), self.value) if swapped else (self.value, operand(other))
         return tile(emit(cls, lhs=pair[0], rhs=pair[1]))
 
@@ -341,7 +346,9 @@ class Tile:
 
     def to(self, dtype: Dtype) -> Tile:
         """The values in another dtype (`cast`)."""
-        return tile(emit(transform.Cast, value=self.value, dtype=dtype))
+        from .arguments import as_dtype
+
+        return tile(emit(transform.Cast, value=self.value, dtype=as_dtype(dtype)))
 
     def set(self, value: Tile) -> None:
         """Overwrites every element (`assign`)."""

@@ -8,6 +8,7 @@ operation have one dtype; integers wrap, floats round to nearest even after each
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..dtypes import Dtype, dtype
 from ..expr import Expr
@@ -49,7 +50,7 @@ def _arithmetic(instruction: Instruction, element: Dtype, kinds: tuple[str, ...]
 class Elementwise(Instruction):
     """An operation on each element of its broadcast operands."""
 
-    kinds = ("int", "uint", "float")
+    kinds: ClassVar[tuple[str, ...]] = ("int", "uint", "float")
     boolean = False  # the result is a bool tile
 
     def result_type(self, annotation: Type | None) -> Type:
@@ -84,7 +85,7 @@ class Comparison(Binary):
 
 @dataclass(frozen=True, eq=False)
 class Bitwise(Binary):
-    kinds = ("int", "uint", "bool")
+    kinds: ClassVar[tuple[str, ...]] = ("int", "uint", "bool")
 
 
 class Add(Binary, name="add"):

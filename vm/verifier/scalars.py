@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NoReturn, TypeAlias
 
-from ..diagnostics import LimitError, Location, VMTypeError, quote
+from ..diagnostics import LimitError, Location, VMTypeError, VMValueError, quote
 from ..diagnostics.render import Note
 from ..expr import (
     COMPARISONS,
@@ -33,6 +33,7 @@ Kind: TypeAlias = Literal["int", "float", "bool"]
 MAX_DEPTH = 256
 MAX_SIZE = 100_000
 _MAX_NOTES = 3
+_MAX_SHIFT = 64
 _INTEGERS_ONLY = ("%", "<<", ">>")
 _BITS = ("&", "|", "^")
 
@@ -42,6 +43,7 @@ def scalar_kind(expr: Expr, location: Location | None = None) -> Kind:
 
     Raises:
         VMTypeError: its operands don't go together, or one is no scalar.
+        VMValueError: a division by zero, or a shift by too much.
         LimitError: it is too deep or too large.
     """
     _check_size(expr, location)
@@ -126,7 +128,18 @@ def _binary_kind(op: str, lhs: Expr, rhs: Expr, location: Location | None) -> Ki
         legal = common != "bool" or op in ("==", "!=")
     if not legal:
         _mismatch(op, lhs, rhs, location)
+    _check_constant(op, lhs, rhs, common, location)
     return "bool" if op in COMPARISONS or op in LOGICAL else common
+
+
+def _check_constant(op: str, lhs: Expr, rhs: Expr, kind: Kind, location: Location | None) -> None:
+    """Constants that an integer operation has no meaning for."""
+    if kind != "int" or not isinstance(rhs, Const):
+        return
+    if op in ("/", "%") and rhs.value == 0:
+        raise VMValueError(f"division by zero: {quote(print_expr(Binary(op, lhs, rhs)))}", location)
+    if op in ("<<", ">>") and not 0 <= rhs.value < _MAX_SHIFT:
+        raise VMValueError(f"a shift by {rhs.value}", location, hint="0 to 63")
 
 
 def _common(expr: Expr, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:

@@ -1,0 +1,3 @@
+from tileloom import vm
+
+vm.parse(b"func @f() warps = 1 {}")
