@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tileloom.runtime import bindings
 from tileloom.runtime.assemblers import Assembler
 from tileloom.runtime.cuda import context
 from tileloom.runtime.errors import ToolMissingError
 from tileloom.runtime.toolkit import find_assembler
+
+from .fake_driver import FakeDriver
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +31,19 @@ def assembler() -> Assembler:
             return find_assembler()
         except ToolMissingError as error:
             pytest.skip(f"no assembler: {error.message}")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
+    """A driver and GPU that are pretended, with nothing kept of earlier ones."""
+    fake = FakeDriver()
+    for remembered in (context.api, context.device):
+        remembered.cache_clear()
+    monkeypatch.setattr(bindings, "driver", lambda: fake)
+    yield fake
+    gc.collect()  # arrays of the fake go while it is there
+    for remembered in (context.api, context.device):
+        remembered.cache_clear()
 
 
 @pytest.fixture(scope="session")
