@@ -40,12 +40,13 @@ def assign(group: ThreadGroup, instruction: Assign) -> None:
 @semantics(LoadScalar)
 def load_scalar(group: ThreadGroup, instruction: LoadScalar) -> Any:
     source = group.memory(instruction.source)
+    dtype = source.dtype if isinstance(source, GlobalTensor) else source.type.dtype
     box = place(group.indices(instruction.offsets), source.shape, (), None)
     if box.empty:
-        return 0
+        return python_number(dtype, 0)
     if isinstance(source, GlobalTensor):
-        return python_number(source.dtype, to_numbers(source.dtype, source.read(box))[()])
-    dtype, where = source.type.dtype, instruction.location
+        return python_number(dtype, to_numbers(dtype, source.read(box))[()])
+    where = instruction.location
     data, poison = source.read(box, np.asarray(MANY, np.int32), where, group.checks)
     if poison is not None:
         return Poison(f"`%{source.name}` in shared memory", where)
