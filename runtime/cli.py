@@ -34,12 +34,14 @@ _FILE_SUFFIXES = (".vm", ".ptx")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    caller = sys._getframe(1).f_code.co_filename
     try:
         status = _dispatch(given)
         sys.stdout.flush()
         return status
     except VMError as error:
-        if error.location is not None and _is_ours(error.location):
+        place = error.location
+        if place is not None and (place.file == caller or _is_ours(place)):
             error.location = None  # the mistake is in the command line
         print(error.render(), file=sys.stderr)
     except BrokenPipeError:
@@ -179,6 +181,10 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
