@@ -152,7 +152,10 @@ def _fma_f64(a: Array, b: Array, c: Array) -> Array:
         exact = Fraction(p) * Fraction(q) + Fraction(r)
         if exact != 0:
             flat[index] = _nearest(exact)
-    return _f64(flat.reshape(result.shape))
+    # The product of finite factors may overflow in f64, but it is finite.
+    infinite = np.isinf(z) & np.isfinite(x) & np.isfinite(y)
+    result = np.where(infinite, z, result)
+    return _f64(result)
 
 
 def _nearest(exact: Fraction) -> float:
