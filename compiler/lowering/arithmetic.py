@@ -82,7 +82,6 @@ _INTEGER: dict[type[Instruction], str] = {
 }  # fmt: skip
 _BOOLEAN: dict[type[Instruction], str] = {
     vm.And: "and.pred", vm.Or: "or.pred", vm.Xor: "xor.pred", vm.Not: "not.pred",
-    vm.NotEqual: "xor.pred",
 }  # fmt: skip
 
 
@@ -97,7 +96,6 @@ def element_operation(cls: type[Instruction], dtype: Dtype) -> Emit:
         found = partial(_where, dtype)
     elif dtype.kind == "bool":
         found = partial(_simple, _BOOLEAN[cls]) if cls in _BOOLEAN else None
-        found = _equal_bools if cls is vm.Equal else found
     elif dtype.is_float:
         found = _float_operation(cls, "f64" if dtype.bits == 64 else "f32")
     else:
@@ -116,11 +114,6 @@ def _where(dtype: Dtype, context: Context, condition: Operand, a: Operand, b: Op
         return builder.compute("or.pred", PRED, chosen, other)
     wide = dtype.bits == 64
     return builder.compute("selp.b64" if wide else "selp.b32", B64 if wide else B32, a, b, condition)
-
-
-def _equal_bools(context: Context, a: Operand, b: Operand) -> Register:
-    differ = context.builder.compute("xor.pred", PRED, a, b)
-    return context.builder.compute("not.pred", PRED, differ)
 
 
 def _float_operation(cls: type[Instruction], suffix: str) -> Emit | None:

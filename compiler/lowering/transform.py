@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tileloom.layouts import LayoutError, RegisterLayout, local, row_major
 from tileloom.vm.diagnostics import LayoutMismatchError
+from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Const
 from tileloom.vm.instructions.transform import (
     Broadcast,
@@ -27,10 +29,11 @@ from tileloom.vm.packing import CONTIGUOUS
 from tileloom.vm.types import RegType
 
 from ..emit.addresses import build_access
-from ..emit.bits import Piece, assemble
+from ..emit.bits import Piece, assemble, split_at_words
 from ..emit.casts import cast_tile, decode_tile
 from ..emit.context import Context, LoweringError, SharedBinding
 from ..emit.locals import as_words, broadcast_source, from_words, matching_locals, select_locals
+from ..emit.packed import element_positions
 from ..emit.tiles import Tile
 from ..ptx import Register
 from .memory import load_words, store_words
@@ -38,6 +41,9 @@ from .registry import Demand, layout_default, layout_demand, layout_rule, loweri
 
 if TYPE_CHECKING:
     from ..passes.inference import Inference
+
+
+_BYTE = dtype("u8")
 
 
 def _result(instruction: View | Cast | Decode | Broadcast | Reshape | Transpose) -> RegType:
@@ -180,18 +186,39 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     if numbers is not None:
         context.bind(result, select_locals(context, source, numbers), value)
         return
-    # Through shared memory: everybody has left the scratch before it is written again.
-    type_ = source.type
-    binding = SharedBinding(context.scratch[instruction], type_.dtype, row_major(type_.shape))
-    zeros = (Const(0),) * type_.rank
+    # Through shared memory: everybody has left the scratch before it is written again. Elements
+    # that fill no bytes travel in one byte each.
+    wide = source if source.bits % 8 == 0 else _repeat_width(context, source, _BYTE)
+    binding = SharedBinding(
+        context.scratch[instruction], wide.type.dtype, row_major(source.type.shape)
+    )
+    zeros = (Const(0),) * source.type.rank
     context.barrier()
-    writes = build_access(context, binding, zeros, None, type_, True)
-    writes.common = context.owns(type_.placed)
-    store_words(writes, source)
+    writes = build_access(context, binding, zeros, None, wide.type, True)
+    writes.common = context.owns(wide.type.placed)
+    store_words(writes, wide)
     context.barrier()
-    reads = build_access(context, binding, zeros, None, result.type, True)
+    landed = replace(wide.type, layout=result.type.placed)
+    reads = build_access(context, binding, zeros, None, landed, True)
     reads.common = context.owns(result.type.placed)
-    context.bind(result, load_words(reads, result.type, "ld.shared"))
+    words = load_words(reads, landed, "ld.shared")
+    if landed.dtype != result.type.dtype:
+        words = _repeat_width(context, Tile(landed, words), result.type.dtype).registers
+    context.bind(result, from_words(context, result.type, words))
+
+
+def _repeat_width(context: Context, tile: Tile, dtype: Dtype) -> Tile:
+    """The elements' codes at another width (upper bits of wider ones are unspecified)."""
+    positions = element_positions(tile.type.packing, tile.bits, tile.num_locals)
+    width = min(tile.bits, dtype.bits)
+    type_ = RegType(dtype, tile.type.shape, tile.type.placed)
+    pieces: list[list[Piece]] = [[] for _ in range(-(-tile.num_locals * dtype.bits // 32))]
+    words = as_words(context, tile)
+    for number, position in enumerate(positions):
+        cuts = split_at_words(position, width, number * dtype.bits)
+        for word, bit, part, to, to_bit in cuts:
+            pieces[to].append(Piece(words[word], bit, part, to_bit))
+    return Tile(type_, [assemble(context.builder, parts) for parts in pieces])
 
 
 @scratch(ConvertLayout)
@@ -203,8 +230,7 @@ def convert_scratch(instruction: ConvertLayout, num_threads: int) -> int:
     layout = value.type.placed
     if matching_locals(result.type.placed, layout, num_threads) is not None:
         return 0
-    elements = int(np.prod(value.type.shape))
-    return -(-elements * value.type.dtype.bits // 8)
+    return prod(value.type.shape) * -(-value.type.dtype.bits // 8)
 
 
 @layout_rule(Cast, Decode, Repack)
