@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.vm import PAIRED
-from tileloom.vm.decode import decode_form
 from tileloom.vm.diagnostics import UsageError, VMTypeError, did_you_mean
-from tileloom.vm.dtypes import Dtype, dtype
+from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
+from .forms import weight_form
 from .geometry import Geometry
 from .quantization import Quantized, ZeroPoint
 
@@ -93,7 +93,7 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
         )
     check_activation(activation)
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
-    form = decode_form(q.dtype, dtype(activation), PAIRED)
+    form, _ = weight_form(q.dtype.name, activation)
     words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
     scales = _pack_rows(q.scales, geometry)
     zeros = None if q.zeros is None else _pack_rows(np.asarray(q.zeros, np.float32), geometry)
@@ -102,7 +102,7 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
 
 def unpack(packed: Packed) -> Quantized:
     """The quantized matrix a packed tensor holds: the inverse of `pack`."""
-    form = decode_form(packed.dtype, dtype(packed.activation), PAIRED)
+    form, _ = weight_form(packed.dtype.name, packed.activation)
     codes = unpack_codes(packed.words, packed.geometry) ^ np.uint8(form.code_xor)
     scales = _unpack_rows(packed.scales, packed.geometry).astype(np.float32)
     zeros: Any = None
@@ -126,6 +126,8 @@ def _matrix_dims(geometry: Geometry) -> tuple[int, ...]:
 def pack_codes(codes: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint32]:
     """Codes [k, n] as packed words."""
     cut = geometry.cut
+    if 0 in codes.shape:
+        return np.empty(geometry.word_shape(), np.uint32)
     padded = _pad_rows(codes, geometry)
     ordered = padded.reshape(_matrix_dims(geometry)).transpose(_MATRIX_TO_WORDS)
     lanes = (geometry.num_blocks, geometry.num_chunks, cut.steps, 32)
@@ -138,10 +140,12 @@ def pack_codes(codes: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint3
 def unpack_codes(words: NDArray[np.uint32], geometry: Geometry) -> NDArray[np.uint8]:
     """Packed words as codes [k, n]."""
     cut, dims = geometry.cut, _matrix_dims(geometry)
+    if 0 in words.shape:
+        return np.empty((geometry.k, geometry.n), np.uint8)
     lanes = (geometry.num_blocks, geometry.num_chunks, cut.steps, 32)
     units = np.ascontiguousarray(words.transpose(0, 1, 2, 4, 3, 5))
     units = units.reshape(*lanes, 4, cut.unit_words)
-    codes = unpack_words(units, cut.bits, 2 * cut.pairs, PAIRED)
+    codes = unpack_words(units, cut.bits, PAIRED)
     ordered = np.asarray(codes, np.uint8).reshape([dims[d] for d in _MATRIX_TO_WORDS])
     matrix = ordered.transpose(np.argsort(_MATRIX_TO_WORDS))
     rows, columns = geometry.num_chunks * cut.chunk, geometry.num_blocks * cut.block_features
@@ -176,7 +180,8 @@ def _pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
     cut = geometry.cut
     rows = np.zeros((geometry.scale_rows, geometry.num_blocks * cut.block_features), np.float16)
     groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
-    rows[:, : geometry.n] = values[groups] if geometry.num_groups else 0
+    if geometry.num_groups:
+        rows[:, : geometry.n] = values[groups]
     split = rows.reshape(geometry.scale_rows, geometry.num_blocks, cut.pairs, 2, 8)
     return np.ascontiguousarray(split.transpose(1, 0, 4, 2, 3))
 

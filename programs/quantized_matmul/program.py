@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tileloom import vm
-from tileloom.vm.decode import DecodeForm, decode_form
+from tileloom.vm.decode import DecodeForm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
+from .forms import weight_form
 from .geometry import Cut, Layouts
 
 REDUCTION_BYTES = 32 * 1024
@@ -55,7 +56,7 @@ class Config:
 
     @cached_property
     def form(self) -> DecodeForm:
-        return decode_form(dtype(self.weight), dtype(self.activation), vm.PAIRED)
+        return weight_form(self.weight, self.activation)[0]
 
     @property
     def features(self) -> int:
@@ -129,7 +130,8 @@ class Block:
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
         codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
-        values = vm.decode(codes, dtype(config.activation))
+        fast = weight_form(config.weight, config.activation)[1]
+        values = (vm.decode if fast else vm.cast)(codes, dtype(config.activation))
         split = (config.k_warps, config.feature_warps, cut.pairs, 16, cut.chunk)
         return vm.reshape(values, split)
 
