@@ -16,6 +16,26 @@ from .diagnostics import user_errors
 from .dsl.control import break_, launch, loop, otherwise, return_, when
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
+from .dsl.math import (
+    ceil,
+    clip,
+    exp,
+    exp2,
+    floor,
+    fma,
+    log,
+    log2,
+    rcp,
+    rsqrt,
+    sigmoid,
+    sqrt,
+    tanh,
+    trunc,
+    where,
+)
+from .dsl.math import maximum_ as maximum
+from .dsl.math import minimum_ as minimum
+from .dsl.math import round_ as round
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -28,8 +48,6 @@ from .dsl.ops import (
     broadcast,
     cast,
     cdiv,
-    ceil,
-    clip,
     concat,
     convert_layout,
     copy_async,
@@ -37,11 +55,7 @@ from .dsl.ops import (
     copy_async_wait,
     decode,
     empty,
-    exp,
-    exp2,
     fence,
-    floor,
-    fma,
     free_shared,
     full,
     global_view,
@@ -51,32 +65,20 @@ from .dsl.ops import (
     load,
     load_scalar,
     lock,
-    log,
-    log2,
     mma,
-    rcp,
     reduce,
     release,
     repack,
     reshape,
-    rsqrt,
-    sigmoid,
     simt_dot,
     smaller,
-    sqrt,
     store,
-    tanh,
     transpose,
     trap,
-    trunc,
     var,
     view,
-    where,
 )
-from .dsl.ops import maximum_ as maximum
-from .dsl.ops import minimum_ as minimum
 from .dsl.ops import print_ as print
-from .dsl.ops import round_ as round
 from .dsl.values import select
 from .dtypes import (
     Dtype,

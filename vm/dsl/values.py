@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NoReturn, TypeAlias
 
-from ..diagnostics import ShapeError, VMSyntaxError, VMTypeError
+from ..diagnostics import VMSyntaxError, VMTypeError
 from ..dtypes import Dtype
 from ..expr import Const, Expr, Ref, Select, Unary, binary
 from ..instructions import elementwise, scalars, transform
 from ..ir import Value
 from ..text import print_expr
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
+from .slicing import box
 from .trace import emit, here
 
 ScalarLike: TypeAlias = "Scalar | int | float | bool"
@@ -357,31 +357,8 @@ class Tile:
     def __getitem__(self, index: object) -> Tile:
         """A box by constant slices: `tile[0:16, :]`."""
         parts: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
-        offsets, shape = _box(self, parts)
+        offsets, shape = box(self.value.name, self.shape, parts)
         return tile(emit(transform.Slice, value=self.value, offsets=offsets, shape=shape))
-
-
-def _box(owner: Tile, parts: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    offsets, shape = [], []
-    for part, extent in zip(parts, owner.shape, strict=False):
-        bounds = (part.start, part.stop) if isinstance(part, slice) else (None, None)
-        constant = all(isinstance(b, int | None) for b in bounds)
-        if not isinstance(part, slice) or not constant or part.step not in (None, 1):
-            raise VMTypeError(
-                f"`{owner.value.name}` is sliced with constants only",
-                here(),
-                hint="write `tile[0:16, :]`; run-time offsets belong to loads",
-            )
-        start, stop, _ = part.indices(extent)
-        offsets.append(start)
-        shape.append(stop - start)
-    if len(parts) != len(owner.shape):
-        raise ShapeError(
-            f"{len(parts)} slices for a tile of rank {len(owner.shape)}",
-            here(),
-            hint="give one slice a dimension",
-        )
-    return tuple(offsets), tuple(shape)
 
 
 def tile(value: Value | None) -> Tile:
