@@ -41,7 +41,9 @@ def __getattr__(name: str) -> Any:
 
 def _register(name: str, module: str, function: str) -> None:
     def execute(*arguments: Any, **options: Any) -> Any:
-        return getattr(import_module(f".{module}", __name__), function)(*arguments, **options)
+        found = getattr(import_module(f".{module}", __name__), function)
+        _registry.register(name, found)  # the next call goes straight there
+        return found(*arguments, **options)
 
     _registry.register(name, execute)
 

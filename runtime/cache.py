@@ -28,7 +28,7 @@ import stat
 import struct
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,14 +270,3 @@ def disk_cache() -> DiskCache | None:
         return None
     identity = (settings.cache_dir, settings.cache_bytes)
     return _caches.setdefault(identity, DiskCache(*identity))
-
-
-def source_hash(folders: Iterable[Path]) -> str:
-    """One hash over the content of every source file in `folders`, by path below each."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".lark"):
-                digest.update(str(path.relative_to(folder)).encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

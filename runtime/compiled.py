@@ -15,27 +15,25 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tileloom import layouts, vm
 from tileloom.vm.diagnostics import Location, VMNameError, did_you_mean, user_errors
 from tileloom.vm.ir import Function
 
-from . import options
+from . import devices, options
 from .assemble import Assembled, assemble
 from .assemblers import Assembler
-from .cache import Entry, disk_cache, key_of, source_hash
+from .cache import Entry, disk_cache, key_of
+from .cuda import launcher
 from .resources import Resources, resources_of
 from .sass import disassemble
 from .signature import Signature
+from .sources import compiler_hash
 from .toolkit import available_assembler, find_assembler
 
 if TYPE_CHECKING:
     from tileloom.compiler import Lowered
-
-    from .cuda.launcher import Prepared
 
 _FORMAT = "1"  # of the metadata in the disk cache
 
@@ -55,6 +53,7 @@ class CompiledKernel:
     def __init__(self, function: Function, target: str) -> None:
         self.function, self.target = function, target
         self.signature = Signature(function)
+        self.plans = launcher.Plans(self.signature)
         self._lock = threading.Lock()
         self._generated, self._assembled = self._from_disk()
         if self._generated is None:
@@ -160,16 +159,12 @@ class CompiledKernel:
             LaunchError: an argument doesn't fit.
             DeviceError: the device is unknown, absent, or failed.
         """
-        from .devices import run
-
-        run(self, arguments, device, stream)
+        devices.run(self, arguments, device, stream)
 
     @user_errors()
-    def prepare(self, *arguments: Any) -> Prepared:
+    def prepare(self, *arguments: Any) -> launcher.Prepared:
         """The launch on these arrays of a GPU, checked once, to be started again and again."""
-        from .cuda.launcher import prepare
-
-        return prepare(self, arguments)
+        return launcher.prepare(self, arguments)
 
     def __repr__(self) -> str:
         return f"<compiled kernel {self.name} for {self.target}>"
@@ -236,12 +231,3 @@ def lower(function: Function, target: str, **wanted: bool) -> Lowered:
     from tileloom.compiler import compile_function
 
     return compile_function(function, target, **wanted)
-
-
-@cache
-def compiler_hash() -> str:
-    """A hash of every source file that decides what a program compiles to."""
-    folders = [Path(module.__path__[0]) for module in (layouts, vm)]
-    own = Path(__file__).parent
-    # By its place beside ours, since importing the compiler is what a hit saves.
-    return source_hash([*folders, own.parent / "compiler", own])

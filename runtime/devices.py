@@ -48,6 +48,8 @@ def choose(device: str | None) -> str:
     Raises:
         DeviceError: there is none of that name.
     """
+    if device is not None and device in OUR_DEVICES:
+        return device
     name = device or options.named_device() or _default()
     if name not in OUR_DEVICES and name not in executors.names():
         known = sorted({*OUR_DEVICES, *executors.names()})

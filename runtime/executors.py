@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,20 +45,26 @@ def launch(
     """Runs a kernel of the DSL. It is traced once for each set of constants, and compiled once for
     each target. `stream` among the constants is the stream, unless the kernel has such a constant.
     """
-    constants = dict(constants)
-    stream = None if "stream" in kernel.constants else constants.pop("stream", None)
+    stream = None
+    if "stream" in constants and "stream" not in kernel.constants:
+        constants = dict(constants)
+        stream = constants.pop("stream")
     program = _program(kernel, constants)
     name = devices.choose(device)
     if devices.needs_code(name):
-        target = _targets.get(name) or _targets.setdefault(name, devices.target_of(name))
+        target = _targets.get(name)
+        if target is None:
+            target = _targets[name] = devices.target_of(name)
         devices.run(program.for_target(target), arguments, name, stream)
     else:
         devices.interpret(program.signature, arguments, name)
 
 
 def _program(kernel: Kernel, constants: Mapping[str, Any]) -> _Program:
-    programs = _programs.setdefault(kernel, {})
-    key = tuple(sorted(constants.items(), key=lambda item: item[0]))
+    programs = _programs.get(kernel)
+    if programs is None:
+        programs = _programs.setdefault(kernel, {})
+    key = tuple(sorted(constants.items(), key=itemgetter(0))) if constants else ()
     try:
         program = programs.get(key)
     except TypeError:  # a constant that has no hash: traced anew each time

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class Prepared:
     __call__ = launch
 
 
-class _Cache:
+class Plans:
     """The plans of one compiled kernel, and its code on each device. `kinds` says for each
     parameter what of its argument decides a plan."""
 
@@ -71,19 +70,9 @@ class _Cache:
         self.kinds = [type if i in free else _kind for i in range(len(signature.params))]
 
 
-_caches: WeakKeyDictionary[CompiledKernel, _Cache] = WeakKeyDictionary()
-
-
-def _cache_of(kernel: CompiledKernel) -> _Cache:
-    cache = _caches.get(kernel)
-    if cache is None:
-        cache = _caches.setdefault(kernel, _Cache(kernel.signature))
-    return cache
-
-
 def launch(kernel: CompiledKernel, arguments: Sequence[Any], stream: object = None) -> None:
     """Runs a kernel on a GPU; see `CompiledKernel.__call__`."""
-    cache = _cache_of(kernel)
+    cache = kernel.plans
     try:
         kind = tuple([kind(a) for kind, a in zip(cache.kinds, arguments, strict=False)])
         plan = cache.plans.get(kind)
@@ -110,7 +99,7 @@ def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
     Raises:
         LaunchError: an argument doesn't fit, or lies in the host's memory.
     """
-    plan = _plan(kernel, _cache_of(kernel), arguments)
+    plan = _plan(kernel, kernel.plans, arguments)
     values = tuple(fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True))
     for index, _ in plan.aligned:
         kernel.signature.check_alignment(index, values[index])
@@ -165,7 +154,7 @@ _KINDS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _plan(kernel: CompiledKernel, cache: _Cache, arguments: Sequence[Any]) -> _Plan:
+def _plan(kernel: CompiledKernel, cache: Plans, arguments: Sequence[Any]) -> _Plan:
     signature = kernel.signature
     bound = signature.bind(arguments)
     gpu = _device_of(signature, bound)
@@ -199,7 +188,7 @@ def _device_of(signature: Signature, bound: Bound) -> Device:
     return device(next(iter(found))) if found else current_device()
 
 
-def _load(kernel: CompiledKernel, cache: _Cache, gpu: Device) -> LoadedKernel:
+def _load(kernel: CompiledKernel, cache: Plans, gpu: Device) -> LoadedKernel:
     loaded = cache.loaded.get(gpu.ordinal)
     if loaded is None:
         _check_target(kernel, gpu)
@@ -252,7 +241,7 @@ def _stream_query(arguments: Sequence[Any], ordinal: int) -> Callable[[], int]:
 
 
 def _launch_host(
-    kernel: CompiledKernel, cache: _Cache, arguments: Sequence[Any], stream: object
+    kernel: CompiledKernel, cache: Plans, arguments: Sequence[Any], stream: object
 ) -> None:
     """The slow way: arrays in the host's memory are copied to the GPU, and back if written."""
     signature = kernel.signature

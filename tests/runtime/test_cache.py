@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
 import signal
 import stat
@@ -26,9 +25,9 @@ from tileloom.runtime.cache import (
     disk_cache,
     encode_entry,
     key_of,
-    source_hash,
 )
 from tileloom.runtime.errors import CacheWarning
+from tileloom.runtime.sources import source_hash
 
 KEY = key_of("one")
 ENTRY = Entry({"registers": 3, "log": "a\nb"}, bytes(range(256)))
@@ -194,29 +193,44 @@ def test_options_choose_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert disk_cache() is None
 
 
-def _rival(folder: str, log: str, barrier: object) -> None:
-    def make() -> Entry:
-        with open(log, "a") as file:
-            file.write("made\n")
-        time.sleep(0.05)
-        return ENTRY
+_RIVAL = """
+import sys, time
+from pathlib import Path
+from tileloom.runtime.cache import DiskCache, Entry
+folder, key, log, go = sys.argv[1:]
+def make():
+    with open(log, "a") as file:
+        file.write("made\\n")
+    time.sleep(0.05)
+    return Entry({"n": 1}, b"payload")
+print("ready", flush=True)
+while not Path(go).exists():
+    time.sleep(0.001)
+assert DiskCache(Path(folder), 1 << 20).get_or_make(key, make).payload == b"payload"
+"""
 
-    barrier.wait()  # type: ignore[attr-defined]
-    entry = DiskCache(Path(folder), 1 << 20).get_or_make(KEY, make)
-    assert entry == ENTRY
+
+def _start(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def test_rivals_make_an_entry_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(4)
-    log = tmp_path / "log"
-    arguments = (str(tmp_path / "cache"), str(log), barrier)
-    rivals = [context.Process(target=_rival, args=arguments) for _ in range(4)]
-    for rival in rivals:
-        rival.start()
-    for rival in rivals:
-        rival.join(20)
-        assert rival.exitcode == 0
+    log, go = tmp_path / "log", tmp_path / "go"
+    with ExitStack() as running:
+        rivals = [
+            running.enter_context(_start(_RIVAL, tmp_path / "cache", KEY, log, go))
+            for _ in range(3)
+        ]
+        assert [_first_line(r) for r in rivals] == [b"ready\n"] * 3
+        go.touch()
+        assert [r.wait(30) for r in rivals] == [0, 0, 0]
     assert log.read_text() == "made\n"
 
 
@@ -233,10 +247,8 @@ DiskCache(Path(sys.argv[1]), 1 << 20).get_or_make(sys.argv[2], make)
 
 def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", _HOLDER, str(folder), KEY]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"holding\n"
+    with _start(_HOLDER, folder, KEY) as holder:
+        assert _first_line(holder) == b"holding\n"
         lock = next(p for p in folder.iterdir() if p.name.startswith(".lock-"))
         with open(lock) as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

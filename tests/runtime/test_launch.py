@@ -33,6 +33,7 @@ class Compiled:
         self.function = kernel.trace()
         self.signature = Signature(self.function)
         self.name, self.num_threads = self.function.name, self.function.num_threads
+        self.plans = launcher.Plans(self.signature)
         self.cubin, self.dynamic_shared, self.target = b"cubin", dynamic_shared, target
 
 
