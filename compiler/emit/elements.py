@@ -116,7 +116,7 @@ def scalar_element(context: Context, expr: Expr, dtype: Dtype) -> Operand:
         return context.scalars.register(context.scalars.integer(expr), wide=True)
     if not dtype.is_float:
         assert scalar_kind(expr) != "float", "a float scalar for an integer tile"
-        return context.scalars.register(context.scalars.integer(expr))
+        return context.scalars.narrow(context.scalars.integer(expr))
     value = context.scalars.floating(expr)
     if is_half(dtype):
         word = context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)

@@ -48,9 +48,12 @@ class ProductPlan:
 
 @lru_cache(maxsize=1024)
 def plan_product(
-    acc: RegisterLayout, a: RegisterLayout, b: RegisterLayout, per_word: int
+    acc: RegisterLayout, a: RegisterLayout, b: RegisterLayout, per_word: int, paired: bool = False
 ) -> ProductPlan:
-    """How tensor cores form acc[.., m, n] += a[.., m, k] @ b[.., k, n] under these layouts."""
+    """How tensor cores form acc[.., m, n] += a[.., m, k] @ b[.., k, n] under these layouts.
+
+    `per_word` elements of a and b share a word; `paired`: two of acc do.
+    """
     rank = b.rank
     b = b.permute(*range(rank - 2), rank - 1, rank - 2)  # [.., n, k]: lines of k, as a has
     reason = _check_threads(acc, a, b)
@@ -61,7 +64,10 @@ def plan_product(
         side = "a" if a_words is None else "b"
         return ProductPlan(reason=f"a word of {side} does not hold {per_word} elements along k")
     columns = b.spatial_table[:, rank - 2]
-    return _match(acc, a_words, b_words, int(columns[4]))
+    plan = _match(acc, a_words, b_words, int(columns[4]))
+    if paired and any(n % 2 or n + 1 != o for s in plan.steps for n, o in (s.acc[:2], s.acc[2:])):
+        return ProductPlan(reason="columns 2q and 2q + 1 of acc do not share a word")
+    return plan
 
 
 def _check_threads(acc: RegisterLayout, a: RegisterLayout, b: RegisterLayout) -> str:
@@ -214,3 +220,12 @@ def _layout(
         return RegisterLayout(shape, tuple(spatial_modes), tuple(local_modes))
     except LayoutError:
         return None
+
+
+def dot_operand(acc: RegisterLayout, depth: int, left: bool) -> RegisterLayout:
+    """The layout of a (`left`) or b in which each thread holds all of k for its part of acc."""
+    dim = acc.rank - 1 if left else acc.rank - 2
+    shape = tuple(depth if d == dim else extent for d, extent in enumerate(acc.shape))
+    lines = [mode for mode in acc.local if mode.dim != dim]
+    copies = tuple(_copies(mode, dim) for mode in acc.spatial)
+    return RegisterLayout(shape, copies, (*lines, Mode(dim, depth, 1)))

@@ -311,6 +311,15 @@ class Scalars:
         suffix, kind = ("b64", B64) if wide else ("b32", B32)
         return self.builder.pure(f"mov.{suffix}", kind, value)
 
+    def narrow(self, form: Linear) -> Register | int:
+        """The low 32 bits of the form's value."""
+        if not self.is_wide(form):
+            return self.register(form)
+        value = self.register(form, wide=True)
+        if isinstance(value, int):
+            return (value + 2**31) % 2**32 - 2**31
+        return self.builder.pure("cvt.u32.u64", B32, value)
+
     def _accumulate(
         self, total: Register | None, term: Register, coefficient: int, wide: bool
     ) -> Register:

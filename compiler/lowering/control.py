@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tileloom.vm.expr import Const
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Block, Break, For, If, Return, Statement, Value, While
+from tileloom.vm.ir import Block, Break, For, If, Return, Statement, While
 
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear
@@ -133,21 +132,14 @@ def _lower_if(context: Context, statement: If) -> None:
         lower_block(context, statement.then if condition else statement.orelse)
         return
     otherwise, end = builder.fresh_label("else"), builder.fresh_label("end")
+    # One region around both sides: what leaves either of them is placed before the branch.
     with builder.region():
         builder.branch(otherwise if statement.orelse else end, condition, negated=True)
-        lower_block(context, statement.then)
+        with builder.region():
+            lower_block(context, statement.then)
         if statement.orelse:
             builder.branch(end)
-    if statement.orelse:
-        with builder.region():
             builder.place(otherwise)
-            lower_block(context, statement.orelse)
-    builder.place(end)
-
-
-def loop_index_type(value: Value) -> int:
-    """Bits of a loop index."""
-    return 64 if value.type.dtype.bits == 64 else 32  # type: ignore[union-attr]
-
-
-ZERO = Const(0)
+            with builder.region():
+                lower_block(context, statement.orelse)
+        builder.place(end)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tileloom.vm.diagnostics import LayoutMismatchError, TargetError
+from tileloom.vm.instructions.elementwise import FusedMultiplyAdd
 from tileloom.vm.instructions.matmul import Mma, SimtDot
 from tileloom.vm.ir import Value
 from tileloom.vm.types import RegType
 
-from ..emit.context import Context, LoweringError
+from ..emit.context import Context
 from ..emit.elements import pack_elements, unpack_elements
 from ..emit.products import (
     ProductPlan,
     Step,
     default_accumulator,
+    dot_operand,
     left_operand,
     plan_product,
     right_operand,
@@ -56,7 +60,8 @@ def lower_mma(context: Context, instruction: Mma) -> None:
 
 def product_plan(acc: Tile, a: Tile, b: Tile) -> ProductPlan:
     """The tensor core instructions for these tiles, or why there are none."""
-    return plan_product(acc.type.placed, a.type.placed, b.type.placed, 32 // a.bits)
+    per_word = 32 // a.bits
+    return plan_product(acc.type.placed, a.type.placed, b.type.placed, per_word, acc.bits == 16)
 
 
 def mismatch(instruction: Mma, reason: str) -> LayoutMismatchError:
@@ -76,27 +81,20 @@ def mismatch(instruction: Mma, reason: str) -> LayoutMismatchError:
 
 
 def _emit_step(context: Context, opcode: str, step: Step, acc: Tile, a: Tile, b: Tile) -> None:
-    sums = [acc.registers[number] for number in step.acc]
-    if acc.bits == 16:
-        words = [number // 2 for number in step.acc]
-        assert words[0] == words[1] and step.acc[0] % 2 == 0, "columns of f16 sums are paired"
-        sums = [acc.registers[words[0]], acc.registers[words[2]]]
+    numbers = step.acc if acc.bits == 32 else (step.acc[0] // 2, step.acc[2] // 2)
+    sums = Vector(tuple(acc.registers[number] for number in numbers))
     srcs = (
         Vector(tuple(a.registers[number] for number in step.a)),
-        Vector(tuple(b.registers[number] for number in step.b))
-        if len(step.b) > 1
-        else Vector((b.registers[step.b[0]],)),
-        Vector(tuple(sums)),
+        Vector(tuple(b.registers[number] for number in step.b)),
+        sums,
     )
-    context.builder.emit(opcode, (Vector(tuple(sums)),), srcs)
+    context.builder.emit(opcode, (sums,), srcs)
 
 
 @lowering(SimtDot)
 def lower_simt_dot(context: Context, instruction: SimtDot) -> None:
     acc, a, b = (context.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
     rows = _dot_operands(context, instruction, acc, a, b)
-    from tileloom.vm.instructions.elementwise import FusedMultiplyAdd
-
     emit = arithmetic.element_operation(FusedMultiplyAdd, acc.type.dtype)
     totals = unpack_elements(context, acc, range(acc.num_locals))
     sums: list[Register] = []
@@ -112,40 +110,36 @@ def lower_simt_dot(context: Context, instruction: SimtDot) -> None:
 def _dot_operands(
     context: Context, instruction: SimtDot, acc: Tile, a: Tile, b: Tile
 ) -> list[list[tuple[Register, Register]]]:
-    """For each local of acc its factors along k, which the thread itself must hold."""
-    depth = a.type.shape[-1]
-    shape = acc.type.placed
-    table = shape.local_table
+    """For each local of acc its factors along k, which the thread itself holds."""
+    depth = np.arange(a.type.shape[-1])
     a_layout, b_layout = a.type.placed, b.type.placed
-    import numpy as np
-
-    spatial = shape.spatial_table
-    ok = (
-        a_layout.num_threads == b_layout.num_threads == shape.num_threads
-        and np.array_equal(a_layout.spatial_table[:, :-1], spatial[:, :-1])
-        and np.array_equal(b_layout.spatial_table[:, -1], spatial[:, -1])
-        and not a_layout.spatial_table[:, -1].any()
-        and not b_layout.spatial_table[:, -2].any()
-    )
-    if not ok:
-        raise LoweringError(
-            "`simt_dot`: a thread does not hold all of k for its rows and columns",
-            instruction.location,
-            notes=[f"acc has `{shape}`", f"a has `{a_layout}`", f"b has `{b_layout}`"],
-            hint="replicate a along the columns' threads and b along the rows'",
-        )
     found = []
-    for index in table.tolist():
-        ks = range(depth)
-        a_index = np.array([[*index[:-1], k] for k in ks])
-        b_index = np.array([[*index[:-2], k, index[-1]] for k in ks])
+    for index in acc.type.placed.local_table:
+        a_index = np.broadcast_to(index, (len(depth), acc.type.rank)).copy()
+        b_index = a_index.copy()
+        a_index[:, -1], b_index[:, -2] = depth, depth
         xs = unpack_elements(context, a, a_layout.locate(a_index)[1].tolist())
         ys = unpack_elements(context, b, b_layout.locate(b_index)[1].tolist())
         found.append(list(zip(xs, ys, strict=True)))
     return found
 
 
-B32 = RegisterKind.B32
+@layout_demand(SimtDot)
+def simt_dot_demand(instruction: SimtDot, num_threads: int) -> Demand:
+    """Each thread holds all of k for its rows and columns."""
+    acc, a = instruction.acc.type, instruction.a.type  # type: ignore[union-attr]
+    assert isinstance(acc, RegType) and isinstance(a, RegType)
+    return [(side, dot_operand(acc.placed, a.shape[-1], side == "a")) for side in ("a", "b")]
+
+
+@layout_default(SimtDot, phase=1)
+def default_simt_dot(inference: Inference, instruction: SimtDot) -> None:
+    layout = inference.known(instruction.acc)
+    if layout is not None:
+        a = instruction.a.type  # type: ignore[union-attr]
+        assert isinstance(a, RegType)
+        inference.propose(instruction.a, dot_operand(layout, a.shape[-1], True))
+        inference.propose(instruction.b, dot_operand(layout, a.shape[-1], False))
 
 
 @layout_default(Mma, phase=1)
@@ -168,11 +162,13 @@ def mma_demand(instruction: Mma, num_threads: int) -> Demand:
         v.type for v in (instruction.acc, instruction.a, instruction.b)  # type: ignore[union-attr]
     )
     assert isinstance(acc, RegType) and isinstance(a, RegType) and isinstance(b, RegType)
-    per_word = 32 // a.dtype.bits
-    if not plan_product(acc.placed, a.placed, b.placed, per_word).reason:
+    per_word, paired = 32 // a.dtype.bits, acc.dtype.bits == 16
+    if not plan_product(acc.placed, a.placed, b.placed, per_word, paired).reason:
         return []
     left = left_operand(acc.placed, a.shape[-1], per_word)
     right = right_operand(acc.placed, a.shape[-1], per_word)
-    if left is None or right is None or plan_product(acc.placed, left, right, per_word).reason:
+    if left is None or right is None:
         return []  # lowering says what is wrong
+    if plan_product(acc.placed, left, right, per_word, paired).reason:
+        return []
     return [("a", left), ("b", right)]

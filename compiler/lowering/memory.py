@@ -90,10 +90,15 @@ def lower_load(context: Context, instruction: Load) -> None:
     )
     access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
     hint = ".L1::no_allocate" if instruction.cache == "stream" and access.is_global else ""
-    words = load_words(access, result.type, f"ld.{access.space}{hint}")
-    if result.type.dtype.kind == "bool":
-        words = from_words(context, result.type, words)
-    context.bind(result, words)
+    context.bind(result, load_tile(access, result.type, f"ld.{access.space}{hint}"))
+
+
+def load_tile(access: Access, type_: RegType, opcode: str) -> list[Register]:
+    """The registers of a tile loaded from memory; masked elements are zero."""
+    registers = load_words(access, type_, opcode)
+    if type_.dtype.kind == "bool":
+        return from_words(access.context, type_, registers)
+    return registers
 
 
 def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:

@@ -44,7 +44,8 @@ def scalar_value(context: Context, expr: Expr, dtype: Dtype) -> Operand:
         if dtype.name in ("f16", "bf16"):
             return context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)
         return value
-    return context.scalars.register(context.scalars.integer(expr), dtype.bits == 64)
+    form = context.scalars.integer(expr)
+    return context.scalars.register(form, wide=True) if dtype.bits == 64 else context.scalars.narrow(form)
 
 
 def write_scalar(context: Context, target: Register, value: Operand) -> None:

@@ -36,7 +36,7 @@ from ..emit.locals import as_words, broadcast_source, from_words, matching_local
 from ..emit.packed import element_positions
 from ..emit.tiles import Tile
 from ..ptx import Register
-from .memory import load_words, store_words
+from .memory import load_tile, store_words
 from .registry import Demand, layout_default, layout_demand, layout_rule, lowering, scratch
 
 if TYPE_CHECKING:
@@ -201,10 +201,11 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     landed = replace(wide.type, layout=result.type.placed)
     reads = build_access(context, binding, zeros, None, landed, True)
     reads.common = context.owns(result.type.placed)
-    words = load_words(reads, landed, "ld.shared")
+    registers = load_tile(reads, landed, "ld.shared")
     if landed.dtype != result.type.dtype:
-        words = _repeat_width(context, Tile(landed, words), result.type.dtype).registers
-    context.bind(result, from_words(context, result.type, words))
+        registers = _repeat_width(context, Tile(landed, registers), result.type.dtype).registers
+        registers = from_words(context, result.type, registers)
+    context.bind(result, registers)
 
 
 def _repeat_width(context: Context, tile: Tile, dtype: Dtype) -> Tile:

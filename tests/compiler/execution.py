@@ -16,7 +16,8 @@ from tileloom.runtime.emulator import parse_module
 from tileloom.vm import parse
 from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
 from tileloom.vm.interpreter import run
-from tileloom.vm.ir import Function
+from tileloom.vm.ir import Function, Value
+from tileloom.vm.types import ScalarType
 
 PTXAS = shutil.which("ptxas")
 TARGETS = ("sm_80", "sm_89", "sm_90a")
@@ -41,6 +42,14 @@ def as_function(program: str | Function) -> Function:
     return parse(program) if isinstance(program, str) else program
 
 
+def _typed(param: Value, arg: Any) -> Any:
+    """A number as the parameter's numpy type, as the runtime passes it."""
+    if isinstance(arg, np.ndarray):
+        return arg
+    assert isinstance(param.type, ScalarType) and param.type.dtype.numpy is not None
+    return param.type.dtype.numpy.type(arg)
+
+
 def emulate(
     program: str | Function, args: Sequence[Any], target: str = "sm_90a", seed: int = 0
 ) -> Lowered:
@@ -53,7 +62,7 @@ def emulate(
     kernel.launch(
         grid=grid[:3],
         block=(lowered.num_threads, 1, 1),
-        args=list(args),
+        args=[_typed(p, a) for p, a in zip(function.params, args, strict=True)],
         shared_bytes=lowered.shared_bytes,
         seed=seed,
     )
