@@ -111,7 +111,7 @@ def _build(instruction: Instruction, linker: Linker, shape: _Shape) -> Step:
                 require_whole_warps(cohort, None, allow_none=False)
         result = multiply(cohort, ins)
         count = cohort.num_warps
-        flat = result.reshape(count, 128)[:, to_registers].view(np.uint32)
+        flat = np.ascontiguousarray(result.reshape(count, 128)[:, to_registers]).view(np.uint32)
         bad = _undefined_result(cohort, shape, ins) if cohort.undefined else None
         for number, slot in enumerate(outs):
             lanes = slice(32 * number, 32 * number + 32)
