@@ -33,9 +33,7 @@ def test_error_in_a_text(path: Path, golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_error_in_a_script(
-    path: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_in_a_script(path: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     linecache.checkcache(path.name)
     code = compile(path.read_text(), path.name, "exec")

@@ -350,9 +350,7 @@ def var(value: ScalarLike, dtype: Dtype) -> Scalar:
 
 def load_scalar(source: MemoryTile, offsets: Sequence[ScalarLike]) -> Scalar:
     """One element of memory as a uniform scalar."""
-    result = emit(
-        scalars.LoadScalar, source=operand(source), offsets=as_offsets(offsets)
-    )
+    result = emit(scalars.LoadScalar, source=operand(source), offsets=as_offsets(offsets))
     assert result is not None
     return Scalar(Ref(result))
 

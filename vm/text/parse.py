@@ -48,7 +48,7 @@ def parse(text: str, file: str = "<text>") -> Function:
         raise VMSyntaxError(
             f"the text holds {len(functions)} functions, not one",
             functions[1].location,
-            hint="read them all with `parse_module`",
+            hint="`tileloom.vm.text.parse_module` reads them all",
         )
 
 

@@ -8,7 +8,7 @@ def scale(x: vm.Ptr[vm.f32], y: vm.Ptr[vm.f32], n: vm.i32, block: int = 128) -> 
     start = vm.block_index() * block
     tile = vm.load(gx, [start], (block,))
     from tileloom.layouts import spatial
-    
+
     vm.store(gy, [start], vm.load(gx, [start], (128,), layout=spatial(64)))
 
 
