@@ -4,7 +4,6 @@ of two."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +14,16 @@ from tileloom.layouts import MemoryLayout, RegisterLayout, Swizzle, replicate
 from tileloom.layouts.memory_layout import Digit
 
 EXTENTS = (1, 2, 3, 4, 5, 6, 7, 12)
-DRAWN = {
-    "deadline": None,
-    "derandomize": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much],
-}
 
 
-def drawn(examples: int) -> Any:
+def drawn(examples: int) -> settings:
     """The settings of a test over this many drawn examples, the same in every run."""
-    return settings(max_examples=examples, **DRAWN)
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
 
 
 @dataclass(frozen=True)

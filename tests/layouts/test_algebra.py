@@ -22,7 +22,8 @@ def composed(outer: Table, inner: Table, shape: tuple[int, ...]) -> Table:
     t = np.arange(outer.shape[0] * threads)[:, None]
     i = np.arange(outer.shape[1] * locals_)[None, :]
     scale = np.array(shape, dtype=np.int64)
-    return outer[t // threads, i // locals_] * scale + inner[t % threads, i % locals_]
+    whole: Table = outer[t // threads, i // locals_] * scale + inner[t % threads, i % locals_]
+    return whole
 
 
 @drawn(300)
@@ -89,7 +90,8 @@ def parts(draw: st.DrawFn, from_left: bool) -> tuple[RegisterLayout, RegisterLay
 
     def take(modes: tuple[Mode, ...]) -> list[Mode]:
         taken = list(modes if from_left else modes[::-1])[: draw(st.integers(0, len(modes)))]
-        if taken and draw(st.booleans()):  # split the one at the cut
+        split = draw(st.booleans())
+        if taken and split:  # the one at the cut
             dim, extent, stride = taken.pop()
             outer, inner = draw(st.sampled_from(list(divisions(extent))))
             cut = Mode(dim, outer, stride * inner) if from_left else Mode(dim, inner, stride)

@@ -1,6 +1,8 @@
 """Equal layouts are equal functions, and the other way round."""
 
+from collections.abc import Iterator
 from itertools import permutations, product
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from tileloom.layouts import RegisterLayout
 
 from .strategies import Spec, divisions, drawn, specs
+
+Place = tuple[int, int] | int
 
 
 def _key(layout: RegisterLayout) -> tuple[object, ...]:
@@ -34,12 +38,15 @@ def test_every_layout_of_a_small_tile(shape: tuple[int, ...]) -> None:
     by_function: dict[tuple[object, ...], RegisterLayout] = {}
     layouts = set()
     for factors in product(*map(_factorings, shape)):
-        modes = [(dim, i) for dim, each in enumerate(factors) for i in range(len(each))]
+        modes: list[Place] = [
+            (dim, i) for dim, each in enumerate(factors) for i in range(len(each))
+        ]
         for order in permutations([*modes, -2]):
             for cut in range(len(order) + 1):
                 if -2 in order[cut:]:
                     continue
-                layout = Spec(factors, order[:cut], order[cut:]).layout()
+                local = cast(tuple[tuple[int, int], ...], order[cut:])
+                layout = Spec(factors, order[:cut], local).layout()
                 layouts.add(layout)
                 assert by_function.setdefault(_key(layout), layout) == layout
     assert len(layouts) == len(by_function)
@@ -52,14 +59,18 @@ def refactored(draw: st.DrawFn) -> tuple[Spec, Spec]:
     splits = [[draw(st.sampled_from(list(divisions(n)))) for n in each] for each in spec.factors]
     fine = tuple(tuple(part for pair in each for part in pair) for each in splits)
 
-    def refine(modes):  # type: ignore[no-untyped-def]
+    def refine(modes: tuple[Place, ...]) -> Iterator[Place]:
         for mode in modes:
             if isinstance(mode, int):
                 yield from (mode, -1)
             else:
                 yield from ((mode[0], 2 * mode[1]), (mode[0], 2 * mode[1] + 1))
 
-    return spec, Spec(fine, tuple(refine(spec.spatial)), tuple(refine(spec.local)))
+    return spec, Spec(
+        fine,
+        tuple(refine(spec.spatial)),
+        cast(tuple[tuple[int, int], ...], tuple(refine(spec.local))),
+    )
 
 
 @drawn(300)

@@ -14,6 +14,7 @@ from tileloom.layouts import (
     replicate,
     spatial,
 )
+from tileloom.layouts.register_layout import IntTable
 
 from .strategies import Spec, drawn, indices, register_layouts, specs
 
@@ -52,14 +53,15 @@ def test_parts_add_up(layout: RegisterLayout) -> None:
 def test_modes_of_give_the_parts(layout: RegisterLayout) -> None:
     threads, locals_ = np.arange(layout.num_threads), np.arange(layout.num_locals)
     for dim in range(layout.rank):
-        by_thread = sum(t * s for t, s in _digits(threads, layout.spatial_modes_of(dim)))
-        by_local = sum(i * s for i, s in _digits(locals_, layout.local_modes_of(dim)))
-        assert np.array_equal(by_thread + 0 * threads, layout.spatial_table[:, dim])
-        assert np.array_equal(by_local + 0 * locals_, layout.local_table[:, dim])
+        by_thread = _moved(threads, layout.spatial_modes_of(dim))
+        by_local = _moved(locals_, layout.local_modes_of(dim))
+        assert np.array_equal(by_thread, layout.spatial_table[:, dim])
+        assert np.array_equal(by_local, layout.local_table[:, dim])
 
 
-def _digits(numbers, modes):  # type: ignore[no-untyped-def]
-    return [(numbers // step % extent, stride) for step, extent, stride in modes]
+def _moved(numbers: IntTable, modes: list[tuple[int, int, int]]) -> IntTable:
+    shares = [numbers // step % extent * stride for step, extent, stride in modes]
+    return sum(shares, start=np.zeros_like(numbers))
 
 
 @drawn(150)
