@@ -15,7 +15,7 @@ import numpy as np
 from .floats import flush
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
-from .rounding import E4M3, E5M2, FORMATS, TF32, bf16_values, narrow, odd_sum, to_bf16, to_f16
+from .rounding import E4M3, E5M2, FORMATS, TF32, bf16_values, directed_sum, narrow, odd_sum, to_bf16, to_f16
 from .syntax import Reg
 from .types import B32, RAW, TYPES, Array, Type
 
@@ -168,6 +168,8 @@ def _integer_to_float(out: Type, source: Type, rules: _Rules) -> Callable[[Array
             return write(values.astype(np.float64))
         low = (values & source.view.type(0xFFFFFFFF)).astype(np.float64)
         high = (values >> source.view.type(32)).astype(np.float64) * 2.0**32
+        if out.name == "f64":
+            return write(directed_sum(high, low, rules.mode))
         return write(odd_sum(high, low))
 
     if rules == _Rules("rn") and out.name == "f32":

@@ -63,7 +63,7 @@ def binary(mods: Mods, type_: Type) -> Form:
     """add sub mul min max."""
     if mods.base in ("min", "max"):
         return _minimum_maximum(mods, type_)
-    mods.flags("rn", "rnd")
+    mods.flag("rn")
     ftz, sat = mods.flag("ftz"), mods.flag("sat")
     fn = _ARITHMETIC[mods.base]
     read, finish = _reader(type_, ftz), _finish(type_, ftz, sat, False)

@@ -128,15 +128,28 @@ def _round_up(
 # ---- sums and products in f64, rounded to odd
 
 
-def odd_sum(x: Array, y: Array) -> Array:
-    """x + y in f64, rounded to odd."""
+def _sum(x: Array, y: Array) -> tuple[Array, Array]:
+    """x + y in f64, and what the sum lacks (exactly, by Knuth's two-sum)."""
     total = np.asarray(x + y)
     part = total - x
-    error = (x - (total - part)) + (y - part)
-    return _to_odd(total, error)
+    return total, (x - (total - part)) + (y - part)
 
 
-def _to_odd(total: Array, error: Array) -> Array:
+def directed_sum(x: Array, y: Array, mode: str) -> Array:
+    """x + y in f64, rounded in `mode`; finite terms only."""
+    total, error = _sum(x, y)
+    if mode == "rn":
+        return total
+    towards = {"rm": -np.inf, "rp": np.inf}.get(mode, 0.0)
+    beyond = error < 0 if mode == "rm" else error > 0
+    if mode == "rz":
+        beyond = (error != 0) & ((error < 0) == (total > 0))
+    return np.where(beyond, np.nextafter(total, towards), total)
+
+
+def odd_sum(x: Array, y: Array) -> Array:
+    """x + y in f64, rounded to odd."""
+    total, error = _sum(x, y)
     bits = np.ascontiguousarray(total).view(np.int64)
     inexact = np.isfinite(total) & (error != 0) & (bits & 1 == 0)
     step = np.where((error > 0) == (total > 0), np.int64(1), np.int64(-1))
