@@ -23,6 +23,7 @@ from tileloom.programs.minilm.measure import (
 from tileloom.programs.minilm.safetensors import read_safetensors
 from tileloom.programs.minilm.tokens import Tokens, load_sentences, tokenize
 from tileloom.programs.quantized_matmul.quantization import quantize
+from tileloom.runtime.cuda.context import available
 from tileloom.vm.diagnostics import UsageError
 
 needs_model = pytest.mark.skipif(
@@ -165,3 +166,19 @@ def test_measure_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.sentences == 2 and result.tokens == 6 + 9
     assert 0.999 < result.worst_cosine <= result.cosine < 1.0001
     assert NUM_LINEARS == 36
+
+
+@pytest.mark.gpu
+@needs_model
+@pytest.mark.parametrize("weight", ["u4", "u3", "e4m3"])
+def test_gpu_and_interpreter_agree(weight: str) -> None:
+    if not available():
+        pytest.skip("no NVIDIA GPU")
+    tensors = read_safetensors(model_dir() / "model.safetensors")
+    tokens = tokenize(load_sentences()[::10], model_dir())
+
+    def embed(device: str) -> Floats:
+        scheme = Scheme(weight, device=device)
+        return build(tensors, partial(quantized_linear, scheme, lambda: None))(tokens)
+
+    assert float(np.abs(embed("cuda") - embed("interpreter")).max()) <= 2e-3
