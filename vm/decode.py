@@ -15,7 +15,8 @@ so that the consumer removes both: sum(value x) = 2**-f * (sum(decoded x) - c su
   bits of a byte are taken as a bf16 subnormal and multiplied by 2**127: code * 2**-6.
   The sign bit of two's complement is flipped on the way, at no cost: code + 2**(b-1).
 * Floats, f16: sign, exponent and mantissa go to their fields; the difference of the biases is
-  left as the factor. bf16: true values, since the bare fields would be near 2**-120.
+  left as the factor. bf16: true values, since the bare fields would be near 2**-120; and e4m3 to
+  f16, which newer targets convert by themselves.
 * Code books: the table's values, rounded to the destination.
 * In the contiguous packing a decode is a cast: no factor, no constant.
 
@@ -88,7 +89,12 @@ def needs_halving(source: Dtype) -> bool:
 
 
 def float_exponent(source: Dtype) -> int:
-    """f in decoded = value * 2**f of a float in the paired packing decoded to f16."""
+    """f in decoded = value * 2**f of a float in the paired packing decoded to f16.
+
+    None for e4m3, which the hardware converts where it can.
+    """
+    if source.name == "e4m3":
+        return 0
     return -1 if needs_halving(source) else source.bias - 15
 
 

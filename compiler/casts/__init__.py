@@ -1,0 +1,7 @@
+"""Plans of casts and decodes: the cheapest operations from codes of few bits to wider types."""
+
+from .emission import emit_plan
+from .plan import Half, Op, Plan, Word
+from .planner import plan_cast, plan_decode
+
+__all__ = ["Half", "Op", "Plan", "Word", "emit_plan", "plan_cast", "plan_decode"]

@@ -1,12 +1,11 @@
-"""Casts and decodes of tiles: the planner's sequences for narrow types, conversions for wide ones."""
+"""Casts and decodes of tiles: the planner's sequences for narrow types, `cvt` for wide ones."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.types import RegType
 
+from ..casts import emit_plan, plan_cast, plan_decode
 from ..ptx import Float32, Operand, Register, RegisterKind
 from .context import Context, LoweringError
 from .elements import pack_elements, unpack_elements
@@ -18,22 +17,18 @@ _WIDE_FLOATS = ("f16", "bf16", "f32", "tf32", "f64")
 
 def decode_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
     """The registers of a decoded tile."""
-    from tileloom.compiler.casts import plan_decode
-
     plan = plan_decode(
         source.type.dtype, type_.dtype, source.type.packing, source.num_locals, context.target.name
     )
-    return run_plan(context, plan, source.registers)
+    return emit_plan(context.builder, plan, source.registers)
 
 
 def cast_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
     """The registers of a tile cast to another dtype (same layout)."""
     old, new = source.type.dtype, type_.dtype
     if _is_planned(old, new):
-        from tileloom.compiler.casts import plan_cast
-
         plan = plan_cast(old, new, source.type.packing, source.num_locals, context.target.name)
-        return run_plan(context, plan, source.registers)
+        return emit_plan(context.builder, plan, source.registers)
     if not (_is_wide(old) and _is_wide(new)):
         raise LoweringError(f"`cast`: no conversion from `{old.name}` to `{new.name}` yet")
     elements = unpack_elements(context, source, range(source.num_locals))
@@ -52,17 +47,6 @@ def _is_planned(old: Dtype, new: Dtype) -> bool:
     if new.name in ("f16", "bf16", "f32"):
         return narrow
     return narrow and not _is_wide(old) and new.kind in ("int", "uint")
-
-
-def run_plan(context: Context, plan: Any, inputs: list[Register]) -> list[Register]:
-    """Emits a plan's operations one to one; gives the registers of its outputs."""
-    assert len(inputs) >= plan.num_inputs, "a plan wants more words than the tile has"
-    words: dict[int, Register] = dict(enumerate(inputs[: plan.num_inputs]))
-    compute = context.builder.compute
-    for op in plan.ops:
-        srcs: list[Operand] = [words[s.number] if hasattr(s, "number") else s for s in op.srcs]
-        words[op.dst] = compute(op.opcode, B32, *srcs)
-    return [words[number] for number in plan.outputs]
 
 
 def _convert(context: Context, old: Dtype, new: Dtype, x: Register) -> Operand:

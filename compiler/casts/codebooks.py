@@ -1,0 +1,99 @@
+"""Code books: tables in registers, read by byte permutes.
+
+A permute picks four bytes out of eight by four selectors of three bits, so it looks up four codes
+at once in one byte of the entries of a table of eight. Larger tables take several and choose by the
+upper code bits; wider entries take one table for each of their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tileloom.vm.dtypes import Dtype
+from tileloom.vm.packing import PAIRED, Packing
+
+from .elements import Run, element_runs, field_moves
+from .gather import Move, gather
+from .plan import PlanBuilder, Word
+
+_GROUP = 4
+
+
+def cast(plan: PlanBuilder, source: Dtype, dest: Dtype, packing: Packing, count: int) -> list[Word]:
+    """The table's values rounded to f16, bf16 (two to a word) or f32."""
+    entries = [int(code) for code in dest.encode(source.table)]
+    runs = element_runs(packing, source.bits, count)
+    # In the paired packing elements of one half of the words are neighbours.
+    step = 2 if packing == PAIRED else 1
+    bytes_of: dict[int, tuple[list[Word], int]] = {}
+    for first in range(0, count, _GROUP * step):
+        for start in range(first, first + step):
+            group = [e for e in range(start, first + _GROUP * step, step) if e < count]
+            planes = _lookup(plan, entries, dest.bits // 8, source.bits, [runs[e] for e in group])
+            bytes_of.update({e: (planes, number) for number, e in enumerate(group)})
+    if dest.bits == 32:
+        return [_single(plan, *bytes_of[e]) for e in range(count)]
+    return [_pair(plan, bytes_of, e, min(e + 1, count - 1)) for e in range(0, count, 2)]
+
+
+def _lookup(
+    plan: PlanBuilder,
+    entries: Sequence[int],
+    num_bytes: int,
+    bits: int,
+    group: Sequence[tuple[Run, ...]],
+) -> list[Word]:
+    """One word for each byte of the entries: that byte for each element of the group."""
+    selector = _nibbles(plan, group, 0, min(bits, 3))
+    masks = [_byte_mask(plan, group, bit) for bit in range(3, bits)]
+    return [
+        _choose(plan, [entry >> 8 * number & 0xFF for entry in entries], selector, masks)
+        for number in range(num_bytes)
+    ]
+
+
+def _choose(plan: PlanBuilder, table: Sequence[int], selector: Word, masks: Sequence[Word]) -> Word:
+    if masks:
+        middle = len(table) // 2
+        low = _choose(plan, table[:middle], selector, masks[:-1])
+        high = _choose(plan, table[middle:], selector, masks[:-1])
+        return low if low == high else plan.selected(high, low, masks[-1])
+    if len(set(table)) == 1:
+        return plan.constant(table[0] * 0x01010101)
+    padded = (list(table) * 8)[:8]
+    halves = [int.from_bytes(bytes(padded[i : i + 4]), "little") for i in (0, 4)]
+    return plan.op("prmt.b32", *(plan.constant(word) for word in halves), selector)
+
+
+def _byte_mask(plan: PlanBuilder, group: Sequence[tuple[Run, ...]], bit: int) -> Word:
+    """A byte of ones for each element with this code bit set."""
+    selector = _nibbles(plan, group, bit, bit + 1)
+    return plan.op("prmt.b32", plan.constant(0x0000FF00), 0, selector)
+
+
+def _nibbles(plan: PlanBuilder, group: Sequence[tuple[Run, ...]], start: int, stop: int) -> Word:
+    moves: list[Move] = []
+    for number, runs in enumerate(group):
+        moves += field_moves(plan, runs, start, stop, 4 * number)
+    return gather(plan, moves)
+
+
+def _pair(
+    plan: PlanBuilder, bytes_of: dict[int, tuple[list[Word], int]], low: int, high: int
+) -> Word:
+    (planes, first), (others, second) = bytes_of[low], bytes_of[high]
+    if planes == others:
+        selector = first | 4 + first << 4 | second << 8 | 4 + second << 12
+        return plan.op("prmt.b32", *planes, selector)
+    halves = [
+        plan.op("prmt.b32", *words, 0x5140 if number < 2 else 0x7362)
+        for words, number in ((planes, first), (others, second))
+    ]
+    return plan.op("prmt.b32", *halves, 0x5410 if first % 2 == 0 else 0x7632)
+
+
+def _single(plan: PlanBuilder, planes: list[Word], number: int) -> Word:
+    selector = number | 4 + number << 4
+    low = plan.op("prmt.b32", planes[0], planes[1], selector)
+    high = plan.op("prmt.b32", planes[2], planes[3], selector)
+    return plan.op("prmt.b32", low, high, 0x5410)

@@ -1,0 +1,132 @@
+"""The planner: from dtypes, packing and target to the cheapest sequence known.
+
+| source | f16, bf16 | f32 | integers |
+|---|---|---|---|
+| integers, bipolar | magic exponents | magic exponents | extraction |
+| floats | shift and mask, or the target's conversion | bf16, widened | f32, rounded |
+| code books | byte permutes in tables | the same | f32, rounded |
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tileloom.vm.decode import decode_form
+from tileloom.vm.diagnostics import VMTypeError
+from tileloom.vm.dtypes import Dtype, bf16, f16, f32
+from tileloom.vm.packing import PAIRED, Packing, pairs, unit_words
+
+from ..targets import TARGETS, Target
+from . import codebooks, contiguous, floats, narrow, singles
+from .halves import BF16, HalfType, half_type
+from .integers import cast_unit, decode_unit
+from .plan import Plan, PlanBuilder, Word
+
+_INTEGERS = ("uint", "int", "bipolar")
+
+
+@lru_cache(maxsize=1024)
+def plan_cast(
+    source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str
+) -> Plan:
+    """The true values of `count` codes of at most 8 bits, as contiguous elements of `dest`.
+
+    `dest` is f16, bf16, f32 or an integer type of at most 32 bits. Values that it hasn't are
+    rounded to nearest even; beyond the largest f16 they become infinite, beyond that of an integer
+    type they saturate. Codes of infinities and NaNs keep their meaning where `dest` is f16 and the
+    source e5m2, or e4m3 on a target with conversions from it; elsewhere they give any value.
+
+    Raises VMTypeError for types without a plan, PackingError for counts that `packing` can't hold.
+    """
+    _check_source(source, "cast")
+    plan = PlanBuilder(packing.words(source.bits, count))
+    chosen = _target(target)
+    if dest in (f16, bf16):
+        words = _cast_halves(plan, source, half_type(dest), packing, count, chosen)
+    elif dest == f32:
+        words = _cast_f32(plan, source, packing, count, chosen)
+    elif dest.kind in ("uint", "int") and dest.bits <= 32:
+        words = _cast_integers(plan, source, dest, packing, count, chosen)
+    else:
+        raise VMTypeError(f"`{source}` can't be cast to `{dest}`")
+    return plan.plan(words, count)
+
+
+@lru_cache(maxsize=1024)
+def plan_decode(
+    source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str
+) -> Plan:
+    """The decode of `count` codes in the form of `decode_form`, as contiguous f16 or bf16.
+
+    Raises VMTypeError for types without a form, PackingError for counts that don't fit.
+    """
+    decode_form(source, dest, packing)
+    half, chosen = half_type(dest), _target(target)
+    plan = PlanBuilder(packing.words(source.bits, count))
+    if source.kind == "float":
+        words = floats.decode_halves(plan, source, half, packing, count, chosen)
+    elif packing != PAIRED or source.kind not in _INTEGERS:
+        words = _cast_halves(plan, source, half, packing, count, chosen)
+    else:
+        words = [
+            word
+            for unit in _units(plan, source, count)
+            for word in decode_unit(plan, source, half, unit)
+        ]
+    return plan.plan(words, count)
+
+
+def _target(target: Target | str) -> Target:
+    return target if isinstance(target, Target) else TARGETS[target]
+
+
+def _check_source(source: Dtype, verb: str) -> None:
+    if source.bits > 8 or source.kind == "bool" or source.specials == "scale":
+        raise VMTypeError(f"no plan to {verb} `{source}`")
+
+
+def _units(plan: PlanBuilder, source: Dtype, count: int) -> list[list[Word]]:
+    size = unit_words(source.bits)
+    units = count // (2 * pairs(source.bits))
+    return [[plan.input(size * unit + word) for word in range(size)] for unit in range(units)]
+
+
+def _cast_halves(
+    plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    if source.kind == "float":
+        return floats.cast_halves(plan, source, half, packing, count, target)
+    if source.kind == "codebook":
+        return codebooks.cast(plan, source, half.dtype, packing, count)
+    if packing != PAIRED:
+        return contiguous.cast_halves(plan, source, half, count)
+    return [
+        word for unit in _units(plan, source, count) for word in cast_unit(plan, source, half, unit)
+    ]
+
+
+def _cast_f32(
+    plan: PlanBuilder, source: Dtype, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    if source.kind == "float":
+        pairs_ = floats.cast_halves(plan, source, BF16, packing, count, target)
+        return floats.widened(plan, pairs_)[:count]
+    if source.kind == "codebook":
+        return codebooks.cast(plan, source, f32, packing, count)
+    return singles.cast_f32(plan, source, packing, count)
+
+
+def _cast_integers(
+    plan: PlanBuilder,
+    source: Dtype,
+    dest: Dtype,
+    packing: Packing,
+    count: int,
+    target: Target,
+) -> list[Word]:
+    if source.kind not in _INTEGERS:
+        wide = _cast_f32(plan, source, packing, count, target)
+        return narrow.from_f32(plan, source, dest, wide)
+    if narrow.fits_bytes(source, dest):
+        return narrow.to_bytes(plan, source, packing, count)
+    return narrow.packed(plan, source, dest, singles.integers(plan, source, packing, count))
