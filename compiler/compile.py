@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tileloom.vm.diagnostics import Location, ResourceError, at_location
-from tileloom.vm.ir import Function, Instruction, Value, instructions
+from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
 
@@ -21,7 +21,6 @@ from .passes.shared import SharedPlan, plan_shared
 from .ptx import (
     Address,
     Builder,
-    Instruction as PtxInstruction,
     Kernel,
     Module,
     Parameter,

@@ -17,7 +17,7 @@ from tileloom.vm.types import RegType
 from ..ptx import Address, Register, RegisterKind
 from .chunks import Element
 from .context import Context, GlobalBinding, SharedBinding
-from .linear import Facts, Linear
+from .linear import Facts, Linear, gcd
 from .packed import element_positions
 from .scalars import Scalars
 
@@ -295,7 +295,7 @@ class _Masks:
             return None
         facts = self.context.facts
         base, extent = self.bases[memory_dim], self.extents[memory_dim]
-        grain = _gcd(facts.divisor(base), facts.divisor(extent)) or 1
+        grain = gcd(facts.divisor(base), facts.divisor(extent)) or 1
         return {value: value // grain * grain for value in values}
 
     def of(self, memory_dim: int, value: int) -> Condition:
@@ -330,9 +330,3 @@ def _combine(
     checked = [memory_dim for memory_dim, c in zip(dims, classes, strict=True) if c is not None]
     parts = [masks.of(memory_dim, v) for memory_dim, v in zip(checked, mask, strict=True)]
     return context.scalars.conjunction(*parts)
-
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a

@@ -57,7 +57,10 @@ def _unpack(context: Context, tile: Tile, word: int, bit: int) -> Register:
         return builder.compute("cvt.f32.f16", B32, low if bit == 0 else high)
     if bit + tile.bits > 32:
         other = tile.registers[word + 1]
-        pieces = [Piece(register, bit, 32 - bit, 0), Piece(other, 0, bit + tile.bits - 32, 32 - bit)]
+        pieces = [
+            Piece(register, bit, 32 - bit, 0),
+            Piece(other, 0, bit + tile.bits - 32, 32 - bit),
+        ]
         register, bit = assemble(builder, pieces), 0
     if dtype.kind not in ("int", "uint"):
         raise LoweringError(f"no arithmetic on `{dtype.name}`", hint="cast it to f16 or f32 first")

@@ -8,7 +8,7 @@ offsets, equal parts cancel, and each part can be computed in the outermost regi
 
 from __future__ import annotations
 
-from math import gcd
+import math
 from typing import NamedTuple
 
 from ..ptx import Register
@@ -98,7 +98,7 @@ class FactTable:
         old = self._facts.get(register, ANYTHING)
         lo = facts.lo if old.lo is None else old.lo if facts.lo is None else max(old.lo, facts.lo)
         hi = facts.hi if old.hi is None else old.hi if facts.hi is None else min(old.hi, facts.hi)
-        divisor = old.divisor * facts.divisor // gcd(old.divisor, facts.divisor) or 1
+        divisor = old.divisor * facts.divisor // math.gcd(old.divisor, facts.divisor) or 1
         self._facts[register] = Facts(lo, hi, divisor)
 
     def bound_above(self, register: Register, upper: Linear, scale: int = 1) -> None:
@@ -113,7 +113,7 @@ class FactTable:
         """A number that divides the form's value; 0 if the value is 0."""
         result = abs(form.const)
         for register, coefficient in form.terms.items():
-            result = gcd(result, coefficient * self.of(register).divisor)
+            result = math.gcd(result, coefficient * self.of(register).divisor)
         return result
 
     def lower(self, form: Linear) -> int | None:
@@ -149,3 +149,8 @@ class FactTable:
                 if self.is_nonnegative(replaced):
                     return True
         return False
+
+
+def gcd(a: int, b: int) -> int:
+    """The greatest common divisor of two known divisors, 1 where both are 0."""
+    return math.gcd(a, b) or 1

@@ -39,9 +39,7 @@ def matching_locals(
     threads = min(wanted.num_threads, num_threads)
     if source.num_threads < threads:
         return None
-    if not np.array_equal(
-        wanted.spatial_table[:threads] * kept, source.spatial_table[:threads]
-    ):
+    if not np.array_equal(wanted.spatial_table[:threads] * kept, source.spatial_table[:threads]):
         return None
     indices = wanted.local_table * kept
     _, found = source.locate(indices)
@@ -109,7 +107,6 @@ def from_words(context: Context, type_: RegType, words: list[Register]) -> list[
         masked = builder.compute("and.b32", RegisterKind.B32, words[word], 1 << bit)
         predicates.append(builder.compute("setp.ne.s32", kind, masked, 0))
     return predicates
-
 
 
 def broadcast_source(wanted: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout:

@@ -3,13 +3,15 @@
 An instruction m16n8kK is indifferent to what its rows, columns and k mean, as long as the operands
 agree. Lane 4g + q of a warp holds, in words of v = 32 / bits elements:
 
-    a   4 words: rows (g) of two row sets r0, r1; k (q) of two k sets k0, k1      a[r0 k0], a[r1 k0],
-    b   2 words: k (q) of k0, k1; column (g)                                      a[r0 k1], a[r1 k1]
+    a   4 words: rows (g) of two row sets r0, r1; k (q) of two k sets k0, k1, in the order
+        r0 k0, r1 k0, r0 k1, r1 k1
+    b   2 words: k (q) of k0, k1; column (g)
     acc 4 elements: rows (g) of r0, r1; columns (q) 2q and 2q + 1 of b's columns (g)
 
-A layout is `thread's share + local's share`, so all words of an operand have one and the same thread
-share. It remains to check that the shares of the three operands agree as functions of the thread,
-and then words are matched by the local shares alone. Batch dimensions are part of every share.
+A layout is `thread's share + local's share`, so all words of an operand have one and the same
+thread share. It remains to check that the shares of the three operands agree as functions of the
+thread, and then words are matched by the local shares alone. Batch dimensions are part of every
+share.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tileloom.vm.expr import Expr
+from tileloom.vm.ir import Value
 from tileloom.vm.types import RegType
 
 from ..ptx import Register, RegisterKind
@@ -27,6 +29,12 @@ class Tile:
     @property
     def bits(self) -> int:
         return self.type.dtype.bits
+
+
+def tile_type(value: Value | Expr | None) -> RegType:
+    """The type of a value that is a register tile."""
+    assert isinstance(value, Value) and isinstance(value.type, RegType), f"{value} is no tile"
+    return value.type
 
 
 def register_kind(type_: RegType) -> RegisterKind:

@@ -1,4 +1,4 @@
-"""Lowering rules, a file for each family of VM instructions. Importing this fills the registries."""
+"""Lowering rules, a file for each family of VM instructions. Importing it fills the registries."""
 
 from . import (
     atomics,

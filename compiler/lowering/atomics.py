@@ -47,7 +47,9 @@ def lower_atomic(context: Context, instruction: Atomic) -> None:
     dtype = tile.type.dtype
     half = dtype.name in ("f16", "bf16")
     if dtype.bits not in (32, 64) and not half:
-        raise LoweringError(f"`atomic`: memory has no atomics on `{dtype.name}`", instruction.location)
+        raise LoweringError(
+            f"`atomic`: memory has no atomics on `{dtype.name}`", instruction.location
+        )
     if dtype.name == "bf16" and not context.target.has("atom.bf16x2"):
         raise LoweringError(
             f"`atomic`: `{context.target.name}` has no atomics on `bf16`", instruction.location

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Block, Break, For, If, Return, Statement, While
+from tileloom.vm.ir import Block, Break, For, If, Return, While
 
 from ..emit.context import Context
-from ..emit.linear import Facts, Linear
+from ..emit.linear import Facts, Linear, gcd
 from ..ptx import Register, RegisterKind
 from .registry import lower_instruction
 
@@ -36,12 +36,12 @@ def lower_block(context: Context, block: Block) -> None:
 def _lower_for(context: Context, loop: For) -> None:
     lower, upper, step = (context.scalars.integer(e) for e in (loop.lower, loop.upper, loop.step))
     constant = lower.is_const and upper.is_const and step.is_const
-    if constant and (loop.unroll == 0 or upper.const - lower.const <= step.const):
-        if not _has_break(loop.body):
-            for index in range(lower.const, upper.const, step.const):
-                context.bind_scalar(loop.index, Linear({}, index))
-                lower_block(context, loop.body)
-            return
+    short = loop.unroll == 0 or upper.const - lower.const <= step.const
+    if constant and short and not _has_break(loop.body):
+        for index in range(lower.const, upper.const, step.const):
+            context.bind_scalar(loop.index, Linear({}, index))
+            lower_block(context, loop.body)
+        return
     _emit_loop(context, loop, lower, upper, step)
 
 
@@ -50,7 +50,9 @@ def _has_break(block: Block) -> bool:
     for statement in block:
         if isinstance(statement, Break):
             return True
-        if isinstance(statement, If) and (_has_break(statement.then) or _has_break(statement.orelse)):
+        if isinstance(statement, If) and (
+            _has_break(statement.then) or _has_break(statement.orelse)
+        ):
             return True
     return False
 
@@ -96,15 +98,9 @@ def _learn_index(
     last = upper + -1
     if step.is_const and facts.divisor(upper - lower) % step.const == 0:
         last = upper + -step.const
-    divisor = _gcd(facts.divisor(lower), facts.divisor(step))
+    divisor = gcd(facts.divisor(lower), facts.divisor(step))
     facts.learn(index, Facts(facts.lower(lower), facts.upper(last), divisor or 1))
     facts.bound_above(index, last)
-
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a
 
 
 def _lower_while(context: Context, loop: While) -> None:

@@ -9,7 +9,7 @@ from tileloom.vm.types import RegType
 from ..emit.context import Context
 from ..emit.elements import pack_elements
 from ..emit.linear import Linear
-from ..emit.tiles import register_count, register_kind
+from ..emit.tiles import register_count, register_kind, tile_type
 from ..ptx import Operand, Register, RegisterKind
 from .registry import lowering
 
@@ -29,8 +29,8 @@ def lower_full(context: Context, instruction: Full) -> None:
 
 def _fill(context: Context, instruction: AllocRegisters | Full, code: int) -> None:
     result = instruction.result
-    assert result is not None and isinstance(result.type, RegType)
-    type_ = result.type
+    assert result is not None
+    type_ = tile_type(result)
     kind = register_kind(type_)
     if kind is RegisterKind.PRED:
         _fill_predicates(context, instruction, bool(code))

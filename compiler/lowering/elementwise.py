@@ -7,9 +7,8 @@ their precision). Multiplications carry `.rn` so that the assembler never fuses 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tileloom.layouts import auto
 from tileloom.vm.dtypes import Dtype
@@ -29,9 +28,9 @@ from ..emit.elements import (
     unpack_elements,
 )
 from ..emit.locals import broadcast_source, matching_locals, select_locals
-from ..emit.tiles import Tile
+from ..emit.tiles import Tile, tile_type
 from ..ptx import Operand, Register, RegisterKind
-from . import arithmetic
+from . import operations
 from .registry import Demand, layout_default, layout_demand, layout_rule, lowering
 
 if TYPE_CHECKING:
@@ -56,11 +55,9 @@ def lower_elementwise(context: Context, instruction: vm.Elementwise) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
     operands = tuple(instruction.operands())
-    dtype = next(
-        o.type.dtype for o in reversed(operands) if isinstance(o, Value) and _is_tile(o)
-    )
+    dtype = next(tile_type(o).dtype for o in reversed(operands) if isinstance(o, Value))
     if is_half(dtype):
-        packed = arithmetic.packed_operation(type(instruction), dtype, context.target)
+        packed = operations.packed_operation(type(instruction), dtype, context.target)
         if packed is not None and all(_contiguous(o) for o in operands):
             context.bind(result, _lower_packed(context, operands, result.type, dtype, packed))
             return
@@ -68,13 +65,9 @@ def lower_elementwise(context: Context, instruction: vm.Elementwise) -> None:
         context.bind(result, _lower_packed_where(context, instruction, result.type))
         return
     columns = [elements_of(context, operand, result.type, dtype) for operand in operands]
-    emit = arithmetic.element_operation(type(instruction), dtype)
+    emit = operations.element_operation(type(instruction), dtype)
     elements = [emit(context, *row) for row in zip(*columns, strict=True)]
     context.bind(result, pack_elements(context, result.type, elements))
-
-
-def _is_tile(value: Value) -> bool:
-    return isinstance(value.type, RegType)
 
 
 def _contiguous(operand: Value | Expr) -> bool:
@@ -124,9 +117,7 @@ def _lower_packed(
     return [packed(context, *row) for row in zip(*columns, strict=True)]
 
 
-def _lower_packed_where(
-    context: Context, instruction: vm.Where, type_: RegType
-) -> list[Register]:
+def _lower_packed_where(context: Context, instruction: vm.Where, type_: RegType) -> list[Register]:
     """Selection never computes: whole words are chosen, then their elements put together."""
     dtype = type_.dtype
     bits, count = dtype.bits, type_.placed.num_locals
@@ -163,15 +154,15 @@ _BOOL = _bool()
 def infer_elementwise(inference: Inference, instruction: vm.Elementwise) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
-    tiles = [o for o in instruction.operands() if isinstance(o, Value) and _is_tile(o)]
+    tiles = [o for o in instruction.operands() if isinstance(o, Value)]
     for tile in tiles:
-        if tile.type.shape == result.type.shape:  # type: ignore[union-attr]
+        if tile_type(tile).shape == result.type.shape:
             inference.propose(result, inference.known(tile))
     layout = inference.known(result)
     if layout is None:
         return
     for tile in tiles:
-        inference.propose(tile, broadcast_source(layout, tile.type.shape))  # type: ignore[union-attr]
+        inference.propose(tile, broadcast_source(layout, tile_type(tile).shape))
 
 
 @layout_default(*_operation_classes(), phase=3)

@@ -9,8 +9,6 @@ import numpy as np
 from tileloom.vm.diagnostics import LayoutMismatchError, TargetError
 from tileloom.vm.instructions.elementwise import FusedMultiplyAdd
 from tileloom.vm.instructions.matmul import Mma, SimtDot
-from tileloom.vm.ir import Value
-from tileloom.vm.types import RegType
 
 from ..emit.context import Context
 from ..emit.elements import pack_elements, unpack_elements
@@ -23,9 +21,9 @@ from ..emit.products import (
     plan_product,
     right_operand,
 )
-from ..emit.tiles import Tile
-from ..ptx import Register, RegisterKind, Vector
-from . import arithmetic
+from ..emit.tiles import Tile, tile_type
+from ..ptx import Register, Vector
+from . import operations
 from .registry import Demand, layout_default, layout_demand, lowering
 
 if TYPE_CHECKING:
@@ -69,8 +67,7 @@ def mismatch(instruction: Mma, reason: str) -> LayoutMismatchError:
     notes = []
     for role in ("acc", "a", "b"):
         value = getattr(instruction, role)
-        assert isinstance(value, Value)
-        layout = value.type.layout  # type: ignore[union-attr]
+        layout = tile_type(value).layout
         notes.append((f"{role} `%{value.name}` has layout `{layout}`", value.location))
     return LayoutMismatchError(
         f"`mma`: the layouts are no fragments: {reason}",
@@ -95,7 +92,7 @@ def _emit_step(context: Context, opcode: str, step: Step, acc: Tile, a: Tile, b:
 def lower_simt_dot(context: Context, instruction: SimtDot) -> None:
     acc, a, b = (context.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
     rows = _dot_operands(context, instruction, acc, a, b)
-    emit = arithmetic.element_operation(FusedMultiplyAdd, acc.type.dtype)
+    emit = operations.element_operation(FusedMultiplyAdd, acc.type.dtype)
     totals = unpack_elements(context, acc, range(acc.num_locals))
     sums: list[Register] = []
     for total, pairs in zip(totals, rows, strict=True):
@@ -127,8 +124,7 @@ def _dot_operands(
 @layout_demand(SimtDot)
 def simt_dot_demand(instruction: SimtDot, num_threads: int) -> Demand:
     """Each thread holds all of k for its rows and columns."""
-    acc, a = instruction.acc.type, instruction.a.type  # type: ignore[union-attr]
-    assert isinstance(acc, RegType) and isinstance(a, RegType)
+    acc, a = tile_type(instruction.acc), tile_type(instruction.a)
     return [(side, dot_operand(acc.placed, a.shape[-1], side == "a")) for side in ("a", "b")]
 
 
@@ -136,16 +132,14 @@ def simt_dot_demand(instruction: SimtDot, num_threads: int) -> Demand:
 def default_simt_dot(inference: Inference, instruction: SimtDot) -> None:
     layout = inference.known(instruction.acc)
     if layout is not None:
-        a = instruction.a.type  # type: ignore[union-attr]
-        assert isinstance(a, RegType)
-        inference.propose(instruction.a, dot_operand(layout, a.shape[-1], True))
-        inference.propose(instruction.b, dot_operand(layout, a.shape[-1], False))
+        depth = tile_type(instruction.a).shape[-1]
+        inference.propose(instruction.a, dot_operand(layout, depth, True))
+        inference.propose(instruction.b, dot_operand(layout, depth, False))
 
 
 @layout_default(Mma, phase=1)
 def default_mma(inference: Inference, instruction: Mma) -> None:
-    acc, a = instruction.acc.type, instruction.a.type  # type: ignore[union-attr]
-    assert isinstance(acc, RegType) and isinstance(a, RegType)
+    acc, a = tile_type(instruction.acc), tile_type(instruction.a)
     if inference.known(instruction.acc) is None:
         inference.propose(instruction.acc, default_accumulator(acc.shape, inference.num_threads))
     layout = inference.known(instruction.acc)
@@ -158,10 +152,7 @@ def default_mma(inference: Inference, instruction: Mma) -> None:
 
 @layout_demand(Mma)
 def mma_demand(instruction: Mma, num_threads: int) -> Demand:
-    acc, a, b = (
-        v.type for v in (instruction.acc, instruction.a, instruction.b)  # type: ignore[union-attr]
-    )
-    assert isinstance(acc, RegType) and isinstance(a, RegType) and isinstance(b, RegType)
+    acc, a, b = (tile_type(v) for v in (instruction.acc, instruction.a, instruction.b))
     per_word, paired = 32 // a.dtype.bits, acc.dtype.bits == 16
     if not plan_product(acc.placed, a.placed, b.placed, per_word, paired).reason:
         return []

@@ -25,7 +25,7 @@ from ..emit.bits import Piece, assemble, split_at_words
 from ..emit.chunks import Chunk, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import from_words, pack_bools
-from ..emit.tiles import Tile
+from ..emit.tiles import Tile, tile_type
 from ..ptx import Address, Operand, Register, RegisterKind, Vector
 from .registry import layout_default, lowering
 
@@ -371,7 +371,9 @@ def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> Regist
     if not shape:
         return replicate(num_threads)
     elements, run = prod(shape), 1
-    while 2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads:
+    while (
+        2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads
+    ):
         run *= 2
     outer = (*shape[:-1], shape[-1] // run)
     return auto(num_threads, outer) * local(*(1,) * (len(shape) - 1), run)
@@ -380,7 +382,7 @@ def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> Regist
 @layout_default(Load, phase=2)
 def default_load(inference: Inference, instruction: Load) -> None:
     result = instruction.result
-    assert result is not None and isinstance(result.type, RegType)
-    type_ = result.type
+    assert result is not None
+    type_ = tile_type(result)
     layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
     inference.propose(result, layout)

@@ -1,14 +1,13 @@
 """Lowering of reductions: in the thread, then between lanes, then between warps.
 
-The order is fixed by the layout, so results repeat bit for bit. Halves are summed in f32 and rounded
-once.
+The order is fixed by the layout, so results repeat bit for bit. Halves are summed in f32 and
+rounded once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tileloom.vm.instructions import elementwise as vm
 from tileloom.vm.instructions.reduction import Reduce
@@ -19,7 +18,7 @@ from ..emit.context import SHARED, Context
 from ..emit.elements import pack_elements, unpack_elements
 from ..emit.linear import Linear
 from ..ptx import Address, Register, RegisterKind, Vector
-from . import arithmetic
+from . import operations
 from .registry import Demand, layout_demand, layout_rule, lowering, scratch
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class _Reduction:
         self.scratch = context.scratch.get(instruction, 0)
         self.wide = value.type.dtype.bits == 64
         self.boolean = value.type.dtype.kind == "bool"
-        self.emit = arithmetic.element_operation(_OPERATIONS[instruction.op], value.type.dtype)
+        self.emit = operations.element_operation(_OPERATIONS[instruction.op], value.type.dtype)
 
     def combine(self, a: Register, b: Register) -> Register:
         return self.emit(self.context, a, b)

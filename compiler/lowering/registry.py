@@ -1,10 +1,10 @@
 """The registries of rules, one of each kind per instruction class.
 
-    @lowering(C)          emits the code of an instruction
-    @layout_rule(C)       proposes layouts of some of its tiles from those of others
-    @layout_default(C)    proposes layouts where nothing else did, earliest phase first
-    @layout_demand(C)     the layouts it needs of its operands once all are known
-    @scratch(C)           bytes of shared memory its code uses for a moment
+@lowering(C)          emits the code of an instruction
+@layout_rule(C)       proposes layouts of some of its tiles from those of others
+@layout_default(C)    proposes layouts where nothing else did, earliest phase first
+@layout_demand(C)     the layouts it needs of its operands once all are known
+@scratch(C)           bytes of shared memory its code uses for a moment
 """
 
 from __future__ import annotations

@@ -45,7 +45,11 @@ def scalar_value(context: Context, expr: Expr, dtype: Dtype) -> Operand:
             return context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)
         return value
     form = context.scalars.integer(expr)
-    return context.scalars.register(form, wide=True) if dtype.bits == 64 else context.scalars.narrow(form)
+    return (
+        context.scalars.register(form, wide=True)
+        if dtype.bits == 64
+        else context.scalars.narrow(form)
+    )
 
 
 def write_scalar(context: Context, target: Register, value: Operand) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tileloom.vm.instructions.sync import Barrier, Fence, Lock, Release
 
 from ..emit.context import Context
+from ..emit.linear import Linear
 from ..ptx import Register, RegisterKind
 from .registry import lowering
 from .scalars import scalar_access
@@ -33,13 +34,16 @@ def lower_lock(context: Context, instruction: Lock) -> None:
     builder = context.builder
     _, address = scalar_access(context, instruction.semaphore, instruction.offsets)
     wanted = context.scalars.register(context.scalars.integer(instruction.value))
-    with context.guarded(first_thread(context)):
+    first_warp = context.scalars.compare("<", Linear.of(context.thread()), Linear({}, 32))
+    # The whole first warp spins together: `bar.sync` below wants whole warps.
+    with context.guarded(first_warp):
         spin = builder.fresh_label("lock")
-        seen, differs = builder.storage(), builder.storage(PRED)
+        seen, differs, again = builder.storage(), builder.storage(PRED), builder.storage(PRED)
         builder.place(spin)
         builder.emit("ld.acquire.gpu.global.b32", (seen,), (address,))
         builder.emit("setp.ne.s32", (differs,), (seen, wanted))
-        builder.branch(spin, differs)
+        builder.emit("vote.sync.any.pred", (again,), (differs, 0xFFFFFFFF))
+        builder.branch(spin, again)
     context.barrier()
 
 

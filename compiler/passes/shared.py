@@ -1,8 +1,9 @@
 """Plans shared memory: an offset for every tile, and one scratch area for conversions.
 
-Tiles live from their allocation to `free_shared` or the function's end. Memory of freed tiles is used
-again; the allocation that reuses it starts with a barrier, because other threads may still read.
-The scratch area serves reductions and layout conversions, one at a time (each starts with a barrier).
+Tiles live from their allocation to `free_shared` or the function's end. Memory of freed tiles is
+used again; the allocation that reuses it starts with a barrier, because other threads may still
+read. The scratch area serves reductions and layout conversions, one at a time (each starts with a
+barrier).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 _EFFECTFUL = {
     "st", "atom", "red", "bar", "barrier", "fence", "membar", "bra", "ret", "exit", "trap",
@@ -11,7 +11,7 @@ _EFFECTFUL = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def has_effect(opcode: str) -> bool:
     """True if an instruction must stay even when nothing reads its results.
 
@@ -21,7 +21,7 @@ def has_effect(opcode: str) -> bool:
     return parts[0] in _EFFECTFUL or "volatile" in parts or "acquire" in parts
 
 
-@lru_cache(maxsize=None)
+@cache
 def reads_memory(opcode: str) -> bool:
     """True for loads, whose value depends on when they run."""
     return opcode.split(".", 1)[0] in ("ld", "ldmatrix", "atom")

@@ -7,6 +7,7 @@ The text is a function of the module alone; source places appear only when asked
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
 from tileloom.vm.diagnostics import Location
 
 from .module import Comment, Instruction, Item, Kernel, Label, Module, Parameter

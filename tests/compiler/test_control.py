@@ -34,7 +34,9 @@ LOOP = """func @f(%y: *i32, %lo: i32, %hi: i32, %step: i32) warps = 1 {{
 }}"""
 
 
-@pytest.mark.parametrize(("lo", "hi", "step"), [(0, 4, 1), (3, 3, 1), (5, 2, 1), (0, 100, 7), (2, 9, 3)])
+@pytest.mark.parametrize(
+    ("lo", "hi", "step"), [(0, 4, 1), (3, 3, 1), (5, 2, 1), (0, 100, 7), (2, 9, 3)]
+)
 @pytest.mark.parametrize("constant", [True, False])
 def test_loops(lo: int, hi: int, step: int, constant: bool) -> None:
     bounds = (lo, hi, step) if constant else ("%lo", "%hi", "%step")
@@ -138,9 +140,9 @@ def test_item(kind: str, layout: str) -> None:
 
 # Integer expressions, over every sign of their operands.
 PARAMS = "abc"
-LEAVES = st.sampled_from(["%a", "%b", "%c", "block.x", "tid"]).filter(lambda s: s != "tid") | st.integers(
-    -9, 40
-).map(str)
+LEAVES = st.sampled_from(["%a", "%b", "%c", "block.x", "tid"]).filter(
+    lambda s: s != "tid"
+) | st.integers(-9, 40).map(str)
 
 
 def grow(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:

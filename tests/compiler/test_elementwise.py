@@ -27,7 +27,8 @@ BINARY = """func @f(%x: *{t}, %y: *{t}, %z: *{r}) warps = 1 {{
 }}"""
 KINDS: dict[str, Any] = {
     "f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32,
-    "i8": np.int8, "u8": np.uint8, "i16": np.int16, "u16": np.uint16, "i64": np.int64, "u64": np.uint64,
+    "i8": np.int8, "u8": np.uint8, "i16": np.int16, "u16": np.uint16, "i64": np.int64,
+    "u64": np.uint64,
 }  # fmt: skip
 INTEGERS = [name for name in KINDS if name[0] in "iu"]
 
@@ -62,7 +63,9 @@ def test_bf16_without_packed_arithmetic(op: str) -> None:
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "mod", "min", "max", "and", "or", "xor"])
+@pytest.mark.parametrize(
+    "op", ["add", "sub", "mul", "div", "mod", "min", "max", "and", "or", "xor"]
+)
 def test_integer_arithmetic(op: str, name: str) -> None:
     x, y = numbers(name, 1), numbers(name, 2)
     if op in ("div", "mod"):
@@ -157,7 +160,9 @@ func @f(%x: *{t}, %r: *{t}, %s: *{t}, %y: *{t}) warps = 1 {{
 
 
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16", "u8"])
-@pytest.mark.parametrize("rows", ["", ", spatial(8, 1) * replicate(4)", ", replicate(4) * spatial(8, 1)"])
+@pytest.mark.parametrize(
+    "rows", ["", ", spatial(8, 1) * replicate(4)", ", replicate(4) * spatial(8, 1)"]
+)
 def test_broadcast_operands(name: str, rows: str) -> None:
     """The last layout needs a conversion between threads."""
     x = np.resize(numbers(name, 1), (8, 16))

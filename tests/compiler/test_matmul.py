@@ -35,9 +35,7 @@ def product(
     element, sums = dtype(kind), dtype(total)
     a, b = (element.encode(rng.integers(-4, 5, shape)) for shape in ((m, k), (k, n)))
     la, lb, lc = layouts
-    text = PRODUCT.format(
-        t=kind, s=total, m=m, n=n, k=k, la=la, lb=lb, lc=lc, warps=warps
-    )
+    text = PRODUCT.format(t=kind, s=total, m=m, n=n, k=k, la=la, lb=lb, lc=lc, warps=warps)
     storage = [_storage(a, kind), _storage(b, kind), np.zeros((m, n), _numpy(total))]
     found = agree(text, storage)[2]
     meant = 1 + element.decode(a).astype(np.float64) @ element.decode(b).astype(np.float64)
@@ -54,7 +52,14 @@ def _storage(codes: NDArray[Any], kind: str) -> NDArray[Any]:
 
 @pytest.mark.parametrize(
     ("kind", "total"),
-    [("f16", "f32"), ("f16", "f16"), ("bf16", "f32"), ("tf32", "f32"), ("i8", "i32"), ("u8", "i32")],
+    [
+        ("f16", "f32"),
+        ("f16", "f16"),
+        ("bf16", "f32"),
+        ("tf32", "f32"),
+        ("i8", "i32"),
+        ("u8", "i32"),
+    ],
 )
 @pytest.mark.parametrize(
     ("m", "n", "k", "warps"), [(16, 8, 32, 1), (32, 16, 64, 1), (64, 32, 32, 4), (16, 64, 32, 2)]
@@ -89,8 +94,14 @@ def test_annotated_layouts(layouts: tuple[str, str, str]) -> None:
 
 
 def test_half_a_fragment() -> None:
-    product("f16", "f32", 16, 8, 8, (", local(2, 1) * spatial(8, 4) * local(1, 2)",
-                                     ", column_spatial(4, 8) * local(2, 1)", C))
+    product(
+        "f16",
+        "f32",
+        16,
+        8,
+        8,
+        (", local(2, 1) * spatial(8, 4) * local(1, 2)", ", column_spatial(4, 8) * local(2, 1)", C),
+    )
 
 
 def test_operands_in_other_layouts_are_converted() -> None:
@@ -125,7 +136,15 @@ def test_batches() -> None:
 
 def test_a_mismatch_names_the_layouts() -> None:
     text = PRODUCT.format(
-        t="f16", s="f32", m=16, n=8, k=16, la="", lb="", lc=", spatial(16, 2) * local(1, 4)", warps=1
+        t="f16",
+        s="f32",
+        m=16,
+        n=8,
+        k=16,
+        la="",
+        lb="",
+        lc=", spatial(16, 2) * local(1, 4)",
+        warps=1,
     )
     with pytest.raises(VMError) as caught:
         compile_function(parse(text))

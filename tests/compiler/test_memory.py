@@ -202,7 +202,9 @@ ASYNC = """func @f(%x: *{t}, %y: *{t}, %m: i32, %n: i32) warps = 2 {{
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "u8"])
-@pytest.mark.parametrize(("m", "n", "divisor"), [(24, 96, 32), (12, 50, 1), (12, 50, 2), (9, 40, 8)])
+@pytest.mark.parametrize(
+    ("m", "n", "divisor"), [(24, 96, 32), (12, 50, 1), (12, 50, 2), (9, 40, 8)]
+)
 def test_asynchronous_copies(kind: str, m: int, n: int, divisor: int) -> None:
     x = np.random.default_rng(0).integers(1, 99, (m, n)).astype(KINDS[kind])
     text = ASYNC.format(t=kind, divisor=divisor)
@@ -216,9 +218,7 @@ def test_too_much_shared_memory_is_an_error_with_the_tiles() -> None:
 }"""
     with pytest.raises(VMError) as caught:
         compile_function(parse(text))
-    assert caught.value.message == (
-        "`@f` needs 233472 bytes of shared memory, `sm_90a` has 232448"
-    )
+    assert caught.value.message == ("`@f` needs 233472 bytes of shared memory, `sm_90a` has 232448")
     assert [note for note, _ in caught.value.notes] == [
         "`%s` takes 102400 bytes",
         "`%u` takes 131072 bytes",
@@ -227,5 +227,7 @@ def test_too_much_shared_memory_is_an_error_with_the_tiles() -> None:
 
 
 def test_freed_shared_memory_is_used_again() -> None:
-    lowered = emulate(SHARED.format(t="f32", layout=""), [np.zeros((32, 64), "f4"), np.zeros((64, 32), "f4")])
+    lowered = emulate(
+        SHARED.format(t="f32", layout=""), [np.zeros((32, 64), "f4"), np.zeros((64, 32), "f4")]
+    )
     assert lowered.shared_bytes == 32 * 64 * 4

@@ -56,8 +56,10 @@ BOOLEAN = """func @f(%x: *i32, %y: *i32) warps = 2 {{
 
 
 @pytest.mark.parametrize("op", ["any", "all"])
-@pytest.mark.parametrize("layout", ["", ", spatial(1, 32) * replicate(2) * local(16, 1)",
-                                    ", column_spatial(2, 32) * local(8, 1)"])
+@pytest.mark.parametrize(
+    "layout",
+    ["", ", spatial(1, 32) * replicate(2) * local(16, 1)", ", column_spatial(2, 32) * local(8, 1)"],
+)
 def test_truth_values(op: str, layout: str) -> None:
     x = np.random.default_rng(0).integers(0, 100, (16, 32)).astype(np.int32)
     x[3], x[7] = 99, 1

@@ -156,7 +156,9 @@ BROADCAST = """func @f(%x: *{t}, %y: *{t}) warps = 1 {{
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16"])
-@pytest.mark.parametrize("layout", ["", ", spatial(16, 1) * replicate(2)", ", replicate(2) * spatial(16, 1)"])
+@pytest.mark.parametrize(
+    "layout", ["", ", spatial(16, 1) * replicate(2)", ", replicate(2) * spatial(16, 1)"]
+)
 @pytest.mark.parametrize("placed", [True, False])
 def test_broadcast(kind: str, layout: str, placed: bool) -> None:
     numpy: Any = {"f32": np.float32, "f16": np.float16}[kind]

@@ -113,7 +113,9 @@ def _where(dtype: Dtype, context: Context, condition: Operand, a: Operand, b: Op
         other = builder.compute("and.pred", PRED, inverse, b)
         return builder.compute("or.pred", PRED, chosen, other)
     wide = dtype.bits == 64
-    return builder.compute("selp.b64" if wide else "selp.b32", B64 if wide else B32, a, b, condition)
+    return builder.compute(
+        "selp.b64" if wide else "selp.b32", B64 if wide else B32, a, b, condition
+    )
 
 
 def _float_operation(cls: type[Instruction], suffix: str) -> Emit | None:
