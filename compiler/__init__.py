@@ -1,7 +1,7 @@
 """The compiler: from VM functions to PTX text.
 
-    lowered = compile_function(function, target="sm_90a")
-    lowered.ptx, lowered.kernel_name, lowered.shared_bytes
+lowered = compile_function(function, target="sm_90a")
+lowered.ptx, lowered.kernel_name, lowered.shared_bytes
 """
 
 from .compile import Lowered, compile_function
