@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -91,7 +92,7 @@ class Ptxas:
 
     def command(self, job: Job, ptx_path: Path) -> str:
         cubin = ptx_path.with_suffix(".cubin")
-        return " ".join([self.path, *self.arguments(job), str(ptx_path), "-o", str(cubin)])
+        return shlex.join([self.path, *self.arguments(job), str(ptx_path), "-o", str(cubin)])
 
     def run(self, job: Job) -> Outcome:
         limit = options.current().assembler_timeout_s
@@ -239,8 +240,9 @@ def _driver_version() -> str:
 
 
 def _our_command(name: str, job: Job, ptx_path: Path) -> str:
-    flags = f"--opt-level {job.opt_level}"
-    return (
-        f"TILELOOM_ASSEMBLER={name} tileloom compile {ptx_path} --target {job.target} {flags} "
-        f"-o {ptx_path.parent}"
-    )
+    flags = f"TILELOOM_ASSEMBLER_FLAGS={shlex.quote(shlex.join(job.flags))} " if job.flags else ""
+    arguments = [
+        "tileloom", "compile", str(ptx_path), "--target", job.target,
+        "--opt-level", str(job.opt_level), "-o", str(ptx_path.parent),
+    ]  # fmt: skip
+    return f"TILELOOM_ASSEMBLER={name} {flags}{shlex.join(arguments)}"

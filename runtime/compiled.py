@@ -35,6 +35,8 @@ from .toolkit import available_assembler, find_assembler
 if TYPE_CHECKING:
     from tileloom.compiler import Lowered
 
+    from . import emulator
+
 _FORMAT = "1"  # of the metadata in the disk cache
 
 
@@ -126,9 +128,20 @@ class CompiledKernel:
 
     def place_of(self, ptx_line: int) -> Location | None:
         """The place in the user's program that a line of the PTX (from 1) was made from."""
-        lines = lower(self.function, self.target).lines
-        known = [line for line in lines if line <= ptx_line]
-        return lines[max(known)] if known else None
+        known = [line for line in self._lines if line <= ptx_line]
+        return self._lines[max(known)] if known else None
+
+    @cached_property
+    def _lines(self) -> dict[int, Location]:
+        # Not kept with the PTX: only errors ask.
+        return lower(self.function, self.target).lines
+
+    @cached_property
+    def emulated(self) -> emulator.Kernel:
+        """The PTX as the emulator has read it."""
+        from . import emulator
+
+        return emulator.parse_module(self.ptx).kernels[self.name]
 
     @user_errors()
     def text(self, stage: str | None = None) -> str:

@@ -112,7 +112,7 @@ def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> 
         v.view(np.uint8) if isinstance(v, np.ndarray) else 0 if v is None else v for v in values
     ]
     try:
-        emulator.parse_module(kernel.ptx).kernels[kernel.name].launch(
+        kernel.emulated.launch(
             grid=bound.grid,
             block=(kernel.num_threads, 1, 1),
             args=values,

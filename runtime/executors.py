@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,6 +80,11 @@ def _traced(kernel: Kernel, constants: Mapping[str, Any]) -> _Program:
     return _Program(function, Signature(function))
 
 
+# Functions are compared by identity: the same one, run again, is neither read nor compiled anew.
+_signature = lru_cache(maxsize=256)(Signature)
+_compiled = lru_cache(maxsize=256)(compile_kernel)
+
+
 @user_errors()
 def run_function(
     function: Function,
@@ -88,13 +94,13 @@ def run_function(
     target: str | None = None,
     stream: object = None,
 ) -> None:
-    """Runs a function once: on the interpreter as it is, elsewhere compiled (for `target`, by
+    """Runs a function: on the interpreter as it is, elsewhere compiled (for `target`, by
     default the GPU's own, or sm_90a for the emulator)."""
     name = devices.choose(device)
     if not devices.needs_code(name):
-        devices.interpret(Signature(function), arguments, name)
+        devices.interpret(_signature(function), arguments, name)
         return
-    kernel = compile_kernel(function, target or devices.target_of(name))
+    kernel = _compiled(function, target or devices.target_of(name))
     devices.run(kernel, arguments, name, stream)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tileloom import vm
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.ir import Function
+from tileloom.vm.text import parse_module
 
 from .assemble import Assembled, assemble
 from .compiled import CompiledKernel, compile_kernel
@@ -49,7 +50,8 @@ def compile_file(source: Path, target: str, folder: Path, opt_level: int = 3) ->
         raise UsageError(f"`{source}` can't be read: {reason}") from None
     if source.suffix == ".ptx":
         return _assemble_file(source.stem, text, target, folder, opt_level)
-    return write_kernels([vm.parse(text, str(source))], target, folder, opt_level)
+    functions = parse_module(text, str(source)).functions or [vm.parse(text, str(source))]
+    return write_kernels(functions, target, folder, opt_level)
 
 
 def write_kernels(

@@ -6,6 +6,8 @@ or says why it can't. Each device's primary context is used, the one torch and c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -121,6 +123,18 @@ class Device:
         current = check(self._driver.cuCtxGetCurrent())
         if int(current) != self._context_number:
             check(self._driver.cuCtxSetCurrent(self.context))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes the primary context the thread's, and afterwards the one before it, if any: torch
+        keeps its current device there."""
+        before = check(self._driver.cuCtxGetCurrent())
+        self.activate()
+        try:
+            yield
+        finally:
+            if int(before) not in (0, self._context_number):
+                check(self._driver.cuCtxSetCurrent(before))
 
     def synchronize(self) -> None:
         """Waits for all work on the device.

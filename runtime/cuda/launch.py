@@ -18,7 +18,8 @@ from .context import Device, api, check, driver_error
 
 _SLOT_BYTES = 8
 _DEFAULT_SHARED_LIMIT = 48 * 1024
-_INVALID_CONTEXT = 201
+# What the driver says where the thread has no context yet, or another device's.
+_WRONG_CONTEXT = (201, 400)
 _POINTER_BYTES = 8
 _BASE_ALIGNMENT = 64
 
@@ -141,9 +142,9 @@ class LoadedKernel:
         slots = self.packer.pack(values)
         try:
             code = self._start(grid, stream, slots.address, attributes)
-            if code == _INVALID_CONTEXT:  # a thread that has no context yet
-                self.device.activate()
-                code = self._start(grid, stream, slots.address, attributes)
+            if code in _WRONG_CONTEXT:
+                with self.device.active():
+                    code = self._start(grid, stream, slots.address, attributes)
         finally:
             self.packer.release(slots)
         if code != 0:

@@ -19,7 +19,7 @@ from ..arrays import Array
 from ..assemble import compute_capability
 from ..signature import Bound, Signature, Strided
 from .context import Device, current_device, device
-from .launch import LoadedKernel
+from .launch import PLAIN, LaunchAttributes, LoadedKernel
 from .memory import DeviceArray
 from .stream import cupy_stream, current_stream, stream_handle, torch_stream
 
@@ -50,11 +50,11 @@ class Prepared:
     stream: Callable[[], int]
     arguments: tuple[Any, ...]
 
-    def launch(self, stream: int | None = None) -> None:
+    def launch(self, stream: int | None = None, attributes: LaunchAttributes = PLAIN) -> None:
         """Queues the launch on a stream (its handle), or on the current one."""
         if 0 not in self.grid:
             handle = self.stream() if stream is None else stream
-            self.loaded.launch(self.grid, self.values, handle)
+            self.loaded.launch(self.grid, self.values, handle, attributes)
 
     __call__ = launch
 

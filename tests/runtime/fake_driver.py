@@ -41,6 +41,10 @@ class FakeDriver:
     failures: dict[str, list[int]] = field(default_factory=dict)
     attributes: dict[str, int] = field(default_factory=dict)
     context: int = 0
+    times: dict[int, float] = field(default_factory=dict)
+    milliseconds: float = 0.0
+    recording: list[Launch] | None = None
+    graph: list[Launch] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("CU"):
@@ -136,12 +140,57 @@ class FakeDriver:
         if code == _OK:
             words = read_words(address, self.num_params)
             launch = Launch(function, (gx, gy, gz), (bx, by, bz), shared, stream, words)
-            self.launches.append(launch)
+            if self.recording is not None:
+                self.recording.append(launch)
+            else:
+                self.launches.append(launch)
+                self.milliseconds += 1.0
         return (code,)
 
     def cuLaunchKernelEx(self, config: Any, function: Any, address: int, extra: int) -> Any:  # noqa: N802
         self.configurations.append(config)
         return (self._code("cuLaunchKernelEx"),)
+
+    # Streams, events and graphs. Time passes by one millisecond at each launch.
+
+    def cuStreamCreate(self, flags: int) -> Any:  # noqa: N802
+        return self._code("cuStreamCreate"), real.CUstream(100 + self.calls.count("cuStreamCreate"))
+
+    def cuEventCreate(self, flags: int) -> Any:  # noqa: N802
+        event = real.CUevent(1000 + self.calls.count("cuEventCreate"))
+        return self._code("cuEventCreate"), event
+
+    def cuEventRecord(self, event: Any, stream: int) -> Any:  # noqa: N802
+        self.times[int(event)] = self.milliseconds
+        return (self._code("cuEventRecord"),)
+
+    def cuEventSynchronize(self, event: Any) -> Any:  # noqa: N802
+        return (self._code("cuEventSynchronize"),)
+
+    def cuEventElapsedTime(self, start: Any, end: Any) -> Any:  # noqa: N802
+        return self._code("cuEventElapsedTime"), self.times[int(end)] - self.times[int(start)]
+
+    def cuStreamBeginCapture(self, stream: int, mode: Any) -> Any:  # noqa: N802
+        self.recording = []
+        return (self._code("cuStreamBeginCapture"),)
+
+    def cuStreamEndCapture(self, stream: int) -> Any:  # noqa: N802
+        self.graph, self.recording = self.recording or [], None
+        return self._code("cuStreamEndCapture"), real.CUgraph(3)
+
+    def cuGraphInstantiate(self, graph: Any, flags: int) -> Any:  # noqa: N802
+        return self._code("cuGraphInstantiate"), real.CUgraphExec(4)
+
+    def cuGraphLaunch(self, executable: Any, stream: int) -> Any:  # noqa: N802
+        self.launches += self.graph
+        self.milliseconds += len(self.graph)
+        return (self._code("cuGraphLaunch"),)
+
+    def cuGraphDestroy(self, graph: Any) -> Any:  # noqa: N802
+        return (self._code("cuGraphDestroy"),)
+
+    def cuGraphExecDestroy(self, executable: Any) -> Any:  # noqa: N802
+        return (self._code("cuGraphExecDestroy"),)
 
 
 def read_words(address: int, count: int) -> list[int]:

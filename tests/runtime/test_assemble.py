@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tileloom.runtime import assemblers, toolkit
 from tileloom.runtime.assemble import Assembled, assemble, source_place
 from tileloom.runtime.assembler_log import Complaint, read_log
-from tileloom.runtime.assemblers import Assembler, NvJitLink, Ptxas
+from tileloom.runtime.assemblers import Assembler, Job, NvJitLink, Ptxas
 from tileloom.runtime.elf import ElfError, read_cubin
 from tileloom.runtime.errors import AssemblerError, ToolMissingError
 from tileloom.runtime.sass import disassemble
@@ -106,9 +107,18 @@ def test_the_repro_command_reproduces() -> None:
     with pytest.raises(AssemblerError) as caught:
         assemble(BAD, "sm_90a", assembler=_named("ptxas"))
     assert caught.value.command is not None
-    again = subprocess.run(caught.value.command.split(), capture_output=True, text=True)
+    again = subprocess.run(shlex.split(caught.value.command), capture_output=True, text=True)
     assert again.returncode != 0
     assert "fmaa" in again.stderr
+
+
+def test_the_repro_command_of_a_library() -> None:
+    job = Job("k", "", "sm_90a", flags=("--entry", "a b"))
+    command = NvJitLink(identity="nvjitlink 1.0").command(job, Path("/tmp/x y/k.ptx"))
+    assert command == (
+        "TILELOOM_ASSEMBLER=nvjitlink TILELOOM_ASSEMBLER_FLAGS='--entry '\"'\"'a b'\"'\"'' "
+        "tileloom compile '/tmp/x y/k.ptx' --target sm_90a --opt-level 3 -o '/tmp/x y'"
+    )
 
 
 def test_a_module_for_another_target_is_rejected(each: Assembler) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from tileloom.runtime.bench import Timing, measure_host, rotation
+from tileloom.runtime.bench import Timing, measure, measure_host, rotation
+from tileloom.runtime.cuda import context
+from tileloom.runtime.cuda.graph import Graph
+from tileloom.runtime.cuda.launch import LoadedKernel
+
+from .fake_driver import FakeDriver
 
 
 def test_timing() -> None:
@@ -28,3 +35,26 @@ def test_host_time() -> None:
     assert len(timing.samples) == 3
     assert len(calls) >= 3 * timing.launches
     assert 0 < timing.median_us < 1000
+
+
+def test_measuring_replays_a_graph_of_all_launches(fake: FakeDriver) -> None:
+    fake.num_params = 1
+    loaded = LoadedKernel(context.device(0), b"cubin", "k", 32, 0, ["q"])
+    launches = [partial(loaded.launch, (1, 1, 1), [i]) for i in range(3)]
+    timing = measure(launches, replays=5, warm_up=2)
+    # Three milliseconds a round is long enough for one round a replay.
+    assert timing.launches == 3
+    assert timing.samples == (1000.0,) * 5
+    assert [launch.words[0] for launch in fake.launches] == [0, 1, 2] * (2 + 2 + 5)
+    assert fake.calls.count("cuGraphInstantiate") == 1
+    assert fake.calls.count("cuGraphExecDestroy") == 1
+    assert {launch.stream for launch in fake.launches} == {101}
+
+
+def test_a_failed_recording_ends_the_capture(fake: FakeDriver) -> None:
+    def fail(handle: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Graph(fail)
+    assert fake.calls[-1] == "cuStreamEndCapture"

@@ -117,6 +117,15 @@ def test_compile_a_file_of_text_and_of_ptx(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["add_one"]["registers"] > 0
 
 
+def test_every_function_of_a_file_is_compiled(tmp_path: Path) -> None:
+    source = tmp_path / "two.vm"
+    source.write_text(f"{add_one.trace().text()}\n{unaligned.trace().text()}")
+    written = output.compile_file(source, "sm_90a", tmp_path)
+    assert sorted(written.report) == ["add_one", "unaligned"]
+    source.write_text("\n")
+    assert cli.main(["compile", str(source), "-o", str(tmp_path)]) == 2
+
+
 def test_opt_level(assembler: Assembler, tmp_path: Path) -> None:
     for level in ("0", "3"):
         arguments = ["compile", "sample", "-o", str(tmp_path / level), "--opt-level", level]

@@ -47,6 +47,7 @@ def pair(gpu: Device) -> tuple[DeviceArray, DeviceArray]:
     x = DeviceArray.of(np.arange(ELEMENTS, dtype=np.float32), gpu)
     y = DeviceArray((ELEMENTS,), np.float32, gpu)
     y.fill_bytes(0xFF)
+    gpu.synchronize()  # before the first use on a stream of our own
     return x, y
 
 
@@ -65,7 +66,7 @@ def test_device_arrays_and_streams(kernel: Any, pair: Any) -> None:
     x, y = pair
     kernel(x, y, ELEMENTS, device="cuda")
     np.testing.assert_array_equal(y.numpy(), EXPECTED)
-    stream = Stream()
+    stream = Stream(x.device)
     y.fill_bytes(0xFF, stream.handle)
     kernel(x, y, ELEMENTS, device="cuda", stream=stream)
     np.testing.assert_array_equal(y.numpy(stream.handle), EXPECTED)
@@ -122,10 +123,11 @@ def test_a_graph(kernel: Any, pair: Any) -> None:
     graph.close()
 
 
-def test_a_call_can_be_captured_after_the_first(kernel: Any, pair: Any) -> None:
+def test_a_call_can_be_captured_after_the_first(gpu: Device, kernel: Any, pair: Any) -> None:
     x, y = pair
     kernel(x, y, ELEMENTS, device="cuda")
     y.fill_bytes(0xFF)
+    gpu.synchronize()
     graph = Graph(lambda handle: kernel(x, y, ELEMENTS, device="cuda", stream=handle))
     graph.replay()
     np.testing.assert_array_equal(y.numpy(graph.stream.handle), EXPECTED)

@@ -164,6 +164,19 @@ def test_a_thread_without_a_context_gets_one(fake: FakeDriver) -> None:
     assert len(fake.launches) == 2
 
 
+def test_another_devices_context_is_put_back(fake: FakeDriver) -> None:
+    fake.count = 2
+    kernel: Any = Compiled(add_one)
+    gpu = context.device(1)
+    x, y = (DeviceArray((8,), np.float32, gpu) for _ in range(2))
+    launcher.launch(kernel, (x, y, 8))
+    context.device(0).activate()
+    fake.failures["cuLaunchKernel"] = [400]
+    launcher.launch(kernel, (x, y, 8))
+    assert fake.context == 0x1000
+    assert len(fake.launches) == 2
+
+
 def test_a_failed_launch_says_how_it_was_launched(fake: FakeDriver) -> None:
     kernel: Any = Compiled(add_one)
     x, y = DeviceArray((8,), np.float32), DeviceArray((8,), np.float32)
