@@ -105,7 +105,7 @@ def test_a_read_only_array_may_be_read_but_not_written() -> None:
 
 def test_a_broken_promise() -> None:
     assert message(ROWS, np.zeros(100, np.uint16), 1, 33) == (
-        "launch error: `rows` was built for `%k % 8 == 0`, which doesn't hold | `k` is 33"
+        "launch error: `rows` was built for `k % 8 == 0`, which doesn't hold | `k` is 33"
     )
 
 
