@@ -1,0 +1,226 @@
+"""Times the quantized matmul on a GPU beside cuBLAS, with the weights from memory.
+
+    python benchmarks/quantized_matmul.py --shapes 8192x8192,8192x57344 --m 1,16 --weights u4,u3 \\
+        --impls tileloom,cublas --out benchmarks/results/decode.jsonl
+
+Shapes are k x n. Each row is the median of replays of a CUDA graph of back-to-back products whose
+weights rotate through more memory than the cache holds; implementations are measured in turn, twice
+each. Every configuration is checked against float64 in the same run. `floor_us` is the larger of
+the bytes moved once at 3.05 TB/s and the multiply-adds at 986 TFLOP/s. Needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cases import Case, Data, Problem
+
+from tileloom.programs.quantized_matmul.device import (
+    GpuWeights,
+    Workspace,
+    gpu_weights,
+    launch,
+)
+from tileloom.programs.quantized_matmul.packing import Packed
+from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan, schedule_text
+from tileloom.programs.quantized_matmul.quantization import default_zero_point
+from tileloom.programs.quantized_matmul.schedule import Schedule
+from tileloom.runtime.assemblers import find_assembler
+from tileloom.runtime.bench import measure, rotation
+from tileloom.runtime.cuda.context import driver_version
+from tileloom.vm.dtypes import dtype
+
+HBM = 3.05e12  # bytes a second
+TENSOR = 986e12 / 2  # multiply-adds a second
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to time: a name, a schedule for reports, and a launch for every copy."""
+
+    impl: str
+    schedule: str
+    launches: list[Callable[[int], None]]
+    result: Callable[[], Any]
+
+
+def nbytes(packed: Packed) -> int:
+    """Bytes of the weights and their scales and zero points, padding not counted."""
+    geometry, scales = packed.geometry, 2 if packed.zeros is None else 4
+    return geometry.k * geometry.n * geometry.bits // 8 + scales * geometry.num_groups * geometry.n
+
+
+def floor_us(packed: Packed, m: int, out_bytes: int = 2) -> float:
+    """The physical limit, in microseconds."""
+    moved = nbytes(packed) + 2 * m * packed.k + out_bytes * m * packed.n
+    return 1e6 * max(moved / HBM, m * packed.k * packed.n / TENSOR)
+
+
+def copies(problem: Problem, data: Data) -> list[Packed]:
+    """The packed tensor several times, each with memory of its own."""
+    source = gpu_weights(problem.packed, data.gpu.ordinal).weights
+    count = rotation(nbytes(problem.packed))
+    return [_copy(problem.packed, source, data) for _ in range(count)]
+
+
+def _copy(packed: Packed, source: Weights, data: Data) -> Packed:
+    new = replace(packed, state={})
+    weights = replace(source, words=source.words.clone())
+    new.state[f"cuda:{data.gpu.ordinal}"] = GpuWeights(weights, data.gpu)
+    return new
+
+
+def ours(
+    problem: Problem, x: Any, data: Data, packs: list[Packed], schedule: Schedule | None
+) -> Candidate:
+    """Our kernel under a schedule (None: the shipped choice)."""
+    case, torch = problem.case, data.torch
+    out = torch.full((case.m, case.n), float("nan"), device="cuda", dtype=x.dtype)
+    chosen: Plan = plan(
+        problem.packed, case.m, case.activation, case.activation, vector=8, schedule=schedule
+    )
+    workspace = Workspace.of(chosen.workspace, data.gpu)
+    ordinal = data.gpu.ordinal
+
+    def start(packed: Packed, stream: int) -> None:
+        launch(chosen, packed, x, None, out, workspace, stream, ordinal)
+
+    launches = [partial(start, packed) for packed in packs]
+    return Candidate("tileloom", schedule_text(chosen), launches, lambda: out)
+
+
+def cublas(problem: Problem, x: Any, data: Data) -> Candidate:
+    """torch.matmul on f16 or bf16 weights [k, n], as cuBLAS computes it."""
+    torch, case = data.torch, problem.case
+    dense = problem.weights.to(x.dtype)
+    count = rotation(2 * case.k * case.n)
+    weights = [dense, *(dense.clone() for _ in range(count - 1))]
+    out = torch.empty((case.m, case.n), device="cuda", dtype=x.dtype)
+
+    def start(weight: Any, handle: int) -> None:
+        with torch.cuda.stream(torch.cuda.ExternalStream(handle)):
+            torch.matmul(x, weight, out=out)
+
+    return Candidate("cublas", "", [partial(start, w) for w in weights], lambda: out)
+
+
+def time_in_turn(candidates: list[Candidate]) -> dict[str, float]:
+    """The median time of each candidate over rounds in which all are measured once."""
+    samples: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for candidate in candidates:
+            timing = measure(candidate.launches, replays=7)
+            key = f"{candidate.impl} {candidate.schedule}"
+            samples.setdefault(key, []).extend(timing.samples)
+    return {key: statistics.median(values) for key, values in samples.items()}
+
+
+def relative_error(problem: Problem, x: Any, out: Any) -> float:
+    reference = x.double() @ problem.weights
+    return float((out.double() - reference).norm() / reference.norm())
+
+
+def environment(data: Data) -> dict[str, str]:
+    """What a row's number depends on besides the code."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    major, minor = driver_version()
+    return {
+        "commit": found.stdout.strip()[:12],
+        "gpu": data.gpu.name,
+        "driver": f"{major}.{minor}",
+        "assembler": find_assembler().identity,
+    }
+
+
+def measured(
+    case: Case, impls: list[str], schedules: list[Schedule | None], data: Data
+) -> Iterator[dict[str, Any]]:
+    """One row for each implementation and schedule of a case."""
+    problem, x = data.draw(case), data.x(case)
+    packs = copies(problem, data)
+    candidates = []
+    if "tileloom" in impls:
+        candidates += [ours(problem, x, data, packs, s) for s in schedules]
+    if "cublas" in impls:
+        candidates.append(cublas(problem, x, data))
+    times = time_in_turn(candidates)
+    for candidate in candidates:
+        yield {
+            "impl": candidate.impl,
+            "weight": case.weight,
+            "activation": case.activation,
+            "group": case.group,
+            "zero_point": case.zero_point,
+            "k": case.k,
+            "n": case.n,
+            "m": case.m,
+            "pdl": False,
+            "us": round(times[f"{candidate.impl} {candidate.schedule}"], 3),
+            "floor_us": round(floor_us(problem.packed, case.m), 3),
+            "rel_error": relative_error(problem, x, candidate.result()),
+            "schedule": candidate.schedule,
+        }
+
+
+def parse_schedule(text: str) -> Schedule | None:
+    """`k4f1t8s4` as a schedule, "" as None."""
+    if not text:
+        return None
+    numbers = "".join(c if c.isdigit() else " " for c in text).split()
+    return Schedule(*map(int, numbers))
+
+
+def cases_of(args: argparse.Namespace) -> Iterator[Case]:
+    shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
+    groups = [int(g) if g.isdecimal() else g for g in args.groups.split(",")]
+    tokens = [int(m) for m in args.m.split(",")]
+    weights, activations = args.weights.split(","), args.activations.split(",")
+    for (k, n), weight, activation, group, m in product(
+        shapes, weights, activations, groups, tokens
+    ):
+        zero = args.zero_point or default_zero_point(dtype(weight))
+        yield Case(weight, zero, activation, group, m, k, n)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", default="8192x8192,8192x57344")
+    parser.add_argument("--m", default="1,16")
+    parser.add_argument("--weights", default="u4,u2,u6")
+    parser.add_argument("--activations", default="f16")
+    parser.add_argument("--groups", default="128")
+    parser.add_argument("--zero-point", default="")
+    parser.add_argument("--impls", default="tileloom,cublas")
+    parser.add_argument("--schedules", default="", help="such as k4f1t8s4,k8f1t8s2")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    data = Data(0)
+    about = environment(data)
+    schedules = [parse_schedule(s) for s in args.schedules.split(",")]
+    for case in cases_of(args):
+        for row in measured(case, args.impls.split(","), schedules, data):
+            print(
+                f"{row['weight']:>5} {row['k']}x{row['n']} m={row['m']:<4} {row['impl']:<9}"
+                f"{row['us']:9.2f} us  floor {row['floor_us']:8.2f}  x{row['us'] / row['floor_us']:.2f}"
+                f"  error {row['rel_error']:.1e}  {row['schedule']}",
+                flush=True,
+            )
+            if args.out:
+                with args.out.open("a") as sink:
+                    sink.write(json.dumps({**row, **about}) + "\n")
+        data.torch.cuda.empty_cache()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
