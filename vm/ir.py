@@ -34,6 +34,12 @@ class Value:
     type: Type
     location: Location | None = field(default=None, repr=False)
 
+    @property
+    def label(self) -> str:
+        """The name in the user's words: `%x` in a text, `x` in Python."""
+        in_python = self.location is not None and self.location.text is None
+        return self.name if in_python else f"%{self.name}"
+
 
 @dataclass(frozen=True, eq=False)
 class For:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def describe(value: Value | Expr) -> str:
-    """`%name` for a value, a word for an expression."""
-    return f"`%{value.name}`" if isinstance(value, Value) else "a scalar expression"
+    """The name of a value, a word for an expression."""
+    return f"`{value.label}`" if isinstance(value, Value) else "a scalar expression"
 
 
 def type_text(type_: Type) -> str:
@@ -37,12 +37,20 @@ def fail(
 ) -> NoReturn:
     """Raises an error at an instruction, with a note for each value that tells its type."""
     notes = [
-        (f"`%{v.name}` is `{type_text(v.type)}`", v.location)
+        (f"`{v.label}` is `{type_text(v.type)}`", v.location)
         for v in values
         if isinstance(v, Value)
     ]
     text = f"`{instruction.name}`: {message}"
     raise error(text, instruction.location, notes=notes, hint=hint)
+
+
+def cast_hint(operand: Value | Expr, target: Dtype) -> str:
+    """How to cast an operand, in the language the program is written in."""
+    label = operand.label if isinstance(operand, Value) else "%x"
+    if label.startswith("%"):
+        return f"`cast {label} {{dtype = {target.name}}}`"
+    return f"`vm.cast({label}, vm.{target.name})`"
 
 
 def reg(instruction: Instruction, operand: Value | Expr, what: str) -> RegType:

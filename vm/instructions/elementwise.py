@@ -15,7 +15,7 @@ from ..expr import Expr
 from ..instruction import Instruction, Operand
 from ..ir import Value
 from ..types import RegType, Type
-from .checks import broadcast_shape, fail, no_annotation, reg, scalar_operand
+from .checks import broadcast_shape, cast_hint, fail, no_annotation, reg, scalar_operand
 
 
 def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
@@ -23,13 +23,15 @@ def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
     if not tiles:
         fail(instruction, "needs a register tile; all operands are scalars")
     types = [reg(instruction, tile, "an operand") for tile in tiles]
-    first, other = types[0], next((t for t in types if t.dtype != types[0].dtype), None)
+    first = types[0]
+    other = next((i for i, t in enumerate(types) if t.dtype != first.dtype), None)
     if other is not None:
+        pair = sorted(((tiles[i], types[i].dtype) for i in (0, other)), key=lambda p: p[1].bits)
         fail(
             instruction,
-            f"operands are `{first.dtype.name}` and `{other.dtype.name}`",
+            f"operands are `{first.dtype.name}` and `{types[other].dtype.name}`",
             *tiles,
-            hint=f"cast one: `cast %x {{dtype = {first.dtype.name}}}`",
+            hint=f"cast one: {cast_hint(pair[0][0], pair[1][1])}",
         )
     for operand in operands:
         scalar_operand(instruction, operand, first.dtype)

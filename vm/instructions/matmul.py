@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..diagnostics import ShapeError
 from ..instruction import Instruction, Mutated, Operand
 from ..types import Type
-from .checks import fail, reg
+from .checks import cast_hint, fail, reg
 
 # (operands, accumulator): the element types a tensor core multiplies
 LEGAL = {
@@ -67,12 +67,11 @@ class Mma(Product, name="mma", result=False):
         if a.dtype != b.dtype:
             narrow = self.a if a.dtype.bits < b.dtype.bits else self.b
             wide = b if a.dtype.bits < b.dtype.bits else a
-            name = getattr(narrow, "name", "x")
             fail(
                 self,
                 f"a is `{a.dtype.name}` but b is `{b.dtype.name}`",
                 narrow,
-                hint=f"cast the narrower one: `cast %{name} {{dtype = {wide.dtype.name}}}`",
+                hint=f"cast the narrower one: {cast_hint(narrow, wide.dtype)}",
             )
         if (a.dtype.name, acc.dtype.name) not in LEGAL:
             fail(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..instruction import Effect, Indices, Instruction, Operand
 from ..types import GlobalType, RegType, SharedType, Type
 from .checks import (
+    cast_hint,
     count_indices,
     fail,
     memory,
@@ -111,7 +112,7 @@ class Store(Instruction, name="store", effect=Effect.WRITES_MEMORY, result=False
                 f"the value is `{value.dtype.name}` but the memory is `{target.dtype.name}`",
                 self.value,
                 self.target,
-                hint=f"cast it: `cast %value {{dtype = {target.dtype.name}}}`",
+                hint=f"cast it: {cast_hint(self.value, target.dtype)}",
             )
 
 

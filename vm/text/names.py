@@ -17,7 +17,7 @@ _FOREIGN = re.compile(r"[^\w.]")
 
 
 class PlainNames:
-    """Names outside a program, as in messages: values by their own names, layouts in full."""
+    """Names outside a program: values by their own names, layouts in full."""
 
     def define(self, value: Value) -> str:
         return self.value(value)
@@ -30,6 +30,13 @@ class PlainNames:
 
     def dtype(self, dtype: Dtype) -> str:
         return dtype.name
+
+
+class UserNames(PlainNames):
+    """Names in messages: those of a Python program as Python writes them."""
+
+    def value(self, value: Value) -> str:
+        return value.label
 
 
 class Names(PlainNames):

@@ -27,7 +27,7 @@ from ..types import (
     row_major_strides,
 )
 from .lexer import KEYWORDS
-from .names import Names, PlainNames
+from .names import Names, PlainNames, UserNames
 from .strings import escape
 
 _PRECEDENCE = {
@@ -44,8 +44,8 @@ _INDENT = "  "
 
 
 def print_expr(expr: Expr, names: PlainNames | None = None) -> str:
-    """A scalar expression with the fewest parentheses."""
-    return _expr(expr, names or PlainNames(), 0)
+    """A scalar expression with the fewest parentheses; in the user's names without `names`."""
+    return _expr(expr, names or UserNames(), 0)
 
 
 def _expr(expr: Expr, names: PlainNames, level: int) -> str:
@@ -86,7 +86,7 @@ def print_number(value: float) -> str:
 
 def print_type(type_: Type, names: PlainNames | None = None) -> str:
     """A type as the text form writes it; layouts in full unless `names` has names for them."""
-    names = names or PlainNames()
+    names = names or UserNames()
     match type_:
         case ScalarType(dtype):
             return names.dtype(dtype)

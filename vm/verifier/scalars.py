@@ -98,9 +98,9 @@ def _reference_kind(expr: Ref, location: Location | None) -> Kind:
     value = expr.value
     if not isinstance(value.type, ScalarType):
         raise VMTypeError(
-            f"`%{value.name}` is no scalar",
+            f"`{value.label}` is no scalar",
             location,
-            notes=[(f"`%{value.name}` is `{print_type(value.type)}`", value.location)],
+            notes=[(f"`{value.label}` is `{print_type(value.type)}`", value.location)],
         )
     kind = value.type.dtype.kind
     if kind in ("int", "uint"):
@@ -163,7 +163,7 @@ def _mismatch(op: str, lhs: Expr, rhs: Expr | None, location: Location | None) -
 def _notes(*exprs: Expr) -> list[Note]:
     """The types of the scalars that are named in expressions."""
     values = [value for expr in exprs for value in references(expr)]
-    return [(f"`%{v.name}` is `{print_type(v.type)}`", v.location) for v in values[:_MAX_NOTES]]
+    return [(f"`{v.label}` is `{print_type(v.type)}`", v.location) for v in values[:_MAX_NOTES]]
 
 
 def expect_kind(kind: Kind, expr: Expr, what: str, location: Location | None) -> None:

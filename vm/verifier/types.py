@@ -51,7 +51,7 @@ def check_parameter(type_: Type, name: str, location: Location | None) -> None:
     """
     if not isinstance(type_, PointerType | ScalarType):
         raise VMTypeError(
-            f"parameter `%{name}` is `{print_type(type_)}`, not a pointer or scalar",
+            f"parameter `{name}` is `{print_type(type_)}`, not a pointer or scalar",
             location,
             hint="pass a pointer `*f16` and make a view of it with `global_view`",
         )
@@ -62,7 +62,7 @@ def _check_scalar(dtype: Dtype, name: str, location: Location | None) -> None:
     if dtype.kind == "bool" or (whole and not (dtype.kind == "float" and dtype.bits == 8)):
         return
     raise VMTypeError(
-        f"`%{name}` can't be a scalar of `{dtype.name}`",
+        f"`{name}` can't be a scalar of `{dtype.name}`",
         location,
         hint="scalars are bool, 8- to 64-bit integers, f16, bf16, f32 and f64",
     )
@@ -70,18 +70,18 @@ def _check_scalar(dtype: Dtype, name: str, location: Location | None) -> None:
 
 def _check_rank(rank: int, name: str, location: Location | None) -> None:
     if rank > MAX_RANK:
-        raise LimitError(f"`%{name}` has rank {rank}, the limit is {MAX_RANK}", location)
+        raise LimitError(f"`{name}` has rank {rank}, the limit is {MAX_RANK}", location)
 
 
 def _check_extents(shape: tuple[int, ...], name: str, location: Location | None) -> None:
     _check_rank(len(shape), name, location)
     if any(type(extent) is not int or extent < 1 for extent in shape):
         raise VMValueError(
-            f"`%{name}` has shape {list(shape)}", location, hint="extents are 1 or more"
+            f"`{name}` has shape {list(shape)}", location, hint="extents are 1 or more"
         )
     if prod(shape) > MAX_ELEMENTS:
         raise LimitError(
-            f"`%{name}` has {prod(shape)} elements, the limit is {MAX_ELEMENTS}", location
+            f"`{name}` has {prod(shape)} elements, the limit is {MAX_ELEMENTS}", location
         )
 
 
@@ -89,15 +89,13 @@ def _check_global(
     shape: tuple[Expr, ...], strides: tuple[Expr, ...], name: str, location: Location | None
 ) -> None:
     if len(shape) != len(strides):
-        raise VMTypeError(
-            f"`%{name}` has {len(shape)} extents and {len(strides)} strides", location
-        )
+        raise VMTypeError(f"`{name}` has {len(shape)} extents and {len(strides)} strides", location)
     for what, expressions in (("an extent", shape), ("a stride", strides)):
         for expr in expressions:
-            expect_kind("int", expr, f"{what} of `%{name}`", location)
+            expect_kind("int", expr, f"{what} of `{name}`", location)
     for expr in shape:
         if isinstance(expr, Const) and expr.value < 0:
-            raise VMValueError(f"`%{name}` has an extent of {expr.value}", location)
+            raise VMValueError(f"`{name}` has an extent of {expr.value}", location)
 
 
 def _check_register_layout(
@@ -121,7 +119,7 @@ def _layout_mismatch(
     type_: RegType | SharedType, problem: str, name: str, location: Location | None
 ) -> None:
     raise LayoutMismatchError(
-        f"the layout of `%{name}` {problem}",
+        f"the layout of `{name}` {problem}",
         location,
-        notes=[f"`%{name}` is `{print_type(type_)}`"],
+        notes=[f"`{name}` is `{print_type(type_)}`"],
     )

@@ -50,7 +50,7 @@ class _Verifier:
         self._header()
         with self._block_scope(function.location):
             for param in function.params:
-                check_parameter(param.type, param.name, param.location)
+                check_parameter(param.type, param.label, param.location)
                 self._define(param, param.location)
                 self._fixed.add(param)
             self._grid()
@@ -93,12 +93,12 @@ class _Verifier:
     def _define(self, value: Value, location: Location | None) -> None:
         if value in self._defined:
             raise VMNameError(
-                f"`%{value.name}` is already defined",
+                f"`{value.label}` is already defined",
                 location,
                 notes=[("first defined here", self._defined[value])],
             )
-        with at_location(location, f"`%{value.name}`: "):
-            check_type(value.type, value.name, self._function.num_threads, location)
+        with at_location(location, f"`{value.label}`: "):
+            check_type(value.type, value.label, self._function.num_threads, location)
         self._type_references(value.type, location)
         self._defined[value] = location
         self._visible[-1].add(value)
@@ -111,11 +111,12 @@ class _Verifier:
     def _use(self, value: Value, location: Location | None) -> None:
         if any(value in block for block in self._visible):
             return
+        note, hint = ("it is never defined before", value.location), None
         if value in self._defined:
             note = ("defined in a block that has ended", self._defined[value])
-        else:
-            note = ("it is never defined before", value.location)
-        raise VMNameError(f"`%{value.name}` isn't visible here", location, notes=[note])
+            write = "`assign` to it" if value.label.startswith("%") else "`.set` it"
+            hint = f"define it before the block and {write} inside"
+        raise VMNameError(f"`{value.label}` isn't visible here", location, notes=[note], hint=hint)
 
     def _check_references(self, expr: Expr, location: Location | None) -> None:
         for value in references(expr):
@@ -199,7 +200,7 @@ class _Verifier:
             return
         if type_ != result.type:
             raise VMTypeError(
-                f"`{instruction.name}`: the result `%{result.name}` is "
+                f"`{instruction.name}`: the result `{result.label}` is "
                 f"`{print_type(result.type)}`, not `{print_type(type_) if type_ else 'nothing'}`",
                 place,
             )
@@ -224,10 +225,12 @@ class _Verifier:
                     self._check_references(value, place)
 
     def _check_mutable(self, value: Value, what: str, location: Location | None) -> None:
+        text = value.label
         if value in self._fixed:
             raise VMTypeError(
-                f"{what} is `%{value.name}`, which can't be written",
+                f"{what} is `{value.label}`, which can't be written",
                 location,
                 notes=[("a parameter or loop index", value.location)],
-                hint=f"copy it: `%x = var %{value.name} : i32`",
+                hint="copy it to a variable first: "
+                + (f"`%x = var {text} : i32`" if "%" in text else f"`vm.var({text}, vm.i32)`"),
             )

@@ -6,6 +6,7 @@ import pickle
 import traceback
 
 import pytest
+
 from tileloom.vm import diagnostics
 from tileloom.vm.diagnostics import (
     Location,
