@@ -34,7 +34,7 @@ from tileloom.programs.quantized_matmul.packing import Packed
 from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan, schedule_text
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
-from tileloom.runtime.assemblers import find_assembler
+from tileloom.runtime.toolkit import find_assembler
 from tileloom.runtime.bench import measure, rotation
 from tileloom.runtime.cuda.context import driver_version
 from tileloom.vm.dtypes import dtype
@@ -209,9 +209,10 @@ def main() -> int:
     schedules = [parse_schedule(s) for s in args.schedules.split(",")]
     for case in cases_of(args):
         for row in measured(case, args.impls.split(","), schedules, data):
+            ratio = row["us"] / row["floor_us"]
             print(
                 f"{row['weight']:>5} {row['k']}x{row['n']} m={row['m']:<4} {row['impl']:<9}"
-                f"{row['us']:9.2f} us  floor {row['floor_us']:8.2f}  x{row['us'] / row['floor_us']:.2f}"
+                f"{row['us']:9.2f} us  floor {row['floor_us']:8.2f}  x{ratio:.2f}"
                 f"  error {row['rel_error']:.1e}  {row['schedule']}",
                 flush=True,
             )

@@ -29,7 +29,7 @@ def cast_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
     if _is_planned(old, new):
         plan = plan_cast(old, new, source.type.packing, source.num_locals, context.target.name)
         return emit_plan(context.builder, plan, source.registers)
-    if not (_is_wide(old) and _is_wide(new)):
+    if not (_is_wide(old) and (_is_wide(new) or new.kind in ("int", "uint"))):
         raise LoweringError(f"`cast`: no conversion from `{old.name}` to `{new.name}` yet")
     elements = unpack_elements(context, source, range(source.num_locals))
     return pack_elements(context, type_, [_convert(context, old, new, e) for e in elements])

@@ -83,8 +83,7 @@ def pack_elements(context: Context, type_: RegType, elements: Sequence[Operand])
     for number, element in enumerate(elements):
         register = _as_register(context, element, B32)
         for _, bit, width, to, to_bit in split_at_words(0, dtype.bits, number * dtype.bits):
-            done = dtype.bits - width if to != number * dtype.bits // 32 else 0
-            pieces[to].append(Piece(register, bit + done, width, to_bit))
+            pieces[to].append(Piece(register, bit, width, to_bit))
     return [assemble(context.builder, parts) for parts in pieces]
 
 

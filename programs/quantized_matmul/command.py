@@ -16,7 +16,7 @@ from tileloom.vm.ir import Function
 from .geometry import Geometry
 from .linear import linear
 from .packing import Packed, check_activation, pack
-from .plan import Plan, plan, traced, x_vector
+from .plan import plan, schedule_text, traced, x_vector
 from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
 
 
@@ -109,12 +109,6 @@ def kernel_time(x: NDArray[Any], p: Packed, device: str) -> float | None:
     from .timing import time_products
 
     return time_products(x, p).median_us
-
-
-def schedule_text(chosen: Plan) -> str:
-    """The schedule in one word, for reports."""
-    s = chosen.schedule
-    return f"k{s.k_warps}f{s.feature_warps}t{s.tokens}s{s.splits}"
 
 
 def compile(args: argparse.Namespace) -> list[Function]:

@@ -95,8 +95,8 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
     form, _ = weight_form(q.dtype.name, activation)
     words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
-    scales = _pack_rows(q.scales, geometry)
-    zeros = None if q.zeros is None else _pack_rows(np.asarray(q.zeros, np.float32), geometry)
+    scales = pack_rows(q.scales, geometry)
+    zeros = None if q.zeros is None else pack_rows(np.asarray(q.zeros, np.float32), geometry)
     return Packed(words, scales, zeros, q.dtype, geometry, q.zero_point, activation)
 
 
@@ -175,7 +175,7 @@ def _unpad_rows(padded: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
     return np.ascontiguousarray(padded[starts.reshape(-1)[: geometry.k], : geometry.n])
 
 
-def _pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
+def pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
     """[groups, n] numbers in the order of `Geometry.scale_shape`; padding is zero."""
     cut = geometry.cut
     rows = np.zeros((geometry.scale_rows, geometry.num_blocks * cut.block_features), np.float16)

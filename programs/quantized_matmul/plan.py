@@ -81,6 +81,12 @@ def plan(
     return Plan(config, chosen, m, blocks)
 
 
+def schedule_text(chosen: Plan) -> str:
+    """The schedule in one word, for reports."""
+    s = chosen.schedule
+    return f"k{s.k_warps}f{s.feature_warps}t{s.tokens}s{s.splits}"
+
+
 @lru_cache(maxsize=512)
 def traced(config: Config) -> Function:
     """The VM program of a configuration."""

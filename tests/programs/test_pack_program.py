@@ -21,7 +21,7 @@ def random_codes(geometry: Geometry) -> NDArray[np.uint8]:
     return codes
 
 
-@pytest.mark.parametrize("device", ["interpreter"])
+@pytest.mark.parametrize("device", ["interpreter", "emulator"])
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_programs_pack_and_unpack(bits: int, device: str) -> None:
     for k, n, group in CASES:
