@@ -144,13 +144,15 @@ def _paired_positions(bits: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def pack_words(codes: Codes, bits: int, packing: Packing) -> Words:
-    """Pack unsigned codes [..., count] of `bits` bits into uint32 words [..., words].
+    """Pack unsigned codes [..., count] of at most 32 bits into uint32 words [..., words].
 
     Bits of a code above `bits` are ignored; bits of the last word beyond the last element are 0.
     """
     count = codes.shape[-1]
     num_words = packing.words(bits, count)
     lead = codes.shape[:-1]
+    if codes.size == 0:
+        return np.zeros((*lead, num_words), dtype=np.uint32)
     flat = codes.reshape(-1, count).astype(np.uint32, copy=False)
     words = _pack_paired if packing == PAIRED else _pack_contiguous
     return words(flat, bits, num_words).reshape(*lead, num_words)
@@ -168,9 +170,15 @@ def unpack_words(words: Words, bits: int, packing: Packing, count: int | None = 
         raise PackingError(
             f"{count} elements of {bits} bits take {num_words} words, not {words.shape[-1]}"
         )
+    if words.size == 0:
+        return np.zeros((*words.shape[:-1], count), dtype=_code_type(bits))
     flat = words.reshape(-1, num_words).astype(np.uint32, copy=False)
     codes = _unpack_paired if packing == PAIRED else _unpack_contiguous
     return codes(flat, bits, count).reshape(*words.shape[:-1], count)
+
+
+def _code_type(bits: int) -> type[np.uint8] | type[np.uint32]:
+    return np.uint8 if bits <= 8 else np.uint32
 
 
 def _pack_paired(codes: Words, bits: int, num_words: int) -> Words:
@@ -230,8 +238,7 @@ def _unpack_contiguous(words: Words, bits: int, count: int) -> Codes:
     period = 32 * size // bits
     padded = np.zeros((rows, -(-num_words // size), size), dtype=np.uint32)
     padded.reshape(rows, -1)[:, :num_words] = words
-    kind = np.uint8 if bits <= 8 else np.uint32
-    codes = np.empty((rows, padded.shape[1], period), dtype=kind)
+    codes = np.empty((rows, padded.shape[1], period), dtype=_code_type(bits))
     for element in range(period):
         word, bit = divmod(element * bits, 32)
         field = padded[:, :, word] >> np.uint32(bit)

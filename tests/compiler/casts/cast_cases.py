@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from plan_executor import run
 
 from tileloom.compiler.casts import Plan
 from tileloom.vm.dtypes import Dtype, bf16, codebook, f16, f32
 from tileloom.vm.dtypes.names import predefined
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pack_words, unpack_words
-
-from plan_executor import run
 
 TARGETS = ("sm_80", "sm_89", "sm_90a")
 PACKINGS = (CONTIGUOUS, PAIRED)

@@ -1,0 +1,144 @@
+"""Every plan gives what it states, for every code at every place, executed in numpy."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from cast_cases import (
+    FLOATS,
+    PACKINGS,
+    SOURCES,
+    TARGETS,
+    all_codes,
+    custom,
+    finite,
+    has_f16_form,
+    outputs,
+)
+
+from tileloom.compiler.casts import plan_cast, plan_decode
+from tileloom.vm.decode import decode_form
+from tileloom.vm.diagnostics import VMTypeError
+from tileloom.vm.dtypes import Dtype, bf16, dtype, f16, f32
+from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, PackingError, pairs
+
+INTEGER_DESTS = [dtype(name) for name in ("i8", "u8", "i16", "i32", "u32", "u4", "i3")]
+
+
+def check_cast(source: Dtype, dest: Dtype, packing: Packing, count: int, target: str) -> None:
+    plan = plan_cast(source, dest, packing, count, target)
+    codes = all_codes(source, count)
+    got = dest.decode(outputs(plan, source, dest, packing, codes))
+    wanted = dest.decode(dest.encode(source.decode(codes)))
+    has_value = finite(source, codes)
+    assert np.array_equal(got[has_value], wanted[has_value])
+
+
+@pytest.mark.parametrize("source", SOURCES + custom(), ids=str)
+@pytest.mark.parametrize("packing", PACKINGS, ids=str)
+def test_casts_to_floats(source: Dtype, packing: Packing) -> None:
+    targets = TARGETS if source.kind == "float" else TARGETS[-1:]
+    for dest in FLOATS:
+        for target in targets:
+            check_cast(source, dest, packing, 4 * pairs(source.bits), target)
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *custom()], ids=str)
+def test_signs_of_zero_stay(source: Dtype) -> None:
+    if source.kind != "float":
+        return
+    zeros = np.array([[0, 1 << source.bits - 1] * (2 * pairs(source.bits))], np.uint8)
+    for dest in FLOATS:
+        plan = plan_cast(source, dest, PAIRED, zeros.shape[1], "sm_90a")
+        got = outputs(plan, source, dest, PAIRED, zeros)
+        assert np.array_equal(got, dest.encode(source.decode(zeros)))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+@pytest.mark.parametrize("packing", PACKINGS, ids=str)
+def test_casts_to_integers(source: Dtype, packing: Packing) -> None:
+    for dest in INTEGER_DESTS:
+        check_cast(source, dest, packing, 2 * pairs(source.bits), "sm_90a")
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *custom()], ids=str)
+@pytest.mark.parametrize("packing", PACKINGS, ids=str)
+def test_decodes(source: Dtype, packing: Packing) -> None:
+    count = 4 * pairs(source.bits)
+    codes = all_codes(source, count)
+    has_value = finite(source, codes)
+    for dest in (f16, bf16):
+        if dest == f16 and not has_f16_form(source):
+            continue
+        form = decode_form(source, dest, packing)
+        place = np.arange(count) // 2 % len(form.exponents)
+        wanted = np.ldexp(source.decode(codes).astype(np.float64), np.array(form.exponents)[place])
+        wanted += np.array(form.constants)[place]
+        if source.kind == "codebook":
+            wanted = dest.decode(dest.encode(wanted))
+        for target in TARGETS if source.kind == "float" else TARGETS[-1:]:
+            plan = plan_decode(source, dest, packing, count, target)
+            got = dest.decode(outputs(plan, source, dest, packing, codes))
+            assert np.array_equal(got[has_value], wanted[has_value])
+
+
+@pytest.mark.parametrize(
+    "name", ["u1", "i2", "u3", "i4", "b3", "u5", "i7", "i8", "e2m1", "e3m2", "nf4"]
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 13])
+def test_odd_counts_of_contiguous_elements(name: str, count: int) -> None:
+    source = dtype(name)
+    codes = all_codes(source, count)
+    for dest in (*FLOATS, dtype("i8")):
+        plan = plan_cast(source, dest, CONTIGUOUS, count, "sm_90a")
+        got = dest.decode(outputs(plan, source, dest, CONTIGUOUS, codes))
+        assert np.array_equal(got, dest.decode(dest.encode(source.decode(codes))))
+
+
+def test_specials_that_survive() -> None:
+    for name, dest, target in [("e5m2", f16, "sm_80"), ("e4m3", f16, "sm_89")]:
+        source = dtype(name)
+        codes = all_codes(source, 8)
+        got = dest.decode(
+            outputs(plan_cast(source, dest, PAIRED, 8, target), source, dest, PAIRED, codes)
+        )
+        assert np.array_equal(got, source.decode(codes), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "dest"), [("u9", f16), ("bool", f32), ("e8m0", bf16), ("u4", dtype("f64"))]
+)
+def test_types_without_a_plan(source: str, dest: Dtype) -> None:
+    with pytest.raises(VMTypeError):
+        plan_cast(dtype(source), dest, CONTIGUOUS, 8, "sm_80")
+
+
+def test_types_without_a_decode() -> None:
+    with pytest.raises(VMTypeError, match="wider exponent"):
+        plan_decode(dtype("e7m0"), f16, PAIRED, 4, "sm_80")
+
+
+def test_counts_that_a_packing_cannot_hold() -> None:
+    with pytest.raises(PackingError, match="units of 32 elements: 16 is not a multiple"):
+        plan_cast(dtype("u3"), f16, PAIRED, 16, "sm_80")
+
+
+def test_plans_are_words_in_order() -> None:
+    plan = plan_cast(dtype("u4"), f16, PAIRED, 8, "sm_90a")
+    assert str(plan).splitlines()[:4] == [
+        "inputs w0..w0",
+        "mov.b32 w1, 0x64006400",
+        "lop3.b32 w2, w0, 0x000f000f, w1, 0x0000006a",
+        "sub.f16x2 w3, w2, w1",
+    ]
+    assert len(plan.outputs) == 4
+    assert plan_cast(dtype("u4"), f16, PAIRED, 8, "sm_90a") is plan
+
+
+def test_planning_is_fast() -> None:
+    started = time.perf_counter()
+    for source in SOURCES:
+        plan_cast.__wrapped__(source, bf16, PAIRED, 64, "sm_90a")
+    assert (time.perf_counter() - started) / len(SOURCES) < 0.02
