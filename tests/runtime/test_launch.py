@@ -75,7 +75,8 @@ def test_packing_reuses_memory_and_survives_a_bad_value() -> None:
     assert packer.pack([3]) is first
     with pytest.raises(ArgumentError, match="don't fit"):
         packer.pack([2**31])
-    assert read_words(packer.pack([4]).address, 1)[0] & 0xFFFFFFFF == 4
+    third = packer.pack([4])
+    assert read_words(third.address, 1)[0] & 0xFFFFFFFF == 4
 
 
 def test_a_launch(fake: FakeDriver) -> None:
