@@ -34,9 +34,9 @@ from tileloom.programs.quantized_matmul.packing import Packed
 from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan, schedule_text
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
-from tileloom.runtime.toolkit import find_assembler
 from tileloom.runtime.bench import measure, rotation
 from tileloom.runtime.cuda.context import driver_version
+from tileloom.runtime.toolkit import find_assembler
 from tileloom.vm.dtypes import dtype
 
 HBM = 3.05e12  # bytes a second
@@ -130,12 +130,14 @@ def relative_error(problem: Problem, x: Any, out: Any) -> float:
     return float((out.double() - reference).norm() / reference.norm())
 
 
-def environment(data: Data) -> dict[str, str]:
-    """What a row's number depends on besides the code."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+def environment(data: Data, commit: str) -> dict[str, str]:
+    """What a row's number depends on besides the problem."""
+    if not commit:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+        commit = found.stdout.strip()
     major, minor = driver_version()
     return {
-        "commit": found.stdout.strip()[:12],
+        "commit": commit[:12],
         "gpu": data.gpu.name,
         "driver": f"{major}.{minor}",
         "assembler": find_assembler().identity,
@@ -202,10 +204,11 @@ def main() -> int:
     parser.add_argument("--zero-point", default="")
     parser.add_argument("--impls", default="tileloom,cublas")
     parser.add_argument("--schedules", default="", help="such as k4f1t8s4,k8f1t8s2")
+    parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     data = Data(0)
-    about = environment(data)
+    about = environment(data, args.commit)
     schedules = [parse_schedule(s) for s in args.schedules.split(",")]
     for case in cases_of(args):
         for row in measured(case, args.impls.split(","), schedules, data):
