@@ -9,6 +9,7 @@ from tileloom.vm.diagnostics import Location, ResourceError, at_location
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
+from tileloom.vm.verifier import verify
 
 from . import lowering
 from .emit.context import SHARED, Context
@@ -59,8 +60,12 @@ def compile_function(
     *,
     keep_stages: bool = False,
     with_locations: bool = False,
+    check_passes: bool = False,
 ) -> Lowered:
-    """Compiles a function.
+    """Compiles a function, which parsing or tracing has verified.
+
+    `keep_stages` keeps the text after each pass, `with_locations` adds `.loc` lines, `check_passes`
+    verifies the function again after each pass.
 
     Raises:
         VMError: what the function asks for can't be compiled, or not for this target.
@@ -72,6 +77,8 @@ def compile_function(
         stages["source"] = print_function(function)
     # Every tile needs its layout before its registers can be counted.
     inferred = infer_layouts(function)
+    if check_passes:
+        verify(inferred.function)
     if keep_stages:
         stages["layouts"] = print_function(inferred.function)
     # Conversions are known now, and with them the scratch memory.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from ..emit.casts import cast_tile, decode_tile
 from ..emit.context import Context, LoweringError, SharedBinding
 from ..emit.locals import as_words, broadcast_source, from_words, matching_locals, select_locals
 from ..emit.packed import element_positions
-from ..emit.tiles import Tile
+from ..emit.tiles import Tile, tile_type
 from ..ptx import Register
 from .memory import load_tile, store_words
 from .registry import Demand, layout_default, layout_demand, layout_rule, lowering, scratch
@@ -88,7 +88,7 @@ def lower_relabel(context: Context, instruction: Reshape | Transpose) -> None:
 def lower_slice(context: Context, instruction: Slice) -> None:
     assert instruction.result is not None and isinstance(instruction.value, Value)
     source = context.tile(instruction.value)
-    _, kept = instruction.kept(source.type)
+    _, kept = _kept(instruction, source.type.placed)
     registers = select_locals(context, source, kept)
     context.bind(instruction.result, registers, instruction.value)
 
@@ -312,8 +312,22 @@ def infer_slice(inference: Inference, instruction: Slice) -> None:
 
 
 def _sliced(instruction: Slice, source: RegisterLayout) -> RegisterLayout:
-    assert isinstance(instruction.value, Value) and isinstance(instruction.value.type, RegType)
-    return instruction.kept(replace(instruction.value.type, layout=source))[0]
+    return _kept(instruction, source)[0]
+
+
+_KEPT: dict[Any, tuple[RegisterLayout, tuple[int, ...]]] = {}
+_MAX_KEPT = 4096
+
+
+def _kept(instruction: Slice, source: RegisterLayout) -> tuple[RegisterLayout, tuple[int, ...]]:
+    """`Slice.kept` under a layout, remembered: inference and lowering both ask."""
+    key = (source, instruction.offsets, instruction.shape)
+    if key not in _KEPT:
+        if len(_KEPT) >= _MAX_KEPT:
+            _KEPT.clear()
+        assert isinstance(instruction.value, Value)
+        _KEPT[key] = instruction.kept(replace(tile_type(instruction.value), layout=source))
+    return _KEPT[key]
 
 
 @layout_demand(Slice)

@@ -16,12 +16,12 @@ spread evenly over the block's threads.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tileloom.layouts import LayoutError, RegisterLayout, auto
-from tileloom.vm.diagnostics import LayoutMismatchError
+from tileloom.layouts import RegisterLayout, auto
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction, Role, roles
 from tileloom.vm.instructions.transform import ConvertLayout
@@ -66,7 +66,7 @@ class Inference:
         self.layouts: dict[Value, RegisterLayout] = {}
         self.users: dict[Value, list[Instruction]] = {}
         self.order = list(instructions(function.body))
-        self._pending: list[Instruction] = []
+        self._pending: deque[Instruction] = deque()
         for instruction in self.order:
             for value in tiles_of(instruction):
                 self.users.setdefault(value, []).append(instruction)
@@ -92,7 +92,7 @@ class Inference:
     def settle(self) -> None:
         """Runs rules until nothing moves."""
         while self._pending:
-            instruction = self._pending.pop()
+            instruction = self._pending.popleft()
             rule = LAYOUT_RULES.get(type(instruction))
             if rule is not None and self.missing(instruction):
                 rule(self, instruction)
@@ -133,10 +133,9 @@ def infer_layouts(function: Function) -> Inferred:
     """Gives every register tile a layout and inserts conversions where layouts clash.
 
     Raises:
-        LayoutMismatchError: layouts that the program states don't fit the function's threads.
+        VMError: a tile can't have any layout that its instructions allow.
     """
     inference = Inference(function)
-    _check_annotations(inference, function)
     inference.run()
     function = _apply(function, inference.layouts)
     conversions: list[Conversion] = []
@@ -147,20 +146,6 @@ def infer_layouts(function: Function) -> Inferred:
         return _convert(statement, function.num_threads, conversions)
 
     return Inferred(replace(function, body=rewrite(function.body, convert)), conversions)
-
-
-def _check_annotations(inference: Inference, function: Function) -> None:
-    for value in inference.users:
-        assert isinstance(value.type, RegType)
-        layout = value.type.layout
-        if layout is not None and layout.num_threads > function.num_threads:
-            raise LayoutMismatchError(
-                f"`%{value.name}` is spread over {layout.num_threads} threads, the block has "
-                f"{function.num_threads}",
-                value.location,
-                notes=[f"its layout is `{layout}`"],
-                hint="raise the number of warps, or use a smaller layout",
-            )
 
 
 def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function:
@@ -210,11 +195,3 @@ def _convert(
     for name, role in roles(type(instruction)).items():
         assert role is not Role.MUTATED or name not in changes, "can't convert what is mutated"
     return [*before, replace(instruction, **changes), *after]
-
-
-def reshaped(layout: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout | None:
-    """The layout under another shape, None where it has none."""
-    try:
-        return layout.reshape(shape)
-    except LayoutError:
-        return None

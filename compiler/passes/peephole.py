@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ptx import Address, Instruction, Item, Operand, Register, RegisterKind, Vector, has_effect
+from ..ptx import Instruction, Item, Register, RegisterKind, has_effect
 
 _COPIES = frozenset({"mov.b32", "mov.b64", "mov.pred"})
 
@@ -32,33 +32,13 @@ def forward_copies(items: list[Item]) -> list[Item]:
             replaced[target] = source
     if replaced:
         for item in items:
-            if type(item) is Instruction:
-                _replace(item, replaced)
+            if type(item) is Instruction and not replaced.keys().isdisjoint(item.uses()):
+                item.replace_uses(replaced)
     return items
 
 
 def _is_fixed(register: Register, definitions: dict[Register, int]) -> bool:
     return register.region is not None and definitions.get(register, 0) == 1
-
-
-def _replace(instruction: Instruction, replaced: dict[Register, Register]) -> None:
-    if any(register in replaced for register in instruction.uses()):
-        instruction.srcs = tuple(_replaced(operand, replaced) for operand in instruction.srcs)
-        if instruction.predicate is not None:
-            instruction.predicate = replaced.get(instruction.predicate, instruction.predicate)
-
-
-def _replaced(operand: Operand, replaced: dict[Register, Register]) -> Operand:
-    if isinstance(operand, Register):
-        return replaced.get(operand, operand)
-    if isinstance(operand, Vector):
-        elements = tuple(
-            replaced.get(e, e) if isinstance(e, Register) else e for e in operand.elements
-        )
-        return Vector(elements)
-    if isinstance(operand, Address) and isinstance(operand.base, Register):
-        return Address(replaced.get(operand.base, operand.base), operand.offset)
-    return operand
 
 
 def remove_dead(items: list[Item]) -> list[Item]:
@@ -90,7 +70,7 @@ def renumber(items: list[Item]) -> dict[RegisterKind, int]:
     for item in items:
         if type(item) is not Instruction:
             continue
-        for register in (*item.defs(), *item.uses()):
+        for register in item.defs() + item.uses():
             if register not in seen:
                 seen.add(register)
                 register.name = f"%{register.kind.prefix}{counts[register.kind]}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tileloom.vm.diagnostics import Location
 
-from .operands import Operand, Register, RegisterKind, registers_of
+from .operands import Operand, Register, RegisterKind, registers_of, with_registers
 
 
 class Instruction:
@@ -20,7 +20,7 @@ class Instruction:
     order, addresses included.
     """
 
-    __slots__ = ("dsts", "negated", "opcode", "predicate", "srcs")
+    __slots__ = ("_defs", "_uses", "dsts", "negated", "opcode", "predicate", "srcs")
 
     def __init__(
         self,
@@ -35,21 +35,41 @@ class Instruction:
         self.srcs = srcs
         self.predicate = predicate
         self.negated = negated
+        self._defs: tuple[Register, ...] | None = None
+        self._uses: tuple[Register, ...] | None = None
 
-    def defs(self) -> Iterator[Register]:
+    def defs(self) -> tuple[Register, ...]:
         """Registers written."""
-        for operand in self.dsts:
-            yield from registers_of(operand)
+        if self._defs is None:
+            self._defs = _flat(self.dsts)
+        return self._defs
 
-    def uses(self) -> Iterator[Register]:
+    def uses(self) -> tuple[Register, ...]:
         """Registers read, the guard included."""
+        if self._uses is None:
+            guard = () if self.predicate is None else (self.predicate,)
+            self._uses = guard + _flat(self.srcs)
+        return self._uses
+
+    def replace_uses(self, replaced: dict[Register, Register]) -> None:
+        """Reads other registers instead of those that are keys of `replaced`."""
+        self.srcs = tuple(with_registers(operand, replaced) for operand in self.srcs)
         if self.predicate is not None:
-            yield self.predicate
-        for operand in self.srcs:
-            yield from registers_of(operand)
+            self.predicate = replaced.get(self.predicate, self.predicate)
+        self._uses = None
 
     def __repr__(self) -> str:
         return f"Instruction({self.opcode}, {self.dsts}, {self.srcs})"
+
+
+def _flat(operands: tuple[Operand, ...]) -> tuple[Register, ...]:
+    found: list[Register] = []
+    for operand in operands:
+        if type(operand) is Register:
+            found.append(operand)
+        elif type(operand) is not int:
+            found.extend(registers_of(operand))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

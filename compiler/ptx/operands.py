@@ -20,6 +20,9 @@ class RegisterKind(Enum):
     B32 = ("b32", "r")
     B64 = ("b64", "d")
 
+    # Members are singletons; Enum's own hash is a Python call, and tables by kind are hot.
+    __hash__ = object.__hash__
+
     @property
     def ptx_type(self) -> str:
         return self.value[0]
@@ -94,6 +97,18 @@ def registers_of(operand: Operand) -> tuple[Register, ...]:
     if isinstance(operand, Address) and isinstance(operand.base, Register):
         return (operand.base,)
     return ()
+
+
+def with_registers(operand: Operand, replaced: dict[Register, Register]) -> Operand:
+    """The operand with registers exchanged."""
+    if isinstance(operand, Register):
+        return replaced.get(operand, operand)
+    if isinstance(operand, Vector):
+        elements = operand.elements
+        return Vector(tuple(replaced.get(e, e) if type(e) is Register else e for e in elements))
+    if isinstance(operand, Address) and isinstance(operand.base, Register):
+        return Address(replaced.get(operand.base, operand.base), operand.offset)
+    return operand
 
 
 def special(name: str) -> Symbol:

@@ -55,7 +55,7 @@ def emulate(
 ) -> Lowered:
     """Compiles a program and runs the PTX; arrays are changed in place."""
     function = as_function(program)
-    lowered = compile_function(function, target)
+    lowered = compile_function(function, target, check_passes=True)
     kernel = parse_module(lowered.ptx).kernels[lowered.kernel_name]
     numbers = {p.name: a for p, a in zip(function.params, args, strict=True)}
     grid = [evaluate(extent, numbers) for extent in function.grid] + [1, 1]
