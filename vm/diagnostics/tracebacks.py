@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sysconfig
 from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
@@ -24,8 +23,8 @@ R = TypeVar("R")
 FULL_TRACEBACK_VARIABLE = "TILELOOM_FULL_TRACEBACK"
 
 _OURS = ("tileloom", "lark")
-_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
-_INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = (_STANDARD_LIBRARY + "site-packages", _STANDARD_LIBRARY + "dist-packages")
 
 
 class user_errors:  # noqa: N801 - used like a function, as contextlib's are

@@ -6,7 +6,7 @@ from the fields of the instruction's class.
 
 from __future__ import annotations
 
-from .lexer import KEYWORDS, PUNCTUATION
+from .words import KEYWORDS, PUNCTUATION
 
 TERMINALS = (
     "_END",

@@ -12,22 +12,11 @@ from dataclasses import dataclass
 
 from ..diagnostics import LimitError, VMSyntaxError, quote
 from .source import Source
+from .words import KEYWORDS, PUNCTUATION
 
-MAX_TEXT = 4 << 20
+MAX_TEXT = 1 << 20
 MAX_NESTING = 64
 MAX_NAME = 256
-
-KEYWORDS = frozenset([
-    "func", "layout", "codebook", "for", "in", "to", "step", "unroll",
-    "while", "if", "else", "break", "return", "and", "or", "not",
-])  # fmt: skip
-PUNCTUATION = {
-    "==": "EQ", "!=": "NE", "<=": "LE", ">=": "GE", "<<": "SHL", ">>": "SHR",
-    "<": "LESS", ">": "MORE", "=": "_EQUALS", "+": "PLUS", "-": "MINUS", "*": "STAR",
-    "/": "SLASH", "%": "PERCENT", "&": "AMPERSAND", "|": "BAR", "^": "CARET",
-    "(": "_LPAR", ")": "_RPAR", "[": "_LSQB", "]": "_RSQB", "{": "_LBRACE", "}": "_RBRACE",
-    ",": "_COMMA", ":": "_COLON",
-}  # fmt: skip
 
 _TOKEN = re.compile(
     r"""

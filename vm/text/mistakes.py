@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..diagnostics import quote
-from .lexer import PUNCTUATION, Token
+from .lexer import Token
+from .words import PUNCTUATION
 
 _SPELLED = {kind: text for text, kind in PUNCTUATION.items()}
 _DESCRIBED = {

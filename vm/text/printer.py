@@ -26,9 +26,9 @@ from ..types import (
     Type,
     row_major_strides,
 )
-from .lexer import KEYWORDS
 from .names import Names, PlainNames, UserNames
 from .strings import escape
+from .words import KEYWORDS
 
 _PRECEDENCE = {
     op: level

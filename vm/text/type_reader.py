@@ -13,6 +13,7 @@ from tileloom.layouts import (
 
 from ..diagnostics import (
     LayoutMismatchError,
+    LimitError,
     Location,
     VMNameError,
     VMSyntaxError,
@@ -158,7 +159,7 @@ class TypeReader:
         element = self._dtype(node(arguments[0]).children[0])
         shape = [self._expressions.read(each) for each in node(arguments[1]).children]
         if len(shape) > MAX_RANK:
-            raise VMValueError(
+            raise LimitError(
                 f"a tile of rank {len(shape)}, the limit is {MAX_RANK}", self._at(arguments[1])
             )
         rest = [node(each) for each in arguments[2:]]
