@@ -36,6 +36,7 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
+from .dsl.movement import squeeze, unsqueeze
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -194,6 +195,7 @@ __all__ = [
     "simt_dot",
     "smaller",
     "sqrt",
+    "squeeze",
     "store",
     "tanh",
     "tf32",
@@ -204,6 +206,7 @@ __all__ = [
     "u16",
     "u32",
     "u64",
+    "unsqueeze",
     "var",
     "view",
     "when",

@@ -17,6 +17,7 @@ FAMILIES: Final = (
     "atomics",
     "create",
     "debug",
+    "dims",
     "elementwise",
     "matmul",
     "memory",

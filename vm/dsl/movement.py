@@ -1,0 +1,30 @@
+"""Functions that move elements: between dimensions, threads and places in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import isfunction
+
+from ..diagnostics import user_errors
+from ..instructions import dims as dims_
+from .arguments import as_dims, as_shape
+from .trace import emit
+from .values import Tile, operand, tile
+
+Shape = Sequence[int]
+
+
+def squeeze(value: Tile, dims: Shape | None = None) -> Tile:
+    """The tile without these dimensions of extent 1 (default: all of them)."""
+    return tile(emit(dims_.Squeeze, value=operand(value), dims=as_dims(dims)))
+
+
+def unsqueeze(value: Tile, dims: Shape) -> Tile:
+    """The tile with new dimensions of extent 1 at these places of the result."""
+    return tile(emit(dims_.Unsqueeze, value=operand(value), dims=as_shape(dims, "`dims`")))
+
+
+# A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.
+for _name, _function in list(globals().items()):
+    if isfunction(_function) and _function.__module__ == __name__ and not _name.startswith("_"):
+        globals()[_name] = user_errors()(_function)
