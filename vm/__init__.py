@@ -36,7 +36,7 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
-from .dsl.movement import squeeze, unsqueeze
+from .dsl.movement import scan, squeeze, unsqueeze
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -190,6 +190,7 @@ __all__ = [
     "return_",
     "round",
     "rsqrt",
+    "scan",
     "select",
     "sigmoid",
     "simt_dot",

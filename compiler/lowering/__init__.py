@@ -10,6 +10,7 @@ from . import (
     memory,
     reduction,
     scalars,
+    scan,
     sync,
     transform,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "memory",
     "reduction",
     "scalars",
+    "scan",
     "sync",
     "transform",
 ]

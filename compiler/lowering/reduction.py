@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tileloom.layouts import RegisterLayout
+from tileloom.vm.dtypes import Dtype
 from tileloom.vm.instructions import elementwise as vm
 from tileloom.vm.instructions.reduction import Reduce
 from tileloom.vm.ir import Value
@@ -25,23 +27,52 @@ if TYPE_CHECKING:
     from ..passes.inference import Inference
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
-_OPERATIONS = {"sum": vm.Add, "max": vm.Max, "min": vm.Min, "any": vm.Or, "all": vm.And}
+_OPERATIONS = {
+    "sum": vm.Add, "prod": vm.Mul, "max": vm.Max, "min": vm.Min, "any": vm.Or, "all": vm.And,
+}  # fmt: skip
+_NO_INDEX = 0x7FFFFFFF
 
 
 class _Reduction:
     """One reduction: how two elements combine, and how they travel."""
 
-    def __init__(self, context: Context, instruction: Reduce) -> None:
-        value = instruction.value
-        assert isinstance(value, Value) and isinstance(value.type, RegType)
+    def __init__(
+        self,
+        context: Context,
+        op: str,
+        dtype: Dtype,
+        layout: RegisterLayout,
+        dim: int,
+        scratch: int,
+    ) -> None:
         self.context = context
-        self.type = value.type
-        self.layout = value.type.placed
-        self.dim = instruction.dim
-        self.scratch = context.scratch.get(instruction, 0)
-        self.wide = value.type.dtype.bits == 64
-        self.boolean = value.type.dtype.kind == "bool"
-        self.emit = operations.element_operation(_OPERATIONS[instruction.op], value.type.dtype)
+        self.layout = layout
+        self.dim = dim
+        self.scratch = scratch
+        self.wide = dtype.bits == 64
+        self.boolean = dtype.kind == "bool"
+        self.emit = operations.element_operation(_OPERATIONS[op], dtype)
+
+    def run(self, elements: Sequence[Register]) -> list[Register]:
+        """The result's elements from all of the thread's."""
+        partials = self.in_thread(elements)
+        for step, extent, _ in reversed(self.layout.spatial_modes_of(self.dim)):
+            for part_step, part_extent in _pieces(step, extent):
+                if _crosses_shared(part_step, part_extent):
+                    partials = self.through_shared(partials, part_step, part_extent)
+                    continue
+                mask = part_step
+                while mask < part_step * part_extent:
+                    partials = self.between_lanes(partials, mask)
+                    mask *= 2
+        return partials
+
+    def targets(self) -> list[int]:
+        """For each local the local of the reduced layout it goes to."""
+        indices = self.layout.local_table.copy()
+        indices[:, self.dim] = 0
+        _, found = self.layout.reduce(self.dim, keepdims=True).locate(indices)
+        return [int(number) for number in found]
 
     def combine(self, a: Register, b: Register) -> Register:
         return self.emit(self.context, a, b)
@@ -49,11 +80,8 @@ class _Reduction:
     def in_thread(self, elements: Sequence[Register]) -> list[Register]:
         """One partial for each local of the reduced layout."""
         reduced = self.layout.reduce(self.dim, keepdims=True)
-        indices = self.layout.local_table.copy()
-        indices[:, self.dim] = 0
-        _, targets = reduced.locate(indices)
         partials: list[Register | None] = [None] * reduced.num_locals
-        for element, target in zip(elements, targets.tolist(), strict=True):
+        for element, target in zip(elements, self.targets(), strict=True):
             known = partials[target]
             partials[target] = element if known is None else self.combine(known, element)
         return [partial for partial in partials if partial is not None]
@@ -149,20 +177,39 @@ def _pieces(step: int, extent: int) -> list[tuple[int, int]]:
 def lower_reduce(context: Context, instruction: Reduce) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
-    source = context.tile(instruction.value)
-    reduction = _Reduction(context, instruction)
+    source, op, dim = context.tile(instruction.value), instruction.op, instruction.dim
+    dtype, layout = source.type.dtype, source.type.placed
+    scratch = context.scratch.get(instruction, 0)
     elements = unpack_elements(context, source, range(source.num_locals))
-    partials = reduction.in_thread(elements)
-    for step, extent, _ in reversed(reduction.layout.spatial_modes_of(instruction.dim)):
-        for part_step, part_extent in _pieces(step, extent):
-            if _crosses_shared(part_step, part_extent):
-                partials = reduction.through_shared(partials, part_step, part_extent)
-                continue
-            mask = part_step
-            while mask < part_step * part_extent:
-                partials = reduction.between_lanes(partials, mask)
-                mask *= 2
+    reduction = _Reduction(context, op.removeprefix("arg"), dtype, layout, dim, scratch)
+    partials = reduction.run(elements)
+    if op.startswith("arg"):
+        where = _Reduction(context, "min", result.type.dtype, layout, dim, scratch)
+        partials = _first_places(where, dtype, elements, partials)
     context.bind(result, pack_elements(context, result.type, partials))
+
+
+def _first_places(
+    where: _Reduction, dtype: Dtype, elements: Sequence[Register], best: list[Register]
+) -> list[Register]:
+    """The lowest index at which an element equals the best one; 0 where all are NaN."""
+    context, builder = where.context, where.context.builder
+    equal = operations.element_operation(vm.Equal, dtype)
+    base = context.spatial_index(where.layout, where.dim)
+    found = []
+    table = where.layout.local_table[:, where.dim].tolist()
+    for element, target, offset in zip(elements, where.targets(), table, strict=True):
+        index = context.scalars.register(base + offset)
+        here = equal(context, element, best[target])
+        found.append(builder.compute("selp.b32", B32, index, _NO_INDEX, here))
+    places = where.run(found)
+    if not dtype.is_float:
+        return places
+    nowhere = [builder.compute("setp.eq.s32", PRED, place, _NO_INDEX) for place in places]
+    return [
+        builder.compute("selp.b32", B32, 0, place, none)
+        for place, none in zip(places, nowhere, strict=True)
+    ]
 
 
 @scratch(Reduce)

@@ -7,6 +7,7 @@ from inspect import isfunction
 
 from ..diagnostics import user_errors
 from ..instructions import dims as dims_
+from ..instructions import reduction
 from .arguments import as_dims, as_shape
 from .trace import emit
 from .values import Tile, operand, tile
@@ -22,6 +23,11 @@ def squeeze(value: Tile, dims: Shape | None = None) -> Tile:
 def unsqueeze(value: Tile, dims: Shape) -> Tile:
     """The tile with new dimensions of extent 1 at these places of the result."""
     return tile(emit(dims_.Unsqueeze, value=operand(value), dims=as_shape(dims, "`dims`")))
+
+
+def scan(value: Tile, op: str, dim: int, *, exclusive: bool = False) -> Tile:
+    """Each element combined with all before it along a dimension."""
+    return tile(emit(reduction.Scan, value=operand(value), op=op, dim=dim, exclusive=exclusive))
 
 
 # A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.

@@ -176,6 +176,19 @@ def scalar_operand(
         fail(instruction, f"{what} is {kinds[found]}, which `{element.name}` can't hold")
 
 
+def arithmetic(instruction: Instruction, element: Dtype, kinds: tuple[str, ...]) -> None:
+    """A dtype of one of the kinds that is computed with: whole bytes, no float of 8 bits."""
+    whole = element.kind == "bool" or element.bits in (8, 16, 32, 64)
+    if element.kind in kinds and whole and not (element.kind == "float" and element.bits == 8):
+        return
+    fail(
+        instruction,
+        f"has no arithmetic on `{element.name}`",
+        *instruction.operands(),
+        hint="cast to f16, bf16, f32 or a whole-byte integer first",
+    )
+
+
 def expect_scalar(instruction: Instruction, expr: Expr, kind: Kind, what: str) -> None:
     """A scalar expression of one kind."""
     from ..verifier import expect_kind

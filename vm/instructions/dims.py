@@ -1,4 +1,4 @@
-"""Dropping and inserting dimensions of extent 1. Every result is a value of its own; no data move."""
+"""Dropping and inserting dimensions of extent 1. Every result is its own value; no data move."""
 
 from __future__ import annotations
 

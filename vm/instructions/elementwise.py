@@ -15,7 +15,7 @@ from ..expr import Expr
 from ..instruction import Instruction, Operand
 from ..ir import Value
 from ..types import RegType, Type
-from .checks import broadcast_shape, cast_hint, fail, no_annotation, reg, scalar_operand
+from .checks import arithmetic, broadcast_shape, cast_hint, fail, no_annotation, reg, scalar_operand
 
 
 def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
@@ -38,17 +38,6 @@ def _common_dtype(instruction: Instruction, *operands: Value | Expr) -> Dtype:
     return first.dtype
 
 
-def _arithmetic(instruction: Instruction, element: Dtype, kinds: tuple[str, ...]) -> None:
-    wide = element.bits in (8, 16, 32, 64) or element.kind == "bool"
-    if element.kind not in kinds or not (wide and element.name not in ("e4m3", "e5m2", "e8m0")):
-        fail(
-            instruction,
-            f"has no arithmetic on `{element.name}`",
-            *(o for o in instruction.operands()),
-            hint="cast to f16, bf16, f32 or a whole-byte integer first",
-        )
-
-
 class Elementwise(Instruction):
     """An operation on each element of its broadcast operands."""
 
@@ -58,7 +47,7 @@ class Elementwise(Instruction):
     def result_type(self, annotation: Type | None) -> Type:
         operands = tuple(self.operands())
         element = _common_dtype(self, *operands)
-        _arithmetic(self, element, self.kinds)
+        arithmetic(self, element, self.kinds)
         shape = broadcast_shape(self, *operands)
         result = dtype("bool") if self.boolean else element
         return no_annotation(self, annotation, RegType(result, shape))

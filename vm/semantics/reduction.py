@@ -1,4 +1,5 @@
-"""Reductions along a dimension."""
+"""Reductions and scans along a dimension. Halves are combined in float32 and rounded once;
+integers wrap in their own type."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..instructions.reduction import Reduce
+from ..dtypes import i32
+from ..instructions.reduction import Reduce, Scan
 from .registry import semantics
 from .values import Array, Tile, tile_of_numbers
 
@@ -14,25 +16,65 @@ if TYPE_CHECKING:
     from ..interpreter.group import ThreadGroup
 
 
+def _wide(numbers: Array) -> Any:
+    return np.float32 if numbers.dtype == np.float16 else numbers.dtype
+
+
 def _sum(numbers: Array, **how: Any) -> Any:
-    # float16 sums are formed in float32 and rounded once; integers wrap in their own type.
-    wide = np.float32 if numbers.dtype == np.float16 else numbers.dtype
-    return np.add.reduce(numbers, dtype=wide, **how).astype(numbers.dtype)
+    return np.add.reduce(numbers, dtype=_wide(numbers), **how).astype(numbers.dtype)
+
+
+def _product(numbers: Array, **how: Any) -> Any:
+    return np.multiply.reduce(numbers, dtype=_wide(numbers), **how).astype(numbers.dtype)
 
 
 _OPERATIONS: Final[dict[str, Any]] = {
     "sum": _sum,
+    "prod": _product,
     "max": np.fmax.reduce,
     "min": np.fmin.reduce,
     "any": np.logical_or.reduce,
     "all": np.logical_and.reduce,
 }
+_SCANS: Final[dict[str, np.ufunc]] = {
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.fmax,
+    "min": np.fmin,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+}
 
 
 @semantics(Reduce)
 def reduce(group: ThreadGroup, instruction: Reduce) -> Tile:
-    tile = group.tile(instruction.value)
+    tile, op = group.tile(instruction.value), instruction.op
     how: Any = {"axis": instruction.dim, "keepdims": True}
-    numbers = np.asarray(_OPERATIONS[instruction.op](tile.numbers, **how))
     poison = None if tile.poison is None else np.logical_or.reduce(tile.poison, **how)
+    if op in ("argmax", "argmin"):
+        best = _OPERATIONS[op[3:]](tile.numbers, **how)
+        first = np.argmax(tile.numbers == best, **how)
+        return tile_of_numbers(i32, first.astype(np.int32), poison)
+    numbers = np.asarray(_OPERATIONS[op](tile.numbers, **how))
     return tile_of_numbers(tile.dtype, numbers, poison)
+
+
+@semantics(Scan)
+def scan(group: ThreadGroup, instruction: Scan) -> Tile:
+    tile, dim = group.tile(instruction.value), instruction.dim
+    numbers, poison = tile.numbers, tile.poison
+    if poison is not None:
+        poison = np.logical_or.accumulate(poison, axis=dim)
+    result: Array = _SCANS[instruction.op].accumulate(numbers, axis=dim, dtype=_wide(numbers))
+    if instruction.exclusive:
+        result = _shifted(result, dim, instruction.neutral(tile.dtype))
+        poison = None if poison is None else _shifted(poison, dim, False)
+    return tile_of_numbers(tile.dtype, result.astype(numbers.dtype), poison)
+
+
+def _shifted(array: Array, dim: int, first: object) -> Array:
+    """Moved one place along a dimension."""
+    moved = np.roll(array, 1, axis=dim)
+    moved[(slice(None),) * dim + (0,)] = first
+    return moved
