@@ -20,7 +20,7 @@ from ..targets import Target
 from .headlines import headline
 from .linear import Facts, FactTable, Linear
 from .scalars import Scalars
-from .tiles import Tile, register_count, register_kind
+from .tiles import Tile, register_count, register_kind, tile_type
 
 if TYPE_CHECKING:
     from ..passes.shared import SharedPlan
@@ -134,21 +134,26 @@ class Context:
         self.tiles[value] = tile
         return tile
 
-    def bind(self, value: Value, registers: list[Register], source: Value | None = None) -> None:
-        """Makes a result of existing registers: shared with their owner, or copied.
+    def bind(self, value: Value, registers: list[Register]) -> None:
+        """Makes a result of existing registers: shared with their owners, or copied.
 
-        They are shared only if neither the result nor `source` (the value they belong to, if any)
-        is ever mutated.
+        A value that is mutated anywhere lives in storage of its own, so registers that are
+        assigned once may be shared by any number of values, and storage by none.
         """
-        type_ = value.type
-        assert isinstance(type_, RegType)
+        type_ = tile_type(value)
         assert len(registers) == register_count(type_), f"{value} has {len(registers)} registers"
-        if value not in self.mutated and (source is None or source not in self.mutated):
-            self.tiles[value] = Tile(type_, registers)
+        if value not in self.mutated:
+            fixed = [r if r.region is not None else self._copied(r) for r in registers]
+            self.tiles[value] = Tile(type_, fixed)
             return
         tile = self.define(value)
         for target, register in zip(tile.registers, registers, strict=True):
             self.copy(target, register)
+
+    def _copied(self, register: Register) -> Register:
+        fresh = self.builder.once(register.kind)
+        self.copy(fresh, register)
+        return fresh
 
     def copy(self, target: Register, source: Register) -> None:
         """target = source"""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.ir import Block, Break, For, If, Return, While
+from tileloom.vm.types import ScalarType
 
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear, gcd
@@ -58,48 +61,80 @@ def _has_break(block: Block) -> bool:
 
 
 def _emit_loop(context: Context, loop: For, lower: Linear, upper: Linear, step: Linear) -> None:
-    builder, scalars = context.builder, context.scalars
-    forms = (lower, upper, step)
-    wide = loop.index.type.dtype.bits == 64 or any(map(scalars.is_wide, forms))  # type: ignore[union-attr]
-    suffix, kind = ("64", B64) if wide else ("32", B32)
-    end, top = builder.fresh_label("end"), builder.fresh_label("loop")
-    start, stop = scalars.register(lower, wide), scalars.in_register(upper, wide)
-    if upper.is_const:
-        stop_operand: Register | int = upper.const
-    else:
-        stop_operand = stop
-    stride = scalars.register(step, wide)
-    runs = scalars.compare("<", lower, upper)
+    """One loop, or with `unroll` = n a loop of n turns at a time and one for what is left."""
+    runs = context.scalars.compare("<", lower, upper)
     if runs is False:
         return
-    with builder.region():
-        index = builder.once(kind)
-        _learn_index(context, index, lower, upper, step)
-        builder.emit(f"mov.b{suffix}", (index,), (start,))
-        if isinstance(runs, Register):
-            builder.branch(end, runs, negated=True)
-        builder.place(top)
+    end = context.builder.fresh_label("end")
+    with context.builder.region():
         context.break_labels.append(end)
-        context.bind_scalar(loop.index, Linear.of(index))
-        lower_block(context, loop.body)
+        copies = loop.unroll if step.is_const else 1
+        if copies <= 1:
+            _turns(context, loop, _Range(lower, upper, step), runs)
+        else:
+            stop = upper + -(copies - 1) * step.const
+            span = context.facts.divisor(upper - lower)
+            first = context.scalars.compare("<", lower, stop)
+            index = _turns(context, loop, _Range(lower, stop, step, copies), first)
+            if span % (copies * step.const):
+                left = context.scalars.compare("<", Linear.of(index), upper)
+                rest = _Range(Linear.of(index), upper, step)
+                _turns(context, loop, rest, left)
         context.break_labels.pop()
-        builder.emit(f"add.s{suffix}", (index,), (index, stride))
-        again = builder.storage(PRED)
-        builder.emit(f"setp.lt.s{suffix}", (again,), (index, stop_operand))
+        context.builder.place(end)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The values of a loop's index; `copies` of the body stand in one turn."""
+
+    lower: Linear
+    upper: Linear
+    step: Linear
+    copies: int = 1
+
+
+def _turns(context: Context, loop: For, span: _Range, runs: Register | bool) -> Register:
+    """Emits turns from `lower` while the index is below `upper`; gives the index register."""
+    builder, scalars = context.builder, context.scalars
+    type_ = loop.index.type
+    assert isinstance(type_, ScalarType)
+    forms = (span.lower, span.upper, span.step)
+    wide = type_.dtype.bits == 64 or any(map(scalars.is_wide, forms))
+    suffix, kind = ("64", B64) if wide else ("32", B32)
+    start, stop = scalars.register(span.lower, wide), scalars.register(span.upper, wide)
+    stride = scalars.register(span.step * span.copies, wide)
+    index = builder.storage(kind)
+    builder.emit(f"mov.b{suffix}", (index,), (start,))
+    if runs is False:
+        return index
+    top, done = builder.fresh_label("loop"), builder.fresh_label("done")
+    if isinstance(runs, Register):
+        builder.branch(done, runs, negated=True)
+    with builder.region():
+        builder.place(top)
+        # What a turn sees of the index never changes while it runs.
+        seen = builder.once(kind)
+        builder.emit(f"mov.b{suffix}", (seen,), (index,))
+        _learn_index(context, seen, span)
+        for copy in range(span.copies):
+            context.bind_scalar(loop.index, Linear.of(seen) + span.step * copy)
+            lower_block(context, loop.body)
+        builder.emit(f"add.s{suffix}", (index,), (seen, stride))
+        again = builder.compute(f"setp.lt.s{suffix}", PRED, index, stop)
         builder.branch(top, again)
-        builder.place(end)
+        builder.place(done)
+    return index
 
 
-def _learn_index(
-    context: Context, index: Register, lower: Linear, upper: Linear, step: Linear
-) -> None:
+def _learn_index(context: Context, index: Register, span: _Range) -> None:
     """lower <= index <= upper - 1; with a step that divides the span, index <= upper - step."""
-    facts = context.facts
-    last = upper + -1
-    if step.is_const and facts.divisor(upper - lower) % step.const == 0:
-        last = upper + -step.const
-    divisor = gcd(facts.divisor(lower), facts.divisor(step))
-    facts.learn(index, Facts(facts.lower(lower), facts.upper(last), divisor or 1))
+    facts, step = context.facts, span.step
+    last = span.upper + -1
+    if step.is_const and facts.divisor(span.upper - span.lower) % step.const == 0:
+        last = span.upper + -step.const
+    divisor = gcd(facts.divisor(span.lower), facts.divisor(step * span.copies))
+    facts.learn(index, Facts(facts.lower(span.lower), facts.upper(last), divisor))
     facts.bound_above(index, last)
 
 

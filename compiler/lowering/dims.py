@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def lower_dims(context: Context, instruction: Squeeze | Unsqueeze) -> None:
     assert instruction.result is not None and isinstance(instruction.value, Value)
     source = context.tile(instruction.value)
-    context.bind(instruction.result, source.registers, instruction.value)
+    context.bind(instruction.result, source.registers)
 
 
 def _source(instruction: Squeeze | Unsqueeze) -> RegType:

@@ -57,7 +57,7 @@ def lower_view(context: Context, instruction: View) -> None:
     assert instruction.result is not None and isinstance(instruction.value, Value)
     words = as_words(context, source)
     registers = from_words(context, _result(instruction), words)
-    context.bind(instruction.result, registers, instruction.value)
+    context.bind(instruction.result, registers)
 
 
 @lowering(Cast)
@@ -65,7 +65,7 @@ def lower_cast(context: Context, instruction: Cast) -> None:
     assert instruction.result is not None and isinstance(instruction.value, Value)
     source, type_ = context.tile(instruction.value), _result(instruction)
     if source.type.dtype == type_.dtype and source.type.packing == CONTIGUOUS:
-        context.bind(instruction.result, source.registers, instruction.value)
+        context.bind(instruction.result, source.registers)
         return
     context.bind(instruction.result, cast_tile(context, source, type_))
 
@@ -81,7 +81,7 @@ def lower_decode(context: Context, instruction: Decode) -> None:
 def lower_relabel(context: Context, instruction: Reshape | Transpose) -> None:
     assert instruction.result is not None and isinstance(instruction.value, Value)
     source = context.tile(instruction.value)
-    context.bind(instruction.result, source.registers, instruction.value)
+    context.bind(instruction.result, source.registers)
 
 
 @lowering(Slice)
@@ -90,7 +90,7 @@ def lower_slice(context: Context, instruction: Slice) -> None:
     source = context.tile(instruction.value)
     _, kept = _kept(instruction, source.type.placed)
     registers = select_locals(context, source, kept)
-    context.bind(instruction.result, registers, instruction.value)
+    context.bind(instruction.result, registers)
 
 
 @lowering(Broadcast)
@@ -100,7 +100,7 @@ def lower_broadcast(context: Context, instruction: Broadcast) -> None:
     numbers = matching_locals(type_.placed, source.type.placed, context.num_threads)
     assert numbers is not None, "inference left a broadcast between threads"
     registers = select_locals(context, source, numbers)
-    context.bind(instruction.result, registers, instruction.value)
+    context.bind(instruction.result, registers)
 
 
 @lowering(Concat)
@@ -117,9 +117,7 @@ def lower_concat(context: Context, instruction: Concat) -> None:
             hint="join along a dimension whose outermost part is local",
         )
     joined = _joined(context, lhs, rhs, numbers)
-    both = [v for v in (instruction.lhs, instruction.rhs) if v in context.mutated]
-    source = both[0] if both and isinstance(both[0], Value) else None
-    context.bind(result, joined, source)
+    context.bind(result, joined)
 
 
 def _concat_locals(
@@ -174,7 +172,7 @@ def lower_repack(context: Context, instruction: Repack) -> None:
         pieces[a // 32].append(Piece(source.registers[b // 32], b % 32, 1, a % 32))
     registers = [assemble(context.builder, parts) for parts in pieces]
     assert isinstance(instruction.value, Value)
-    context.bind(result, registers, instruction.value)
+    context.bind(result, registers)
 
 
 @lowering(ConvertLayout)
@@ -184,7 +182,7 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     source = context.tile(value)
     numbers = matching_locals(result.type.placed, source.type.placed, context.num_threads)
     if numbers is not None:
-        context.bind(result, select_locals(context, source, numbers), value)
+        context.bind(result, select_locals(context, source, numbers))
         return
     # Through shared memory: everybody has left the scratch before it is written again. Elements
     # that fill no bytes travel in one byte each.

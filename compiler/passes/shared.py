@@ -1,20 +1,21 @@
 """Plans shared memory: an offset for every tile, and one scratch area for conversions.
 
 Tiles live from their allocation to `free_shared` or the function's end. Memory of freed tiles is
-used again; the allocation that reuses it starts with a barrier, because other threads may still
-read. The scratch area serves reductions and layout conversions, one at a time (each starts with a
-barrier).
+used again; an allocation that reuses it, or that stands in a loop, starts with a barrier, because
+other threads may still read. The scratch area serves reductions and layout conversions, one at a
+time (each starts with a barrier).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tileloom.layouts import row_major
 from tileloom.vm.diagnostics import ResourceError
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.memory import AllocShared, FreeShared
-from tileloom.vm.ir import Function, Value, instructions
+from tileloom.vm.ir import Block, For, Function, Value, While, blocks_of, instructions
 from tileloom.vm.types import SharedType
 
 from ..lowering.registry import SCRATCH
@@ -31,6 +32,17 @@ class SharedPlan:
     scratch: dict[Instruction, int] = field(default_factory=dict)
     reusing: set[Value] = field(default_factory=set)
     total: int = 0
+
+
+def _allocated_in_loops(block: Block, in_loop: bool = False) -> Iterator[Value]:
+    """Tiles that are allocated anew in every turn of a loop."""
+    for statement in block:
+        if isinstance(statement, AllocShared) and in_loop:
+            assert statement.result is not None
+            yield statement.result
+        inside = in_loop or isinstance(statement, For | While)
+        for inner in blocks_of(statement):
+            yield from _allocated_in_loops(inner, inside)
 
 
 @dataclass
@@ -73,8 +85,8 @@ def plan_shared(function: Function, target: Target) -> SharedPlan:
         if isinstance(instruction, AllocShared):
             value = instruction.result
             assert value is not None
-            dies = deaths.get(value, len(order))
-            _place(plan, placed, value, time, dies)
+            _place(plan, placed, value, time, deaths.get(value, len(order)))
+    plan.reusing.update(_allocated_in_loops(function.body))
     scratch_start = _round_up(plan.total, 16)
     largest = 0
     for instruction in order:

@@ -223,3 +223,41 @@ def test_asserts_trap() -> None:
     emulate(text, [4])
     with pytest.raises(Exception, match="trap"):
         emulate(text, [5])
+
+
+UNROLLED = """func @f(%y: *i32, %x: *f32, %z: *f32, %n: i32, %lo: i32) warps = 1 {{
+  assume %n % {divisor} == 0
+  %gy = global_view %y : global<i32, [64]>
+  %gx = global_view %x : global<f32, [%n, 32]>
+  %gz = global_view %z : global<f32, [%n, 32]>
+  %sum = full : reg<i32, [32]>
+  for %i in {lo} to {hi} step {step}{unroll} {{
+    %a = mul %sum, 3
+    %b = add %a, %i
+    assign %sum, %b
+    %c = load %gx[%i, 0] : reg<f32, [1, 32]>
+    store %gz[%i, 0], %c
+    if %i == 13 {{
+      break
+    }}
+  }}
+  store %gy[0], %sum
+}}"""
+
+
+@pytest.mark.parametrize("unroll", [0, 1, 2, 3, 8])
+@pytest.mark.parametrize(
+    ("lo", "hi", "step"), [("0", "%n", 1), ("%lo", "%n", 2), ("0", "12", 3), ("1", "8", 1)]
+)
+@pytest.mark.parametrize(("n", "divisor"), [(0, 1), (7, 1), (16, 4), (24, 8)])
+def test_unrolled_loops(lo: str, hi: str, step: int, unroll: int, n: int, divisor: int) -> None:
+    text = UNROLLED.format(lo=lo, hi=hi, step=step, unroll=f" unroll = {unroll or 'all'}", divisor=divisor)
+    x = np.random.default_rng(0).normal(size=(max(n, 1), 32)).astype(np.float32)
+    agree(text, [np.zeros(64, np.int32), x, np.zeros_like(x), n, 3])
+
+
+def test_a_known_number_of_turns_needs_no_loop_for_the_rest() -> None:
+    text = UNROLLED.format(lo="0", hi="%n", step=1, unroll=" unroll = 4", divisor=8)
+    assert compile_function(parse(text)).ptx.count("bra $loop") == 1
+    rest = UNROLLED.format(lo="0", hi="%n", step=1, unroll=" unroll = 4", divisor=2)
+    assert compile_function(parse(rest)).ptx.count("bra $loop") == 2

@@ -231,3 +231,27 @@ def test_freed_shared_memory_is_used_again() -> None:
         SHARED.format(t="f32", layout=""), [np.zeros((32, 64), "f4"), np.zeros((64, 32), "f4")]
     )
     assert lowered.shared_bytes == 32 * 64 * 4
+
+
+IN_TURNS = """func @f(%x: *f32, %y: *f32, %n: i32) warps = 4 {
+  %gx = global_view %x : global<f32, [%n, 128]>
+  %gy = global_view %y : global<f32, [%n, 128]>
+  for %i in 0 to %n {
+    %s = alloc_shared : shared<f32, [1, 128]>
+    %a = load %gx[%i, 0] : reg<f32, [1, 128], spatial(1, 128)>
+    store %s[0, 0], %a
+    barrier
+    %b = load %s[0, 0] : reg<f32, [1, 128], column_spatial(1, 32) * local(1, 4)>
+    %c = convert_layout %b : reg<f32, [1, 128], local(1, 32) * spatial(1, 4)>
+    store %gy[%i, 0], %c
+    free_shared %s
+  }
+}"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_tile_allocated_in_a_loop_waits_for_its_readers(seed: int) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 128)).astype(np.float32)
+    y = np.zeros_like(x)
+    emulate(IN_TURNS, [x, y, 6], seed=seed)
+    np.testing.assert_array_equal(y, x)

@@ -185,3 +185,32 @@ CREATE = """func @f(%x: *{t}, %n: i32) warps = 2 {{
 def test_created_tiles(kind: str) -> None:
     numpy: Any = {"f32": np.float32, "i32": np.int32, "f16": np.float16, "i64": np.int64}[kind]
     agree(CREATE.format(t=kind), [np.zeros((3, 16, 8), numpy), 4])
+
+
+UNCHANGED = """func @f(%x: *u32, %y: *u32, %z: *u32) warps = 1 {{
+  %gx = global_view %x : global<u32, [8, 4]>
+  %gy = global_view %y : global<u32, [8, 4]>
+  %gz = global_view %z : global<u32, [8, 4]>
+  %a = load %gx[0, 0] : reg<u32, [8, 4]>
+  %b = {op}
+  %one = full {{fill = 5}} : reg<u32, [8, 4]>
+  assign {target}, %one
+  store %gy[0, 0], %a
+  store %gz[0, 0], %b
+}}"""
+
+
+@pytest.mark.parametrize("target", ["%a", "%b"])
+@pytest.mark.parametrize(
+    "op", ["abs %a", "cast %a {dtype = u32}", "broadcast %a {shape = [8, 4]}", "max %a, 0"]
+)
+def test_operations_that_change_nothing_still_make_a_value(op: str, target: str) -> None:
+    x = np.arange(32, dtype=np.uint32).reshape(8, 4)
+    found = agree(UNCHANGED.format(op=op, target=target), [x, np.zeros_like(x), np.zeros_like(x)])
+    np.testing.assert_array_equal(found[1 if target == "%b" else 2], x)
+
+
+def test_a_reduction_of_one_element_makes_a_value() -> None:
+    text = UNCHANGED.format(op="reduce %a {dim = 0}", target="%a").replace("[8, 4]", "[1, 32]")
+    x = np.arange(32, dtype=np.uint32).reshape(1, 32)
+    np.testing.assert_array_equal(agree(text, [x, np.zeros_like(x), np.zeros_like(x)])[2], x)
