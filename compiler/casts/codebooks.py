@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tileloom.vm.dtypes import Dtype
-from tileloom.vm.packing import PAIRED, Packing
+from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing
 
 from .elements import Run, element_runs, field_moves
 from .gather import Move, gather
@@ -22,15 +22,19 @@ _GROUP = 4
 def cast(plan: PlanBuilder, source: Dtype, dest: Dtype, packing: Packing, count: int) -> list[Word]:
     """The table's values rounded to f16, bf16 (two to a word) or f32."""
     entries = [int(code) for code in dest.encode(source.table)]
-    runs = element_runs(packing, source.bits, count)
-    # In the paired packing elements of one half of the words are neighbours.
-    step = 2 if packing == PAIRED else 1
+    runs: Sequence[tuple[Run, ...]] = element_runs(packing, source.bits, count)
+    order = (0, 1, 2, 3)
+    if packing == PAIRED and source.bits == 4:
+        # Swapping the middle bytes brings both elements of a pair into the same 16 selectors.
+        order = (0, 2, 1, 3)
+        plan.replace_inputs(plan.op("prmt.b32", word, 0, 0x3120) for word in plan.inputs())
+        runs = element_runs(CONTIGUOUS, 4, count)
+        runs = [runs[e - e % 4 + order[e % 4]] for e in range(count)]
     bytes_of: dict[int, tuple[list[Word], int]] = {}
-    for first in range(0, count, _GROUP * step):
-        for start in range(first, first + step):
-            group = [e for e in range(start, first + _GROUP * step, step) if e < count]
-            planes = _lookup(plan, entries, dest.bits // 8, source.bits, [runs[e] for e in group])
-            bytes_of.update({e: (planes, number) for number, e in enumerate(group)})
+    for first in range(0, count, _GROUP):
+        group = [first + e for e in order if first + e < count]
+        planes = _lookup(plan, entries, dest.bits // 8, source.bits, [runs[e] for e in group])
+        bytes_of.update({e: (planes, number) for number, e in enumerate(group)})
     if dest.bits == 32:
         return [_single(plan, *bytes_of[e]) for e in range(count)]
     return [_pair(plan, bytes_of, e, min(e + 1, count - 1)) for e in range(0, count, 2)]
@@ -81,15 +85,9 @@ def _nibbles(plan: PlanBuilder, group: Sequence[tuple[Run, ...]], start: int, st
 def _pair(
     plan: PlanBuilder, bytes_of: dict[int, tuple[list[Word], int]], low: int, high: int
 ) -> Word:
-    (planes, first), (others, second) = bytes_of[low], bytes_of[high]
-    if planes == others:
-        selector = first | 4 + first << 4 | second << 8 | 4 + second << 12
-        return plan.op("prmt.b32", *planes, selector)
-    halves = [
-        plan.op("prmt.b32", *words, 0x5140 if number < 2 else 0x7362)
-        for words, number in ((planes, first), (others, second))
-    ]
-    return plan.op("prmt.b32", *halves, 0x5410 if first % 2 == 0 else 0x7632)
+    (planes, first), (_, second) = bytes_of[low], bytes_of[high]
+    selector = first | 4 + first << 4 | second << 8 | 4 + second << 12
+    return plan.op("prmt.b32", *planes, selector)
 
 
 def _single(plan: PlanBuilder, planes: list[Word], number: int) -> Word:

@@ -7,13 +7,17 @@ two corrects, subnormals included. Exponents too wide for f16 go through bf16 an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
 from tileloom.vm.decode import decode_form, needs_halving
 from tileloom.vm.dtypes import Dtype, f16
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing
 
 from ..targets import Target
-from .elements import element_runs, field_moves
-from .gather import gather
+from .elements import Run, element_runs, field_moves
+from .gather import gather, new_shifts
 from .halves import BF16, F16, HalfType
 from .plan import Half, PlanBuilder, Word
 
@@ -69,23 +73,90 @@ def _placed(
     if packing == CONTIGUOUS and source.bits == 8 and count % 4 == 0:
         plan.replace_inputs(plan.op("prmt.b32", word, 0, 0x3120) for word in plan.inputs())
         packing = PAIRED
-    runs = element_runs(packing, source.bits, count + count % 2)
+    if packing == CONTIGUOUS and source.bits == 4 and count % 8 == 0:
+        return _interleaved(plan, _placed(plan, source, half, PAIRED, count, factor))
+    runs = element_runs(packing, source.bits, count)
+    words = plan.cheapest(
+        partial(_fields, source=source, half=half, runs=runs, spread=spread)
+        for spread in (False, True)
+    )
+    scale = factor * 2.0 ** (half.bias - source.bias)
+    return [half.multiplied(plan, word, scale) for word in words]
+
+
+def _interleaved(plan: PlanBuilder, words: list[Word]) -> list[Word]:
+    """Eight neighbours read as a paired unit are the pairs (j, j + 4): makes them (2i, 2i + 1)."""
+    return [
+        plan.op("prmt.b32", words[unit + first], words[unit + first + 1], selector)
+        for unit in range(0, len(words), 4)
+        for selector in (0x5410, 0x7632)
+        for first in (0, 2)
+    ]
+
+
+def _fields(
+    plan: PlanBuilder,
+    source: Dtype,
+    half: HalfType,
+    runs: Sequence[tuple[Run, ...]],
+    spread: bool,
+) -> list[Word]:
+    """The patterns of pairs; `spread` lets permutes spread sign bits where that seems no dearer."""
+    return [
+        _field(plan, source, half, runs[low : low + 2], spread) for low in range(0, len(runs), 2)
+    ]
+
+
+def _field(
+    plan: PlanBuilder,
+    source: Dtype,
+    half: HalfType,
+    pair: Sequence[tuple[Run, ...]],
+    spread: bool,
+) -> Word:
     magnitude = source.bits - 1
     bottom = half.mantissa_bits - source.mantissa_bits
-    scale = factor * 2.0 ** (half.bias - source.bias)
-    words = []
-    for low in range(0, count, 2):
-        moves = [
-            move
-            for h in (0, 1)
-            if low + h < count
-            for move in (
-                *field_moves(plan, runs[low + h], 0, magnitude, bottom + 16 * h),
-                *field_moves(plan, runs[low + h], magnitude, source.bits, 15 + 16 * h),
-            )
-        ]
-        words.append(half.multiplied(plan, gather(plan, moves), scale))
-    return words
+    moves = [
+        move
+        for h, runs in enumerate(pair)
+        for move in (
+            *field_moves(plan, runs, 0, magnitude, bottom + 16 * h),
+            *field_moves(plan, runs, magnitude, source.bits, 15 + 16 * h),
+        )
+    ]
+    byte = _byte_top(pair, source.bits) if spread else None
+    if byte is None or sum(new_shifts(plan, moves)) < 3 + bool(byte.shift):
+        return gather(plan, moves)
+    return _spread_sign(
+        plan, byte, bottom - (8 - source.bits), 0x8000 | (1 << magnitude) - 1 << bottom
+    )
+
+
+class _ByteTop(NamedTuple):
+    """A pair at the top of a byte of both halves, once the word is shifted left."""
+
+    word: int
+    shift: int
+    byte: int
+
+
+def _byte_top(pair: Sequence[tuple[Run, ...]], bits: int) -> _ByteTop | None:
+    if len(pair) < 2 or len(pair[0]) > 1 or len(pair[1]) > 1:
+        return None
+    low, high = pair[0][0], pair[1][0]
+    if low.word != high.word or high.bit != low.bit + 16:
+        return None
+    shift = -(low.bit + bits) % 8
+    return _ByteTop(low.word, shift, (low.bit + bits + shift) // 8 - 1)
+
+
+def _spread_sign(plan: PlanBuilder, top: _ByteTop, shift: int, mask: int) -> Word:
+    """A byte and above it eight copies of its sign, shifted to its place: both in one mask."""
+    word = plan.shifted(plan.input(top.word), top.shift)
+    low, high = top.byte, top.byte + 2
+    selector = low | (8 | low) << 4 | high << 8 | (8 | high) << 12
+    extended = plan.op("prmt.b32", word, 0, selector)
+    return plan.masked(plan.shifted(extended, shift), mask * 0x10001)
 
 
 def _converted(plan: PlanBuilder, packing: Packing, count: int) -> list[Word]:

@@ -7,7 +7,7 @@ and no blocks; `emit_plan` (emission.py) turns each operation into one PTX instr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,6 +145,19 @@ class PlanBuilder:
     def selected(self, word: Word, other: Word, mask: Word | int) -> Word:
         """`word` where the mask has ones, `other` where it has zeros."""
         return self.op("lop3.b32", word, other, mask, SELECT)
+
+    def cheapest(self, ways: Iterable[Callable[[PlanBuilder], list[Word]]]) -> list[Word]:
+        """Tries each way to build words, and keeps the one that took the fewest operations."""
+        tried: list[tuple[int, PlanBuilder, list[Word]]] = []
+        for way in ways:
+            fork = PlanBuilder(self._num_inputs)
+            fork._inputs, fork._ops = list(self._inputs), list(self._ops)
+            fork._known = dict(self._known)
+            words = way(fork)
+            tried.append((sum(not op.is_constant for op in fork._ops), fork, words))
+        _, best, words = min(tried, key=lambda trial: trial[0])
+        self._inputs, self._ops, self._known = best._inputs, best._ops, best._known
+        return words
 
     def plan(self, outputs: Sequence[Word], count: int) -> Plan:
         numbers = tuple(word.number for word in outputs)
