@@ -1,20 +1,22 @@
 """How a weight matrix is cut into what threads hold: the one place both packing and kernel read.
 
 A *unit* is the packing's: U words that hold P pairs of codes (`tileloom.vm.packing`). The two codes
-of a pair are neighbours in k, and pair j of every unit belongs to feature tile j: so one mask at one
-bit position serves one tile of 16 features, and a factor 2^j of the fast decode is constant in it.
-A *feature block* is the 16 P features that a warp's words cover.
+of a pair are neighbours in k. The pairs of a unit, P = Q * T, belong to T tiles of 16 features and,
+in each, to Q parts of k: pair j = q * T + tile. So one mask at one bit position serves one (part,
+tile), and the factor 2^f of the fast decode is constant in it. A *feature block* is 16 T features.
+Few tiles a block mean many blocks, and Q products a tile to be summed with their factors.
 
 k is walked in *chunks* that never cross a group of scales; a group is padded to whole chunks (its
 surplus rows meet zeros of x). Inside a chunk k is taken in blocks of `step`, and a lane (g = lane /
 4, t = lane % 4) owns step / 4 consecutive rows of each, so that it reads its share of x at once:
 
     k       = chunk * c + step * kb + (step / 4) * t + 4 * s + 2 * r1 + h
-    feature = 16 P * block + 16 * j + 8 * r0 + g
+    feature = 16 T * block + 16 * tile + 8 * r0 + g
 
-which is the fragment of mma's A operand under a permutation of k that x's fragment shares.
-The words of (block, chunk) are contiguous: [kb, s][vector of U][lane of 32][4], where a lane's 4 U
-words of one (kb, s) are [r1][r0][U].
+which is the fragment of mma's A operand under a permutation of k that x's fragment shares. The part
+q is the inner digits of s, and of kb where s has too few. The words of (block, chunk) are
+contiguous: [the outer digits of kb and s][vector of U][lane of 32][4], where a lane's 4 U words of
+one outer (kb, s) are [r1][r0][U].
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from tileloom.layouts import RegisterLayout, replicate
 
 LARGEST_CHUNK = 128
 
+# At 1 bit the sum over parts would cost as much as the decode.
+DEFAULT_TILES = {1: 16}
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -35,6 +40,7 @@ class Cut:
     bits: int
     step: int
     chunk: int
+    tiles: int  # T: tiles of 16 features in a feature block
     contiguous: bool  # row k of the matrix is row k of the chunks: no padding between groups
     one_scale: bool  # all chunks share one row of scales
     group: int = 0  # where rows are padded between groups, else 0
@@ -42,7 +48,7 @@ class Cut:
 
     @property
     def pairs(self) -> int:
-        """P: pairs in a unit, and feature tiles in a feature block."""
+        """P: pairs in a unit."""
         return 16 // gcd(self.bits, 16)
 
     @property
@@ -51,24 +57,46 @@ class Cut:
         return self.bits * self.pairs // 16
 
     @property
+    def parts(self) -> int:
+        """Q: parts of k that share a word."""
+        return self.pairs // self.tiles
+
+    @property
     def block_features(self) -> int:
         """Features in a feature block."""
-        return 16 * self.pairs
+        return 16 * self.tiles
 
     @property
     def steps(self) -> int:
-        """Fragments of 16 rows in a chunk."""
-        return self.chunk // 16
+        """Units of a thread along k in a chunk, for one (r1, r0)."""
+        return self.chunk // (16 * self.parts)
+
+    @property
+    def part_digits(self) -> tuple[int, int]:
+        """The extents of q's digits in kb and in s."""
+        inner = gcd(self.parts, self.step // 16)
+        return self.parts // inner, inner
+
+    @property
+    def k_digits(self) -> tuple[int, ...]:
+        """The extents of (outer kb, q in kb, t, outer s, q in s, r1, h)."""
+        outer, inner = self.part_digits
+        blocks, fragments = self.chunk // self.step, self.step // 16
+        return (blocks // outer, outer, 4, fragments // inner, inner, 2, 2)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The cut of a [k, n] matrix of `bits`-bit codes with `group` rows a scale."""
+    """The cut of a [k, n] matrix of `bits`-bit codes with `group` rows a scale.
+
+    `tiles` asks for that many tiles of 16 features in a block (0: the default for the width).
+    """
 
     bits: int
     k: int
     n: int
     group: int
+    tiles: int = 0
 
     @cached_property
     def cut(self) -> Cut:
@@ -80,11 +108,20 @@ class Geometry:
             self.bits,
             step,
             chunk,
+            self._tiles(chunk),
             contiguous,
             one_scale=self.num_groups <= 1,
             group=0 if contiguous else self.group,
             chunks_per_group=1 if contiguous else padded // chunk,
         )
+
+    def _tiles(self, chunk: int) -> int:
+        """T: as asked for, or the next for which parts divide the fragments of a chunk."""
+        pairs = 16 // gcd(self.bits, 16)
+        tiles = min(self.tiles or DEFAULT_TILES.get(self.bits, 4), pairs)
+        while tiles < pairs and (pairs % tiles or chunk // 16 % (pairs // tiles)):
+            tiles += 1
+        return tiles
 
     def _step_and_chunk(self) -> tuple[int, int]:
         """Blocks of 64 rows where that pads no more than 16 would; chunks as large as can be."""
@@ -125,13 +162,13 @@ class Geometry:
         return 1 if self.cut.one_scale else self.num_chunks
 
     def word_shape(self) -> tuple[int, ...]:
-        """The packed words: [blocks, chunks, kb and s, vector, lane, word]."""
+        """The packed words: [blocks, chunks, outer kb and s, vector, lane, word]."""
         cut = self.cut
         return (self.num_blocks, self.num_chunks, cut.steps, cut.unit_words, 32, 4)
 
     def scale_shape(self) -> tuple[int, ...]:
         """Packed scales and zeros: [blocks, rows, g, feature tile, r0]."""
-        return (self.num_blocks, self.scale_rows, 8, self.cut.pairs, 2)
+        return (self.num_blocks, self.scale_rows, 8, self.cut.tiles, 2)
 
 
 def _padded(rows: int, unit: int) -> int:
@@ -162,21 +199,16 @@ class Layouts:
         )
 
     def codes(self) -> RegisterLayout:
-        """[W, F * 16 P, chunk] codes in the same registers."""
+        """[W, F * 16 T, chunk] codes in the same registers."""
         g = self.cut
         shape = (self.k_warps, self.feature_warps * g.block_features, g.chunk)
-        rows = (self.feature_warps, g.pairs, 2, 8)
+        rows = (self.feature_warps, g.tiles, 2, 8)
         return RegisterLayout.from_modes(
             shape,
-            ((self.k_warps,), rows, self._k_modes()),
-            spatial=[(0, 0), (1, 0), (1, 3), (2, 1)],
-            local=[(2, 0), (2, 2), (2, 3), (1, 2), (1, 1), (2, 4)],
+            ((self.k_warps,), rows, g.k_digits),
+            spatial=[(0, 0), (1, 0), (1, 3), (2, 2)],
+            local=[(2, 0), (2, 3), (2, 5), (1, 2), (2, 1), (2, 4), (1, 1), (2, 6)],
         )
-
-    def _k_modes(self) -> tuple[int, ...]:
-        """(kb, t, s, r1, h)"""
-        g = self.cut
-        return (g.chunk // g.step, 4, g.step // 16, 2, 2)
 
     def x(self) -> RegisterLayout:
         """[tokens, W * chunk] of x: a lane holds step / 4 consecutive k of token g."""
@@ -190,11 +222,12 @@ class Layouts:
         )
 
     def ones(self) -> RegisterLayout:
-        """[W, F * 16, chunk]: the A operand of one feature tile."""
+        """[W, F * 16, chunk / Q]: the A operand of one feature tile and part of k."""
         g = self.cut
+        outer, _, lanes, fragments, _, r1, h = g.k_digits
         return RegisterLayout.from_modes(
-            (self.k_warps, 16 * self.feature_warps, g.chunk),
-            ((self.k_warps,), (self.feature_warps, 2, 8), self._k_modes()),
+            (self.k_warps, 16 * self.feature_warps, g.chunk // g.parts),
+            ((self.k_warps,), (self.feature_warps, 2, 8), (outer, lanes, fragments, r1, h)),
             spatial=[(0, 0), (1, 0), (1, 2), (2, 1)],
             local=[(2, 0), (2, 2), (2, 3), (1, 1), (2, 4)],
         )
@@ -209,9 +242,9 @@ class Layouts:
         )
 
     def scales(self, rows: int) -> RegisterLayout:
-        """[F, rows, 8, P, 2] scales; `rows` is W, or 1 where all chunks share one."""
+        """[F, rows, 8, T, 2] scales; `rows` is W, or 1 where all chunks share one."""
         g = self.cut
-        shape = (self.feature_warps, rows, 8, g.pairs, 2)
+        shape = (self.feature_warps, rows, 8, g.tiles, 2)
         warps: list[tuple[int, int] | RegisterLayout] = [(1, 0)]
         if rows != self.k_warps:
             warps = [replicate(self.k_warps)]

@@ -112,15 +112,14 @@ def unpack(packed: Packed) -> Quantized:
     return Quantized(codes, scales, zeros, packed.dtype, packed.group, packed.zero_point)
 
 
-# The dimensions of codes, in the order of the matrix: k = (chunk, kb, t, s, r1, h), n = (block, j,
-# r0, g); and in the order of the words, in which g and t make the lane, j and h the unit.
-_MATRIX_TO_WORDS = (6, 0, 1, 3, 9, 2, 4, 8, 7, 5)
+# The dimensions of codes, in the order of the matrix: k = (chunk, kb, q, t, s, q, r1, h), n = (block,
+# tile, r0, g); and in the order of the words, in which g and t make the lane, q, tile and h the unit.
+_MATRIX_TO_WORDS = (8, 0, 1, 4, 11, 3, 6, 10, 2, 5, 9, 7)
 
 
 def _matrix_dims(geometry: Geometry) -> tuple[int, ...]:
     cut = geometry.cut
-    k_dims = (geometry.num_chunks, cut.chunk // cut.step, 4, cut.step // 16, 2, 2)
-    return (*k_dims, geometry.num_blocks, cut.pairs, 2, 8)
+    return (geometry.num_chunks, *cut.k_digits, geometry.num_blocks, cut.tiles, 2, 8)
 
 
 def pack_codes(codes: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint32]:
@@ -182,7 +181,7 @@ def pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
     groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
     if geometry.num_groups:
         rows[:, : geometry.n] = values[groups]
-    split = rows.reshape(geometry.scale_rows, geometry.num_blocks, cut.pairs, 2, 8)
+    split = rows.reshape(geometry.scale_rows, geometry.num_blocks, cut.tiles, 2, 8)
     return np.ascontiguousarray(split.transpose(1, 0, 4, 2, 3))
 
 

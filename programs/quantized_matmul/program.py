@@ -5,12 +5,12 @@ y^T = W^T x^T on mma's m16n8k16: 16 features on M, 8 tokens on N. A block holds 
 the registers where the A fragments need them, decodes them, and multiplies.
 
 The decode leaves factors and constants behind: decoded = value * 2^f + c, with f and c fixed within
-a feature tile (geometry.py). With z the zero point (2^(b-1) where symmetric),
+a feature tile and a part q of k (geometry.py). With z the zero point (2^(b-1) where symmetric),
 
-    sum_k (value - z) x = 2^-f * (sum_k decoded x - (c + z 2^f) sum_k x)
+    sum_k (value - z) x = sum_q 2^-f * (sum_{k in q} decoded x - (c + z 2^f) sum_{k in q} x)
 
-so a group costs one multiply-add an accumulator, and the rank-1 term comes from one more product
-with a matrix of ones. Groups accumulate in f32, chunk by chunk.
+so a group costs one multiply-add an accumulator and part, and the rank-1 terms come from one more
+product, with a matrix of ones. Groups accumulate in f32, chunk by chunk.
 
 The warps that split k meet in shared memory, the blocks that split k in a workspace whose last
 arrival sums it: always in the same order, so that results repeat bit for bit.
@@ -49,6 +49,7 @@ class Config:
     split: bool = False  # blocks along grid.z split k
     x_vector: int = 8  # elements of x that one load may take
     min_blocks: int = 0
+    prefetch: bool = True  # a turn's words are read during the turn before
 
     @cached_property
     def layouts(self) -> Layouts:
@@ -69,9 +70,17 @@ class Config:
         return self.zero_point in ("int", "float")
 
     def constant(self, j: int) -> float:
-        """The part of c + z 2^f that is known at compile time, for feature tile j."""
+        """(c + z 2^f) 2^-f as far as it is known at compile time, for pair j of a unit."""
         zero = 2.0 ** (dtype(self.weight).bits - 1) if self.zero_point == "symmetric" else 0.0
-        return self.form.constants[j] + zero * 2.0 ** self.form.exponents[j]
+        return zero + self.form.constants[j] * self.factor(j)
+
+    def factor(self, j: int) -> float:
+        """2^-f for pair j of a unit."""
+        return 2.0 ** -self.form.exponents[j]
+
+    def pair(self, part: int, tile: int) -> int:
+        """The pair of a unit that belongs to a part of k and a feature tile."""
+        return part * self.cut.tiles + tile
 
     @property
     def needs_sums(self) -> bool:
@@ -84,8 +93,8 @@ class Config:
         tile_bytes = 4 * 16 * self.k_warps * self.feature_warps * self.tokens
         fitting = [
             t
-            for t in range(1, self.cut.pairs + 1)
-            if self.cut.pairs % t == 0 and t * tile_bytes <= REDUCTION_BYTES
+            for t in range(1, self.cut.tiles + 1)
+            if self.cut.tiles % t == 0 and t * tile_bytes <= REDUCTION_BYTES
         ]
         return max(fitting, default=1)
 
@@ -126,48 +135,82 @@ class Block:
         return vm.load(self.words_view, offsets, layout.shape, layout, cache="stream")
 
     def decoded(self, words: Tile) -> Tile:
-        """[W, F, P, 16, chunk]: decoded codes, a feature tile at each index of P."""
+        """[W, F, T, 16, *digits of k]: decoded codes."""
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
         codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
         fast = weight_form(config.weight, config.activation)[1]
         values = (vm.decode if fast else vm.cast)(codes, dtype(config.activation))
-        split = (config.k_warps, config.feature_warps, cut.pairs, 16, cut.chunk)
+        split = (config.k_warps, config.feature_warps, cut.tiles, 16, *_digits(cut))
         return vm.reshape(values, split)
 
+    def operand(self, values: Tile, part: int, tile: int) -> Tile:
+        """[W, F * 16, chunk / Q]: the A operand of a feature tile and a part of k."""
+        config, cut = self.config, self.config.cut
+        a, b = divmod(part, cut.part_digits[1])
+        box = values[:, :, tile : tile + 1, :, :, a : a + 1, :, :, b : b + 1, :]
+        shape = (config.k_warps, 16 * config.feature_warps, cut.chunk // cut.parts)
+        return vm.reshape(box, shape)
+
+    def x_parts(self, x: Tile) -> list[Tile]:
+        """[W, chunk / Q, tokens] of x for each part of k."""
+        config, cut = self.config, self.config.cut
+        split = vm.reshape(x, (config.k_warps, *_digits(cut), config.tokens))
+        shape = (config.k_warps, cut.chunk // cut.parts, config.tokens)
+        parts = []
+        for part in range(cut.parts):
+            a, b = divmod(part, cut.part_digits[1])
+            box = split[:, :, a : a + 1, :, :, b : b + 1, :, :]
+            parts.append(vm.reshape(box, shape))
+        return parts
+
     def per_feature(self, view: MemoryTile, chunk: Scalar) -> Tile:
-        """[rows, F, P, 16, 1] scales or zeros of this turn's chunks, in f32."""
+        """[rows, F, T, 16, 1] scales or zeros of this turn's chunks, in f32."""
         config, cut = self.config, self.config.cut
         rows = 1 if cut.one_scale else config.k_warps
         row: ScalarLike = 0 if cut.one_scale else chunk
         layout = config.layouts.scales(rows)
         loaded = vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
         ordered = vm.transpose(vm.cast(loaded, f32), (1, 0, 3, 4, 2))
-        return vm.reshape(ordered, (rows, config.feature_warps, cut.pairs, 16, 1))
+        return vm.reshape(ordered, (rows, config.feature_warps, cut.tiles, 16, 1))
 
-    def tile(self, values: Tile, j: int) -> Tile:
-        """Feature tile j of [rows, F, P, 16, extent], as [rows, F * 16, extent]."""
-        rows, extent = values.shape[0], values.shape[-1]
-        box = values[:, :, j : j + 1, :, :]
-        return vm.reshape(box, (rows, 16 * self.config.feature_warps, extent))
+    def tile(self, values: Tile, tile: int) -> Tile:
+        """A feature tile of [rows, F, T, 16, 1], as [rows, F * 16, 1]."""
+        box = values[:, :, tile : tile + 1, :, :]
+        return vm.reshape(box, (values.shape[0], 16 * self.config.feature_warps, 1))
 
     def add_chunks(self, chunk: Scalar, words: Tile, totals: Sequence[Tile]) -> None:
         """Adds the product of one chunk a warp to the totals of all feature tiles."""
-        config, layout = self.config, self.config.layouts.accumulator()
-        x, values = self.x_tile(chunk), self.decoded(words)
+        config = self.config
+        parts, values = self.x_parts(self.x_tile(chunk)), self.decoded(words)
         scales = self.per_feature(self.scales_view, chunk)
         zeros = self.per_feature(self.zeros_view, chunk) if config.has_zeros else None
-        sums = self.sums(x) if config.needs_sums else None
-        for j, total in enumerate(totals):
-            factor = 2.0 ** config.form.exponents[j]
-            if sums is not None and config.constant(j):
-                part = sums * -config.constant(j)
+        sums = [self.sums(x) for x in parts] if config.needs_sums else []
+        whole = _added(sums) if zeros is not None else None
+        for tile, total in enumerate(totals):
+            product = self.product(values, parts, sums, tile)
+            if zeros is not None and whole is not None:
+                product = vm.fma(-self.tile(zeros, tile), whole, product)
+            total.set(vm.fma(self.tile(scales, tile), product, total))
+
+    def product(
+        self, values: Tile, parts: Sequence[Tile], sums: Sequence[Tile], tile: int
+    ) -> Tile:
+        """[W, F * 16, tokens]: a feature tile's codes times x, less what is known of zero."""
+        config, layout = self.config, self.config.layouts.accumulator()
+        whole: Tile | None = None
+        for part, x in enumerate(parts):
+            pair = config.pair(part, tile)
+            constant, factor = config.constant(pair), config.factor(pair)
+            if sums and constant:
+                # The sum starts at what is to be subtracted: free of a multiply-add.
+                acc = sums[part] * (-constant / factor)
             else:
-                part = vm.full(f32, layout.shape, 0.0, layout)
-            vm.mma(part, self.tile(values, j), x)
-            if zeros is not None and sums is not None:
-                part = vm.fma(self.tile(zeros, j) * -factor, sums, part)
-            total.set(vm.fma(self.tile(scales, j) * (1.0 / factor), part, total))
+                acc = vm.full(f32, layout.shape, 0.0, layout)
+            vm.mma(acc, self.operand(values, part, tile), x)
+            whole = acc * factor if whole is None else vm.fma(acc, factor, whole)
+        assert whole is not None
+        return whole
 
     def sums(self, x: Tile) -> Tile:
         """[W, F * 16, tokens]: the sum over k of each token's x, in every row."""
@@ -178,6 +221,19 @@ class Block:
         return sums
 
 
+def _digits(cut: Cut) -> tuple[int, ...]:
+    """The digits of k with r1 and h as one: six of them."""
+    *outer, r1, h = cut.k_digits
+    return (*outer, r1 * h)
+
+
+def _added(sums: Sequence[Tile]) -> Tile:
+    whole = sums[0]
+    for other in sums[1:]:
+        whole = whole + other
+    return whole
+
+
 Emit = Callable[[int, Tile], None]
 
 
@@ -186,7 +242,7 @@ def reduce_warps(config: Config, totals: Sequence[Tile], emit: Emit) -> None:
     cut, count = config.cut, config.tiles_a_pass
     warps = (config.k_warps, config.feature_warps)
     shared = vm.alloc_shared(f32, (*warps, 16 * count, config.tokens))
-    for first in range(0, cut.pairs, count):
+    for first in range(0, cut.tiles, count):
         if first:
             vm.barrier()
         for index, total in enumerate(totals[first : first + count]):
@@ -233,7 +289,7 @@ def quantized_matmul(
     )
     rows: ScalarLike = 1 if cut.one_scale else chunks
     word_shape: list[ScalarLike] = [blocks, chunks, cut.steps, cut.unit_words, 32, 4]
-    scale_shape: list[ScalarLike] = [blocks, rows, 8, cut.pairs, 2]
+    scale_shape: list[ScalarLike] = [blocks, rows, 8, cut.tiles, 2]
     block = Block(
         config,
         x,
@@ -246,12 +302,18 @@ def quantized_matmul(
         vm.block_index(0) * config.tokens,
     )
     layout = config.layouts.accumulator()
-    totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.pairs)]
+    totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), splits)
     begin = vm.block_index(2) * turns * config.k_warps
     end = vm.smaller(chunks, begin + turns * config.k_warps)
+    words = block.words(begin) if config.prefetch else None
     for chunk in vm.range(begin, end, config.k_warps):
-        block.add_chunks(chunk, block.words(chunk), totals)
+        if words is None:
+            block.add_chunks(chunk, block.words(chunk), totals)
+            continue
+        ahead = block.words(chunk + config.k_warps)
+        block.add_chunks(chunk, words, totals)
+        words.set(ahead)
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits))
 
 

@@ -2,7 +2,7 @@
 
 Memory time is what counts at small m: enough blocks for every multiprocessor, each with several
 warps' loads in flight, and k split in as few parts as that takes. The number of accumulators
-(P feature tiles of tokens / 8 fragments) bounds how many tokens a block can take.
+(T feature tiles of tokens / 8 fragments) bounds how many tokens a block can take.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Schedule:
 
 def largest_tokens(geometry: Geometry) -> int:
     """The most tokens a block may take before its accumulators crowd out everything else."""
-    fragments = ACCUMULATOR_REGISTERS // (4 * geometry.cut.pairs)
+    fragments = ACCUMULATOR_REGISTERS // (4 * geometry.cut.tiles)
     return 8 * max(1, min(8, fragments))
 
 

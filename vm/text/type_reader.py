@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _PACKINGS: dict[str, Packing] = {packing.name: packing for packing in (CONTIGUOUS, PAIRED)}
 _SPACES = ("global", "shared", "reg")
-MAX_RANK = 8
+MAX_RANK = 12
 MAX_EXTENT = 1 << 31
 
 

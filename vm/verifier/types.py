@@ -11,7 +11,7 @@ from ..text import print_type
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType, Type
 from .scalars import expect_kind
 
-MAX_RANK = 8
+MAX_RANK = 12
 MAX_ELEMENTS = 1 << 24
 _SCALAR_BITS = (8, 16, 32, 64)
 

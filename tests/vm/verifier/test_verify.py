@@ -140,7 +140,7 @@ def test_layouts_and_packings() -> None:
     ("type_", "kind", "message"),
     [
         (RegType(F32, (0, 4)), VMValueError, "`%t` has shape [0, 4]"),
-        (RegType(F32, (1,) * 9), LimitError, "`%t` has rank 9, the limit is 8"),
+        (RegType(F32, (1,) * 13), LimitError, "`%t` has rank 13, the limit is 12"),
         (RegType(F32, (1 << 25,)), LimitError, "`%t` has 33554432 elements"),
     ],
 )
