@@ -28,6 +28,12 @@ class Case:
     m: int
     k: int
     n: int
+    tiles: int = 0  # of 16 features in a feature block; 0 is the default
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the weights are cut."""
+        return Geometry(dtype(self.weight).bits, self.k, self.n, self.rows, self.tiles)
 
     @property
     def rows(self) -> int:
@@ -121,7 +127,7 @@ class Data:
     def draw(self, case: Case) -> Problem:
         """New random data for a case, packed on the GPU."""
         kind = dtype(case.weight)
-        geometry = Geometry(kind.bits, case.k, case.n, case.rows)
+        geometry = case.geometry
         codes, table = self.codes(kind, case.k, case.n)
         spread = float(table[codes[:64].int()].square().mean().sqrt())
         scales, zeros = self.scales_and_zeros(case, spread, geometry.num_groups)

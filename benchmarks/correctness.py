@@ -27,7 +27,6 @@ from cases import Case, Data, Problem
 
 from tileloom.programs.quantized_matmul import linear
 from tileloom.programs.quantized_matmul.device import compiled
-from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.pack_program import pack_weights
 from tileloom.programs.quantized_matmul.packing import Packed
 from tileloom.programs.quantized_matmul.plan import plan, schedule_text, x_vector
@@ -112,7 +111,7 @@ def _case(axes: list[list[Any]], indices: tuple[int, ...]) -> Case:
 def prepared(case: Case) -> Any:
     """The plan of a case: what `linear` will choose for 16-byte aligned arrays."""
     kind = dtype(case.weight)
-    geometry = Geometry(kind.bits, case.k, case.n, case.rows)
+    geometry = case.geometry
     nothing = np.empty(0, np.float16)
     empty = Packed(
         np.empty(0, np.uint32), nothing, None, kind, geometry, case.zero_point, case.activation
@@ -125,7 +124,7 @@ def _compile(case: Case) -> str:
     """Fills the disk cache; gives the error of a kernel that doesn't compile."""
     try:
         _ = compiled(prepared(case).config, "sm_90a").cubin
-        cut = Geometry(dtype(case.weight).bits, case.k, case.n, case.rows).cut
+        cut = case.geometry.cut
         _ = compile_kernel(pack_weights.trace(cut=cut), "sm_90a").cubin
     except Exception as error:
         return f"{case}: {error}"

@@ -171,6 +171,7 @@ def measured(
             "floor_us": round(floor_us(problem.packed, case.m), 3),
             "rel_error": relative_error(problem, x, candidate.result()),
             "schedule": candidate.schedule,
+            "tiles": problem.packed.geometry.cut.tiles,
         }
 
 
@@ -191,7 +192,8 @@ def cases_of(args: argparse.Namespace) -> Iterator[Case]:
         shapes, weights, activations, groups, tokens
     ):
         zero = args.zero_point or default_zero_point(dtype(weight))
-        yield Case(weight, zero, activation, group, m, k, n)
+        for tiles in map(int, args.tiles.split(",")):
+            yield Case(weight, zero, activation, group, m, k, n, tiles)
 
 
 def main() -> int:
@@ -204,6 +206,7 @@ def main() -> int:
     parser.add_argument("--zero-point", default="")
     parser.add_argument("--impls", default="tileloom,cublas")
     parser.add_argument("--schedules", default="", help="such as k4f1t8s4,k8f1t8s2")
+    parser.add_argument("--tiles", default="0", help="feature tiles of a block")
     parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -216,7 +219,7 @@ def main() -> int:
             print(
                 f"{row['weight']:>5} {row['k']}x{row['n']} m={row['m']:<4} {row['impl']:<9}"
                 f"{row['us']:9.2f} us  floor {row['floor_us']:8.2f}  x{ratio:.2f}"
-                f"  error {row['rel_error']:.1e}  {row['schedule']}",
+                f"  error {row['rel_error']:.1e}  {row['schedule']} T{row['tiles']}",
                 flush=True,
             )
             if args.out:
