@@ -36,7 +36,7 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
-from .dsl.movement import scan, squeeze, unsqueeze
+from .dsl.movement import scan, shuffle, squeeze, unsqueeze
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -192,6 +192,7 @@ __all__ = [
     "rsqrt",
     "scan",
     "select",
+    "shuffle",
     "sigmoid",
     "simt_dot",
     "smaller",

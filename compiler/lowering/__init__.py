@@ -11,6 +11,7 @@ from . import (
     reduction,
     scalars,
     scan,
+    shuffle,
     sync,
     transform,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "reduction",
     "scalars",
     "scan",
+    "shuffle",
     "sync",
     "transform",
 ]

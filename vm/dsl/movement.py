@@ -8,6 +8,7 @@ from inspect import isfunction
 from ..diagnostics import user_errors
 from ..instructions import dims as dims_
 from ..instructions import reduction
+from ..instructions import shuffle as shuffle_
 from .arguments import as_dims, as_shape
 from .trace import emit
 from .values import Tile, operand, tile
@@ -28,6 +29,11 @@ def unsqueeze(value: Tile, dims: Shape) -> Tile:
 def scan(value: Tile, op: str, dim: int, *, exclusive: bool = False) -> Tile:
     """Each element combined with all before it along a dimension."""
     return tile(emit(reduction.Scan, value=operand(value), op=op, dim=dim, exclusive=exclusive))
+
+
+def shuffle(value: Tile, mode: str, lane: int, width: int = 32) -> Tile:
+    """Each thread's elements replaced by those of another lane (up, down, xor, index)."""
+    return tile(emit(shuffle_.Shuffle, value=operand(value), mode=mode, lane=lane, width=width))
 
 
 # A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.

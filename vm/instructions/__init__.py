@@ -13,6 +13,7 @@ from . import (
     memory,
     reduction,
     scalars,
+    shuffle,
     sync,
     transform,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "memory",
     "reduction",
     "scalars",
+    "shuffle",
     "sync",
     "transform",
 ]

@@ -23,6 +23,7 @@ FAMILIES: Final = (
     "memory",
     "reduction",
     "scalars",
+    "shuffle",
     "sync",
     "transform",
 )

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from ..interpreter.group import ThreadGroup
 
 
-def _source_type(instruction: Instruction, operand: Operand) -> RegType:
+def placed_source(instruction: Instruction, operand: Operand) -> RegType:
+    """The type of an operand whose layout is known. Raises ExecutionError without one."""
     assert isinstance(operand, Value)
     assert isinstance(operand.type, RegType)
     if operand.type.layout is None:
@@ -55,7 +56,7 @@ def _source_type(instruction: Instruction, operand: Operand) -> RegType:
 @semantics(View)
 def view(group: ThreadGroup, instruction: View) -> Tile:
     tile, target = group.tile(instruction.value), result_type(instruction)
-    source = _source_type(instruction, instruction.value)
+    source = placed_source(instruction, instruction.value)
     codes = view_codes(source, target, tile.codes)
     poison = None if tile.poison is None else view_poison(source, target, tile.poison)
     return tile_of_codes(target.dtype, codes, poison)
@@ -69,7 +70,7 @@ def cast(group: ThreadGroup, instruction: Cast) -> Tile:
 
 @semantics(Decode)
 def decode(group: ThreadGroup, instruction: Decode) -> Tile:
-    tile, source = group.tile(instruction.value), _source_type(instruction, instruction.value)
+    tile, source = group.tile(instruction.value), placed_source(instruction, instruction.value)
     place, table = _decode_table(source.dtype, instruction.dtype, source.packing, source.placed)
     codes = to_codes(source.dtype, tile.data)
     return Tile(instruction.dtype, table[place + codes], tile.poison)
