@@ -141,7 +141,7 @@ def test_later_mutation(changed: str) -> None:
         ("lane = 8, width = 8", "`shuffle`: `lane` 8 of groups of 8 lanes"),
         (
             "mode = down, lane = 1",
-            "`shuffle`: threads 30 and 31 hold the same elements, but would get different ones",
+            "`shuffle`: threads 0 and 1 hold the same elements, but would get different ones",
         ),
     ],
 )
