@@ -13,7 +13,6 @@ from tileloom.layouts import (
 
 from ..diagnostics import (
     LayoutMismatchError,
-    LimitError,
     Location,
     VMNameError,
     VMSyntaxError,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 _PACKINGS: dict[str, Packing] = {packing.name: packing for packing in (CONTIGUOUS, PAIRED)}
 _SPACES = ("global", "shared", "reg")
-MAX_RANK = 12
 MAX_EXTENT = 1 << 31
 
 
@@ -158,10 +156,6 @@ class TypeReader:
             )
         element = self._dtype(node(arguments[0]).children[0])
         shape = [self._expressions.read(each) for each in node(arguments[1]).children]
-        if len(shape) > MAX_RANK:
-            raise LimitError(
-                f"a tile of rank {len(shape)}, the limit is {MAX_RANK}", self._at(arguments[1])
-            )
         rest = [node(each) for each in arguments[2:]]
         if space == "global":
             return self._global(element, tuple(shape), rest)

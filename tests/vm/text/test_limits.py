@@ -31,7 +31,7 @@ def program(*lines: str) -> str:
             program("if true {\n}" + " else if true {\n}" * 5000),
             "the text is nested more than 256 deep",
         ),
-        (program("%t = full : reg<f32, [" + "1, " * 30 + "]>"), "a tile of rank 30"),
+        (program("%t = full : reg<f32, [" + "1, " * 30 + "]>"), "`%t` has rank 30"),
     ],
 )
 def test_limits(text: str, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tileloom.layouts import local, spatial
 from tileloom.programs.matmul.program import matmul
 from tileloom.programs.vector_add.program import vector_add
-from tileloom.vm import dtype, parse
+from tileloom.vm import Kernel, dtype, parse
 from tileloom.vm.expr import Const
 from tileloom.vm.instruction import REGISTRY, attribute_hints
 from tileloom.vm.ir import Function, Value, instructions
@@ -57,8 +57,9 @@ def _attributes(name: str) -> set[str]:
     return set(attribute_hints(REGISTRY[name]))
 
 
-@pytest.mark.parametrize("function", [vector_add.trace(), matmul.trace()], ids=lambda f: f.name)
-def test_traced_programs(function: Function) -> None:
+@pytest.mark.parametrize("kernel", [vector_add, matmul], ids=lambda kernel: kernel.name)
+def test_traced_programs(kernel: Kernel) -> None:
+    function = kernel.trace()
     text = function.text()
     again = parse(text)
     assert again.text() == text
