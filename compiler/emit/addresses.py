@@ -74,7 +74,7 @@ class Access:
         """The operand for the byte at `byte` after base(key)."""
         if isinstance(self.binding, GlobalBinding):
             return self._global_address(self.byte_bases[key], self.binding.pointer, byte)
-        return self._shared_address(self.byte_bases[key], self.binding, byte)
+        return shared_address(self.context, self.binding, self.byte_bases[key] + byte)
 
     def _global_address(self, base: Linear, pointer: Register, byte: int) -> Address:
         form = Linear({pointer: 1, **base.terms}, base.const)
@@ -83,31 +83,33 @@ class Access:
         register = self.context.scalars.in_register(form.without_const() + extra, wide=True)
         return Address(register, byte - extra)
 
-    def _shared_address(self, base: Linear, binding: SharedBinding, byte: int) -> Address:
-        swizzle = binding.layout.swizzle
-        start = Linear({self.context.shared_base(): 1}, 0)
-        if swizzle is None:
-            register = self.context.scalars.in_register(start + base.without_const())
-            return Address(register, byte + base.const + binding.offset)
-        outer, inner = divmod(byte + base.const, swizzle.period)
-        place = self.context.scalars.register(base.without_const() + inner)
-        swizzled = self._swizzled(place, swizzle)
-        register = self.context.scalars.in_register(start + swizzled.without_const())
-        return Address(register, outer * swizzle.period + swizzled.const + binding.offset)
-
-    def _swizzled(self, place: Register | int, swizzle: Swizzle) -> Linear:
-        if isinstance(place, int):
-            return Linear({}, swizzle(place))
-        pure = self.context.builder.pure
-        mask = ((1 << swizzle.bits) - 1) << swizzle.base
-        moved = pure("shr.u32", B32, place, swizzle.shift)
-        moved = pure("and.b32", B32, moved, mask)
-        return Linear.of(pure("xor.b32", B32, place, moved))
-
     def condition(self, mask: object) -> Condition:
         """When elements of a mask class are inside the memory's extents."""
         own = True if mask is None else self.masks[mask]
         return self.context.scalars.conjunction(self.common, own)
+
+
+def shared_address(context: Context, binding: SharedBinding, place: Linear) -> Address:
+    """The operand for a byte of a shared tile, before the swizzle at `place` from its start."""
+    swizzle = binding.layout.swizzle
+    start = Linear({context.shared_base(): 1}, 0)
+    if swizzle is None:
+        register = context.scalars.in_register(start + place.without_const())
+        return Address(register, place.const + binding.offset)
+    outer, inner = divmod(place.const, swizzle.period)
+    swizzled = _swizzled(context, place.without_const() + inner, swizzle)
+    register = context.scalars.in_register(start + swizzled.without_const())
+    return Address(register, outer * swizzle.period + swizzled.const + binding.offset)
+
+
+def _swizzled(context: Context, place: Linear, swizzle: Swizzle) -> Linear:
+    value = context.scalars.register(place)
+    if isinstance(value, int):
+        return Linear({}, swizzle(value))
+    pure = context.builder.pure
+    mask = ((1 << swizzle.bits) - 1) << swizzle.base
+    moved = pure("and.b32", B32, pure("shr.u32", B32, value, swizzle.shift), mask)
+    return Linear.of(pure("xor.b32", B32, value, moved))
 
 
 def build_access(

@@ -85,20 +85,22 @@ class Context:
         self.facts.learn(register, Facts(0, self.num_threads - 1))
         return register
 
-    def digit(self, step: int, extent: int) -> Linear:
-        """thread // step % extent as a linear form."""
-        thread = Linear.of(self.thread())
+    def digit(self, step: int, extent: int, thread: Linear | None = None) -> Linear:
+        """thread // step % extent as a linear form; the running thread if none is given."""
+        thread = thread or Linear.of(self.thread())
         return self.scalars.modulo(self.scalars.floor_divide(thread, step), extent)
 
-    def spatial_index(self, layout: RegisterLayout, dim: int) -> Linear:
-        """The thread's share of index[dim] under a layout."""
+    def spatial_index(
+        self, layout: RegisterLayout, dim: int, thread: Linear | None = None
+    ) -> Linear:
+        """The share of a thread (the running one if none is given) of index[dim]."""
         total = Linear({}, 0)
         for step, extent, stride in layout.spatial_modes_of(dim):
             outermost = step * extent >= layout.num_threads
             if outermost and layout.num_threads <= self.num_threads:
                 # Surplus threads are predicated off, so the digit above needs no mask.
                 extent = -(-self.num_threads // step)
-            total = total + self.digit(step, extent) * stride
+            total = total + self.digit(step, extent, thread) * stride
         return total
 
     def owns(self, layout: RegisterLayout, single_replica: bool = False) -> Register | bool:

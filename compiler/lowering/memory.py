@@ -27,6 +27,7 @@ from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import from_words, pack_bools
 from ..emit.tiles import Tile, tile_type
 from ..ptx import Address, Operand, Register, RegisterKind, Vector
+from .matrices import load_matrices
 from .registry import layout_default, lowering
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def lower_load(context: Context, instruction: Load) -> None:
         instruction.in_bounds,
     )
     access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
+    if isinstance(binding, SharedBinding):
+        words = load_matrices(access, binding, instruction, result.type)
+        if words is not None:
+            context.bind(result, words)
+            return
     hint = ".L1::no_allocate" if instruction.cache == "stream" and access.is_global else ""
     context.bind(result, load_tile(access, result.type, f"ld.{access.space}{hint}"))
 
