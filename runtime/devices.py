@@ -24,7 +24,7 @@ from tileloom.vm.diagnostics import (
     DeviceError,
     ExecutionError,
     LaunchError,
-    caller_location,
+    call_location,
     did_you_mean,
 )
 from tileloom.vm.types import PointerType
@@ -56,7 +56,7 @@ def choose(device: str | None) -> str:
         listed = ", ".join(f"`{d}`" for d in known)
         raise DeviceError(
             f"unknown device `{name}`",
-            caller_location(),
+            call_location(),
             hint=did_you_mean(name, known) or f"the devices: {listed}",
         )
     return name
@@ -79,7 +79,7 @@ def run(
         launcher.launch(kernel, arguments, stream)
         return
     if stream is not None:
-        raise LaunchError(f"the `{name}` has no streams", caller_location())
+        raise LaunchError(f"the `{name}` has no streams", call_location())
     if name == "emulator":
         emulate(kernel, arguments)
     else:
@@ -136,7 +136,7 @@ def _host_arguments(signature: Signature, bound: Bound, device: str) -> list[Any
         if argument.device is not None:
             raise LaunchError(
                 f"`{param.name}` is in {argument.place}, where the {device} can't reach it",
-                caller_location(),
+                call_location(),
                 hint='copy it to the host, or run with `device="cuda"`',
             )
         assert isinstance(param.type, PointerType)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tileloom.vm.diagnostics import LaunchError, LimitError, VMError, caller_location, quote
+from tileloom.vm.diagnostics import LaunchError, LimitError, VMError, call_location, quote
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import references
 from tileloom.vm.ir import Function, Value
@@ -97,7 +97,7 @@ class Signature:
             return self._bind(arguments)
         except VMError as error:
             if error.location is None:
-                error.location = caller_location()
+                error.location = call_location()
             raise
 
     def _bind(self, arguments: Sequence[object]) -> Bound:
@@ -212,7 +212,7 @@ class Signature:
         error = AlignmentError(
             f"`{param.name}` must start at a multiple of {alignment} bytes, but {address:#x} is "
             f"{address % alignment} past one",
-            caller_location(),
+            call_location(),
             notes=[(f"`{param.name}` is declared here", param.location)],
             hint="pass a copy, or say `alignment=` where the kernel makes its view",
         )

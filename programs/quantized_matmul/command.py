@@ -20,7 +20,6 @@ from .plan import plan, schedule_text, traced, x_vector
 from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `tileloom run` and `tileloom compile quantized_matmul`."""
     parser.add_argument("--weight", default="u4", help="the weights' dtype (default: u4)")

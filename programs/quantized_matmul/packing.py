@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.vm import PAIRED
-from tileloom.vm.diagnostics import UsageError, VMTypeError, did_you_mean
+from tileloom.vm.diagnostics import UsageError, VMTypeError, did_you_mean, user_errors
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
@@ -80,6 +80,7 @@ def check_activation(activation: str) -> str:
     return activation
 
 
+@user_errors()
 def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Packed:
     """Packs a quantized matrix for `linear`; the result is valid for every m and every target.
 

@@ -27,7 +27,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tileloom.vm.diagnostics import ShapeError, VMNameError, VMTypeError, VMValueError
+from tileloom.vm.diagnostics import (
+    ShapeError,
+    VMNameError,
+    VMTypeError,
+    VMValueError,
+    user_errors,
+)
 from tileloom.vm.dtypes import Dtype, DtypeError, dtype
 
 ZeroPoint = Literal["none", "symmetric", "int", "float"]
@@ -93,6 +99,7 @@ class Quantized:
         return values
 
 
+@user_errors()
 def quantize(
     w: Any,
     dtype_name: str | Dtype,

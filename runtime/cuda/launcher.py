@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tileloom.vm.diagnostics import LaunchError, TargetError, caller_location
+from tileloom.vm.diagnostics import LaunchError, TargetError, call_location
 
 from ..arrays import Array
 from ..assemble import compute_capability
@@ -176,14 +176,14 @@ def _device_of(signature: Signature, bound: Bound) -> Device:
         if array.device is None:
             raise LaunchError(
                 f"`{name}` is in the host's memory, not a GPU's",
-                caller_location(), hint="move it there first",
+                call_location(), hint="move it there first",
             )  # fmt: skip
         found.setdefault(array.device, name)
     if len(found) > 1:
         (first, one), (second, other) = list(found.items())[:2]
         raise LaunchError(
             f"`{one}` is in the memory of GPU {first}, but `{other}` in that of GPU {second}",
-            caller_location(),
+            call_location(),
         )
     return device(next(iter(found))) if found else current_device()
 
@@ -207,7 +207,7 @@ def _check_target(kernel: CompiledKernel, gpu: Device) -> None:
     if not fits:
         raise TargetError(
             f"`{kernel.name}` is compiled for `{kernel.target}`, but {gpu.name} is `{gpu.target}`",
-            caller_location(), hint=f'compile it with `target="{gpu.target}"`',
+            call_location(), hint=f'compile it with `target="{gpu.target}"`',
         )  # fmt: skip
 
 

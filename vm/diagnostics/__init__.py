@@ -30,7 +30,7 @@ from .errors import (
     VMValueError,
     at_location,
 )
-from .location import Location, caller_location, frame_location
+from .location import Location, call_location, caller_location, frame_location
 from .suggest import did_you_mean, quote
 from .tracebacks import user_errors
 
@@ -51,6 +51,7 @@ __all__ = [
     "VMTypeError",
     "VMValueError",
     "at_location",
+    "call_location",
     "caller_location",
     "did_you_mean",
     "frame_location",

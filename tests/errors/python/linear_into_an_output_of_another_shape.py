@@ -1,0 +1,8 @@
+import numpy as np
+
+from tileloom.programs.quantized_matmul import linear, pack, quantize
+
+weights = np.ones((96, 64), np.float32)
+packed = pack(quantize(weights, "u4", group=32), activation="f16")
+out = np.empty((3, 63), np.float16)
+linear(np.ones((3, 96), np.float16), packed, out=out, device="interpreter")
