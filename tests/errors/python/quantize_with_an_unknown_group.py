@@ -1,6 +1,6 @@
 import numpy as np
 
-from tileloom.programs.quantized_matmul import linear, pack, quantize
+from tileloom.programs.quantized_matmul import quantize
 
 weights = np.ones((96, 64), np.float32)
 quantize(weights, "u4", group="row")
