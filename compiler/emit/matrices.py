@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from tileloom.layouts import RegisterLayout
 
-
 IntTable = npt.NDArray[np.int64]
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tileloom.layouts import RegisterLayout
+from tileloom.vm.diagnostics import at_location
 from tileloom.vm.instruction import Instruction
 
 from ..emit.context import Context, LoweringError
 
 if TYPE_CHECKING:
-    from tileloom.vm.ir import Value
-
     from ..passes.inference import Inference
 
 Demand = list[tuple[str, RegisterLayout]]
@@ -90,9 +89,5 @@ def lower_instruction(context: Context, instruction: Instruction) -> None:
             instruction.location,
             hint='run the program with `device="interpreter"`',
         )
-    rule(context, instruction)
-
-
-def layout_of(value: Value) -> RegisterLayout | None:
-    """The layout of a value's type, if it is a register tile that has one."""
-    return getattr(value.type, "layout", None)
+    with at_location(instruction.location, f"`{instruction.name}`: "):
+        rule(context, instruction)

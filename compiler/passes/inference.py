@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tileloom.layouts import RegisterLayout, auto
+from tileloom.vm.diagnostics import at_location
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction, Role, roles
 from tileloom.vm.instructions.transform import ConvertLayout
@@ -95,7 +96,8 @@ class Inference:
             instruction = self._pending.popleft()
             rule = LAYOUT_RULES.get(type(instruction))
             if rule is not None and self.missing(instruction):
-                rule(self, instruction)
+                with at_location(instruction.location, f"`{instruction.name}`: "):
+                    rule(self, instruction)
 
     def run(self) -> None:
         """Finds a layout for every tile."""
@@ -171,7 +173,8 @@ def _convert(
     instruction: Instruction, num_threads: int, conversions: list[Conversion]
 ) -> list[Statement]:
     rule = LAYOUT_DEMANDS.get(type(instruction))
-    demands = rule(instruction, num_threads) if rule is not None else []
+    with at_location(instruction.location, f"`{instruction.name}`: "):
+        demands = rule(instruction, num_threads) if rule is not None else []
     before: list[Statement] = []
     after: list[Statement] = []
     changes: dict[str, Any] = {}
