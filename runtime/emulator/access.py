@@ -11,9 +11,9 @@ import numpy as np
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .step import Step, lane_mask
-from .syntax import Int, Mem, Operand, Reg, Sink, Symbol
 from .storage import Access
-from .types import RAW, Array, Type
+from .syntax import Int, Mem, Operand, Reg, Sink, Symbol
+from .types import RAW, Array, Type, any_along
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -83,7 +83,8 @@ def _gather(
             bad = undefined_lanes(storage.shadow(access).take(index, axis=0), access)
         return values, bad
     size = int(np.prod(shape))
-    values = np.zeros((size, access.elements) if access.elements > 1 else size, RAW[8 * access.unit])
+    tail = (access.elements,) if access.elements > 1 else ()
+    values = np.zeros((size, *tail), RAW[8 * access.unit])
     found = np.zeros(size, bool)
     for storage, index, where in pieces:
         values[where] = storage.view(access)[index.reshape(-1)]
@@ -92,15 +93,15 @@ def _gather(
             found[where] = False if part is None else part
     if found.any():
         bad = found.reshape(shape)
-    return values.reshape(*shape, access.elements) if access.elements > 1 else values.reshape(shape), bad
+    return values.reshape(*shape, *tail), bad
 
 
 def undefined_lanes(shadow: Array, access: Access) -> Array | None:
     """Lanes with an undefined byte; the shadow has a byte of 1 for each defined one."""
-    wrong = shadow != shadow.dtype.type(access.defined)
+    wrong: Array = shadow != shadow.dtype.type(access.defined)
     if not wrong.any():
         return None
-    return wrong.any(-1) if access.elements > 1 else wrong
+    return any_along(wrong, -1) if access.elements > 1 else wrong
 
 
 def _spread(values: Array, on: Array) -> Array:
@@ -127,7 +128,8 @@ def write(
     for storage, index, where in c.machine.memory.resolve(c, space, flat, on, access, True):
         part = data
         if where is not None:
-            part = data.reshape(-1, access.elements)[where] if access.elements > 1 else data.reshape(-1)[where]
+            rows = data.reshape(-1, access.elements) if access.elements > 1 else data.reshape(-1)
+            part = rows[where]
         storage.store(access, index, part)
 
 
@@ -146,7 +148,14 @@ class _Kind:
 
 
 _SPACES = (
-    "global", "shared::cta", "shared::cluster", "shared", "local", "const", "param::entry", "param",
+    "global",
+    "shared::cta",
+    "shared::cluster",
+    "shared",
+    "local",
+    "const",
+    "param::entry",
+    "param",
 )
 
 
@@ -272,5 +281,3 @@ def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
 
     used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
     return Step(run, used, (), strict=True)
-
-

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .access import link_address, space_of
-from .cohort import Fault
+from .cohort import FaultError
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, form_of, opcode
 from .step import Step, lane_mask
@@ -73,7 +73,12 @@ def atom(mods: Mods) -> Form:
     if count > 1 and (name != "add" or not type_.is_float or type_.bits * count > 128):
         raise OpcodeError(f"`{mods.text}`: no such vector")
     kind = _Atomic(
-        space, type_, count, _update(name, type_, space), mods.base == "atom", hint,
+        space,
+        type_,
+        count,
+        _update(name, type_, space),
+        mods.base == "atom",
+        hint,
         2 if name == "cas" else 1,
     )
     return Custom(lambda instruction, linker: _build(instruction, linker, kind))
@@ -119,8 +124,13 @@ def _build(instruction: Instruction, linker: Linker, kind: _Atomic) -> Step:
         first = address(c)
         for number, slot in enumerate(ins):
             old = _apply(
-                c, kind, unit, first + np.uint64(number * unit.unit), lanes,
-                _active(c, slot, lanes), _active(c, third, lanes),
+                c,
+                kind,
+                unit,
+                first + np.uint64(number * unit.unit),
+                lanes,
+                _active(c, slot, lanes),
+                _active(c, third, lanes),
             )
             if outs:
                 result = np.zeros(c.mask.shape, kind.type.raw)
@@ -149,7 +159,7 @@ def _apply(
         if piece.storage.defined is not None:
             shadow = piece.storage.shadow(unit)[piece.place]
             if (shadow != unit.defined).any():
-                raise Fault("atomic access to memory that was never written")
+                raise FaultError("atomic access to memory that was never written")
         for turn in _turns(c, piece):
             places, index = where[turn], piece.place[turn]
             cells = piece.storage.view(unit)

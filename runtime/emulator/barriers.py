@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cohort import Cohort, Fault
+from .cohort import Cohort, FaultError, PlacedError, merge
 from .step import Control
 from .types import Array
 
@@ -31,6 +31,7 @@ class Barriers:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.table: dict[int, _Barrier] = {}
+        self.partial: list[tuple[Cohort, Control]] = []
 
     def waiting(self) -> list[tuple[Cohort, Control, int]]:
         return [(c, control, n) for n, b in self.table.items() for c, control in b.waiting]
@@ -42,13 +43,12 @@ class Barriers:
         machine = self.machine
         broken = (c.mask != machine.alive[c.rows]).any(1)
         if broken.any():
-            lanes = machine.alive[c.rows] & ~c.mask & broken[:, None]
-            raise Fault(f"barrier divergence: {c.lane_name(lanes)} is not at this barrier")
+            return self._wait_for_lanes(c, broken, control)
         if (numbers != numbers[0]).any():
             return self._split(c, numbers, counts, waits, control)
         number = int(numbers[0])
         if not 0 <= number < 16:
-            raise Fault(f"barrier {number} is not in 0 .. 15")
+            raise FaultError(f"barrier {number} is not in 0 .. 15")
         barrier = self._get(number)
         warps = np.bincount(c.slots[:, 0], minlength=machine.num_slots)
         expected = self._announce(c, barrier, counts)
@@ -64,6 +64,43 @@ class Barriers:
             barrier.waiting.append((c, control))
         self.settle(number)
         return -1 if waits else control.following
+
+    def _wait_for_lanes(self, c: Cohort, broken: Array, control: Control) -> int:
+        """Parts of warps wait for their other lanes to come to the same barrier."""
+        self.machine.program.blocks[control.block].executions -= c.num_warps
+        if not broken.all():
+            self.machine.put_back(c.subset(c.mask & ~broken[:, None]), control.block)
+            c = c.subset(c.mask & broken[:, None])
+        self.partial.append((c, control))
+        self.join_lanes()
+        return -1
+
+    def join_lanes(self) -> None:
+        """Sends warps that are whole again back to their barrier."""
+        for control in {id(control): control for _, control in self.partial}.values():
+            here = [c for c, other in self.partial if other is control]
+            here.sort(key=lambda c: len(c.joins))
+            for c in here[1:]:
+                self.machine.leave_joins(c)
+            whole = merge(here)
+            complete = (whole.mask == self.machine.alive[whole.rows]).all(1)
+            self.partial = [(c, other) for c, other in self.partial if other is not control]
+            if complete.any():
+                lanes = whole.mask & complete[:, None]
+                self.machine.put_back(whole.subset(lanes), control.block)
+            if not complete.all():
+                rest = whole.subset(whole.mask & ~complete[:, None])
+                self.partial.append((rest, control))
+
+    def check_leaving(self, c: Cohort, lanes: Array) -> None:
+        """`lanes` end: an error if others of their warp wait for them at an aligned barrier."""
+        for waiting, control in self.partial:
+            common = np.isin(c.rows, waiting.rows)
+            if control.aligned and common.any() and (lanes & common[:, None]).any():
+                name = c.lane_name(lanes & common[:, None])
+                raise PlacedError(
+                    control.line, f"barrier divergence: {name} ended without reaching this barrier"
+                )
 
     def _get(self, number: int) -> _Barrier:
         slots = self.machine.num_slots
@@ -92,13 +129,17 @@ class Barriers:
         """Notes the announced counts and returns the expected warps of every slot."""
         if counts is not None:
             if (counts % 32).any() or (counts <= 0).any():
-                raise Fault(f"a barrier of {int(counts[0])} threads: no positive multiple of 32")
+                raise FaultError(
+                    f"a barrier of {int(counts[0])} threads: no positive multiple of 32"
+                )
             slots = c.slots[:, 0]
             known = barrier.expected[slots]
             busy = barrier.arrived[slots] > 0
             if ((known != counts // 32) & busy).any():
-                raise Fault("warps of a block announce different numbers of threads")
+                raise FaultError("warps of a block announce different numbers of threads")
             barrier.expected[slots] = counts // 32
+            if (barrier.expected[slots] != counts // 32).any():
+                raise FaultError("warps of a block announce different numbers of threads")
         return np.where(barrier.expected > 0, barrier.expected, self.machine.live_warps())
 
     def settle(self, number: int) -> None:
@@ -108,7 +149,7 @@ class Barriers:
         live = machine.live_warps()
         expected = np.where(barrier.expected > 0, barrier.expected, live)
         if (barrier.arrived > expected).any():
-            raise Fault("more warps arrived at the barrier than it expects")
+            raise FaultError("more warps arrived at the barrier than it expects")
         done = (barrier.arrived == expected) & (barrier.arrived > 0)
         if not done.any():
             return
@@ -130,7 +171,9 @@ class Barriers:
         machine.barrier_passed(np.flatnonzero(done), None, number)
 
     def settle_all(self) -> None:
-        """After warps have left: those that wait for "all" may be complete now."""
+        """After lanes have left: those that wait for "all" may be complete now."""
+        if self.partial:
+            self.join_lanes()
         for number in list(self.table):
             if self.table[number].waiting:
                 self.settle(number)

@@ -50,8 +50,9 @@ def shift_left(a: Array, amount: Array) -> Array:
     if amount.size == 1:
         count = int(amount[0, 0])
         return np.zeros_like(a) if count >= bits else np.left_shift(a, a.dtype.type(count))
-    shifted = np.left_shift(a, (amount & np.uint32(bits - 1)).astype(a.dtype))
-    return np.where(amount >= bits, a.dtype.type(0), shifted)
+    shifted: Array = np.left_shift(a, (amount & np.uint32(bits - 1)).astype(a.dtype))
+    result: Array = np.where(amount >= bits, a.dtype.type(0), shifted)
+    return result
 
 
 def shift_right(a: Array, amount: Array) -> Array:
@@ -62,10 +63,13 @@ def shift_right(a: Array, amount: Array) -> Array:
         count = int(amount[0, 0])
         if count >= bits and not signed:
             return np.zeros_like(a)
-        return np.right_shift(a, a.dtype.type(min(count, bits - 1)))
+        fixed: Array = np.right_shift(a, a.dtype.type(min(count, bits - 1)))
+        return fixed
     limited = np.minimum(amount, np.uint32(bits - 1)).astype(a.dtype)
-    shifted = np.right_shift(a, limited)
-    return shifted if signed else np.where(amount >= bits, a.dtype.type(0), shifted)
+    shifted: Array = np.right_shift(a, limited)
+    if not signed:
+        shifted = np.where(amount >= bits, a.dtype.type(0), shifted)
+    return shifted
 
 
 @opcode("shl")
@@ -287,7 +291,7 @@ def _moded_permute(mode: str) -> Callable[[Array, Array, Array], Array]:
 
 @opcode("bfe")
 def bfe(mods: Mods) -> Form:
-    """Extracts `length` bits at `start`; signed forms extend the field's (or the word's) top bit."""
+    """Extracts `length` bits at `start`; signed forms extend the top bit of field or word."""
     type_ = mods.type("u32", "s32", "u64", "s64")
     return Pure((type_,), (type_, U32, U32), _extract(type_))
 

@@ -1,6 +1,6 @@
-"""A cohort: warps at the same place, executed together. Also which lanes hold undefined values.
+"""A cohort: warps at the same place, executed together, and which lanes hold undefined values.
 
-    rows    resident warp numbers, [n]           regs[slot]  raw bits [n, 32], or None: never written
+    rows    resident warp numbers, [n]           regs[slot]  raw bits [n, 32]; None: never written
     mask    active lanes, bool [n, 32]           undefined   slot -> lanes [n, 32] with no value yet
 
 Register arrays are immutable (they alias after `mov`), so a cohort is split by indexing them. A
@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """A rule broken while executing; the machine adds the place."""
+
+
+class PlacedError(Exception):
+    """A fault with its PTX line."""
+
+    def __init__(self, line: int, message: str) -> None:
+        self.line = line
+        self.message = message
+        super().__init__(message)
 
 
 @dataclass(slots=True, eq=False)
@@ -205,7 +214,9 @@ def check_sources(c: Cohort, step: Step) -> Array | None:
     """Lanes of `step` with an undefined source, an error if it may not have one."""
     guard = step.guard
     if guard is not None and guard in c.undefined and (c.undefined[guard] & c.mask).any():
-        raise Fault(f"the guard was never written in {c.lane_name(c.undefined[guard] & c.mask)}")
+        raise FaultError(
+            f"the guard was never written in {c.lane_name(c.undefined[guard] & c.mask)}"
+        )
     found: Array | None = None
     for slot in step.reads:
         bad = c.undefined.get(slot)
@@ -215,7 +226,7 @@ def check_sources(c: Cohort, step: Step) -> Array | None:
         on = lane_mask(c, guard, step.negated)
         used = found if on is None else found & on
         if used.any():
-            raise Fault(f"{undefined_name(c, step, used)} in {c.lane_name(used)}")
+            raise FaultError(f"{undefined_name(c, step, used)} in {c.lane_name(used)}")
     return found
 
 

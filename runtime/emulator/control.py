@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cohort import Cohort, Fault
+from .cohort import Cohort, FaultError
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
-from .step import Control, Step
+from .step import Control, Step, lane_mask
 from .syntax import Int, Symbol
-from .types import U32, Array
+from .types import U32, Array, any_along
 
 if TYPE_CHECKING:
     from .linker import Linker
@@ -59,7 +59,7 @@ def _trap(c: Cohort, instruction: Instruction, name: str) -> None:
         guard = c.regs[instruction.guard.slot]
         lanes = lanes & (~guard if instruction.negated else guard)
     if lanes.any():
-        raise Fault(f"`{name}` was executed in {c.lane_name(lanes)}")
+        raise FaultError(f"`{name}` was executed in {c.lane_name(lanes)}")
 
 
 # ---- barriers
@@ -74,12 +74,13 @@ def bar(mods: Mods) -> Form:
         raise OpcodeError(f"`{mods.text}` is not supported")
     mods.flag("cta")
     action = mods.choice("sync", "arrive")
-    mods.flag("aligned")
+    # `bar` is short for the aligned form of `barrier`.
+    aligned = mods.flag("aligned") or mods.base == "bar"
     waits = action == "sync"
-    return Custom(lambda instruction, linker: _build_bar(instruction, linker, waits))
+    return Custom(lambda instruction, linker: _build_bar(instruction, linker, waits, aligned))
 
 
-def _build_bar(instruction: Instruction, linker: Linker, waits: bool) -> Control:
+def _build_bar(instruction: Instruction, linker: Linker, waits: bool, aligned: bool) -> Control:
     expect(instruction, 1, 2)
     if not waits and len(instruction.operands) != 2:
         raise OpcodeError("`bar.arrive` needs a number of threads")
@@ -94,7 +95,7 @@ def _build_bar(instruction: Instruction, linker: Linker, waits: bool) -> Control
         off = c.mask & ~lanes
         if off.any():
             if (off.any(1) & lanes.any(1)).any():
-                raise Fault(f"the barrier is guarded off in {c.lane_name(off)}")
+                raise FaultError(f"the barrier is guarded off in {c.lane_name(off)}")
             machine.put_back(c.subset(off), control.following)
             c = c.subset(lanes)
         numbers = _uniform(c, slots[0], "the barrier's number")
@@ -102,7 +103,7 @@ def _build_bar(instruction: Instruction, linker: Linker, waits: bool) -> Control
         return machine.barriers.arrive(c, numbers, counts, waits, control)
 
     reads = tuple(slot for slot in slots if not linker.is_constant(slot))
-    return Control("barrier", run, reads)
+    return Control("barrier", run, reads, aligned=aligned)
 
 
 def _uniform(c: Cohort, slot: int, what: str) -> Array:
@@ -111,16 +112,18 @@ def _uniform(c: Cohort, slot: int, what: str) -> Array:
     first = values[np.arange(c.num_warps), c.mask.argmax(1)]
     wrong = (values != first[:, None]) & c.mask
     if wrong.any():
-        raise Fault(f"{what} differs within a warp ({c.lane_name(wrong)})")
-    return first.astype(np.int64)
+        raise FaultError(f"{what} differs within a warp ({c.lane_name(wrong)})")
+    result: Array = first.astype(np.int64)
+    return result
 
 
 def _build_warp_sync(instruction: Instruction, linker: Linker) -> Step:
     expect(instruction, 1)
     mask = linker.source(instruction.operands[0], U32)
+    guard = None if instruction.guard is None else instruction.guard.slot
 
     def run(c: Cohort) -> None:
-        check_members(c, c.regs[mask], None)
+        check_members(c, c.regs[mask], lane_mask(c, guard, instruction.negated))
 
     return Step(run, () if linker.is_constant(mask) else (mask,), (), strict=True)
 
@@ -133,17 +136,17 @@ def check_members(c: Cohort, members: Array, on: Array | None) -> Array:
     lanes = np.arange(32, dtype=np.uint32)
     masks = np.broadcast_to(members, c.mask.shape)
     warp_mask = masks[np.arange(c.num_warps), executing.argmax(1)]
-    named = (warp_mask[:, None] >> lanes) & np.uint32(1) != 0
-    named &= executing.any(1)[:, None]
+    named: Array = (warp_mask[:, None] >> lanes) & np.uint32(1) != 0
+    named = named & any_along(executing, 1)[:, None]
     alive = c.machine.alive[c.rows]
     missing = named & alive & ~executing
     if missing.any():
-        raise Fault(f"the member mask names a lane that is not here: {c.lane_name(missing)}")
+        raise FaultError(f"the member mask names a lane that is not here: {c.lane_name(missing)}")
     stray = executing & ~named
     if stray.any():
-        raise Fault(f"the member mask leaves out an executing lane: {c.lane_name(stray)}")
+        raise FaultError(f"the member mask leaves out an executing lane: {c.lane_name(stray)}")
     if ((masks != warp_mask[:, None]) & executing).any():
-        raise Fault("the member mask differs within a warp")
+        raise FaultError("the member mask differs within a warp")
     return named
 
 
@@ -154,7 +157,8 @@ def fence(mods: Mods) -> Form:
         mods.choice("launch_dependents", "wait")
     else:
         mods.flags("sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "gl", "sys")
-        mods.flags("proxy", "alias", "async", "async::generic", "mbarrier_init", "tensormap::generic")
+        mods.flags("proxy", "alias", "async", "async::generic", "mbarrier_init")
+        mods.flags("tensormap::generic")
         for suffix in ("global", "shared::cta", "shared::cluster"):
             mods.flags(f"async.{suffix}", suffix, f"sync_restrict::{suffix}")
     return Custom(lambda instruction, linker: Step(lambda c: None, (), ()))

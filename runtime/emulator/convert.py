@@ -1,7 +1,7 @@
 """cvt: integers and floats of all widths into each other, packed pairs included.
 
-Every conversion goes through an exact wide value: int64/uint64 for integers, f64 for floats (rounded
-to odd where 64-bit integers don't fit), so that the destination rounds once.
+Every conversion goes through an exact wide value: int64 or uint64 for integers, f64 for floats
+(rounded to odd where 64-bit integers don't fit), so that the destination rounds once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ import numpy as np
 from .floats import flush
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
-from .rounding import E4M3, E5M2, FORMATS, TF32, bf16_values, directed_sum, narrow, odd_sum, to_bf16, to_f16
+from .rounding import (
+    E4M3,
+    E5M2,
+    FORMATS,
+    TF32,
+    bf16_values,
+    directed_sum,
+    narrow,
+    odd_sum,
+    to_bf16,
+    to_f16,
+)
 from .syntax import Reg
 from .types import B32, RAW, TYPES, Array, Type
 
@@ -128,7 +139,8 @@ def _integer_to_integer(out: Type, source: Type, sat: bool) -> Callable[[Array],
         values = a.view(view)
         least, most = _range(source)
         clipped = np.clip(values, view.type(max(low, least)), view.type(min(high, most)))
-        return clipped.astype(out.view).view(raw)
+        result: Array = clipped.astype(out.view).view(raw)
+        return result
 
     return run
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .access import Address, link_address
 from .asynchronous import Group, Move
-from .cohort import Cohort, Fault
+from .cohort import Cohort, FaultError
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .step import Step, lane_mask
@@ -109,7 +109,9 @@ class _Copy:
         if self.ignores:
             sizes = np.where(sizes, np.uint32(0), np.uint32(width))
         if (sizes[lanes] > width).any():
-            raise Fault(f"a source size above {width} ({c.lane_name(lanes & (sizes > width))})")
+            raise FaultError(
+                f"a source size above {width} ({c.lane_name(lanes & (sizes > width))})"
+            )
         full, none = sizes == width, sizes == 0
         moves: list[Move] = []
         if (full & lanes).any():
@@ -134,7 +136,7 @@ class _Copy:
         width = self.access.width
         address = self.source(c)
         if (address[lanes] % np.uint64(width)).any():
-            raise Fault(f"a source address is not aligned to {width} bytes")
+            raise FaultError(f"a source address is not aligned to {width} bytes")
         for byte in range(width):
             place = places * width + byte
             read = lanes & (sizes > byte)
@@ -170,7 +172,7 @@ def _whole(c: Cohort, instruction: Instruction) -> bool:
     if not on.any():
         return False
     if (on != c.mask).any():
-        raise Fault("a guarded commit or wait must be on for all warps that run together")
+        raise FaultError("a guarded commit or wait must be on for all warps that run together")
     return True
 
 

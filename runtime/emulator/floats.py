@@ -192,7 +192,8 @@ def sign(mods: Mods, type_: Type) -> Form:
     def run(a: Array) -> Array:
         if ftz and type_.name == "f32":
             a = flush(a.view(np.float32)).view(np.uint32)
-        return a ^ flip if negate else a & keep
+        changed: Array = a ^ flip if negate else a & keep
+        return changed
 
     return Pure((type_,), (type_,), run)
 

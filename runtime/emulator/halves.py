@@ -111,5 +111,3 @@ def _minimum_maximum(mods: Mods, type_: Type) -> Form:
         return pick_by_value(x, y, 16, infinity, largest, propagate).view(type_.raw)
 
     return Pure((type_,), (type_, type_), run)
-
-

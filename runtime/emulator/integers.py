@@ -100,7 +100,8 @@ def _high_64(a: Array, b: Array) -> Array:
 def _high_64_signed(a: Array, b: Array) -> Array:
     zero = np.uint64(0)
     correction = np.where(a.view(np.int64) < 0, b, zero) + np.where(b.view(np.int64) < 0, a, zero)
-    return _high_64(a, b) - correction
+    high: Array = _high_64(a, b) - correction
+    return high
 
 
 def _multiplier(mods: Mods, type_: Type) -> tuple[Type, Callable[[Array, Array], Array]]:
@@ -146,7 +147,8 @@ def mul24(mods: Mods) -> Form:
     def product(a: Array, b: Array) -> Array:
         left, right = (x.view(type_.view) << eight >> eight for x in (a, b))
         wide = left.astype(np.int64) * right
-        return (wide.view(np.uint64) >> shift).astype(np.uint32)
+        low: Array = (wide.view(np.uint64) >> shift).astype(np.uint32)
+        return low
 
     if mods.base == "mul24":
         return Pure((type_,), (type_, type_), product)
@@ -199,7 +201,7 @@ def dot_product(mods: Mods) -> Form:
     first, second = mods.type("u32", "s32"), mods.type("u32", "s32")
     signed = first.signed or second.signed
     out = TYPES["s32" if signed else "u32"]
-    width = np.dtype((f"{'i' if first.signed else 'u'}{1 if not half else 2}"))
+    width = np.dtype(f"{'i' if first.signed else 'u'}{1 if not half else 2}")
     byte = np.dtype(np.int8 if second.signed else np.uint8)
 
     def split(a: Array, view: np.dtype[Any]) -> Array:
@@ -209,8 +211,9 @@ def dot_product(mods: Mods) -> Form:
         left, right = split(a, width), split(b, byte)
         if half:
             right = right[..., :2] if half == "lo" else right[..., 2:]
-        total = (left * right).sum(-1) + d.view(out.view)
-        return total.astype(np.uint32)
+        total: Array = (left * right).sum(-1) + d.view(out.view)
+        raw: Array = total.astype(np.uint32)
+        return raw
 
     return Pure((out,), (first, second, out), run)
 
@@ -222,7 +225,8 @@ _LENGTH = np.array([value.bit_length() for value in range(256)], np.uint8)
 def population_count(a: Array) -> Array:
     """Ones in each element, as u32."""
     octets = np.ascontiguousarray(a).view(np.uint8).reshape(*a.shape, -1)
-    return _BYTE_ONES[octets].sum(-1, dtype=np.uint32)
+    ones: Array = _BYTE_ONES[octets].sum(-1, dtype=np.uint32)
+    return ones
 
 
 def bit_length(a: Array) -> Array:
@@ -230,7 +234,8 @@ def bit_length(a: Array) -> Array:
     octets = np.ascontiguousarray(a).view(np.uint8).reshape(*a.shape, -1)
     places = np.arange(octets.shape[-1], dtype=np.uint32) * np.uint32(8)
     lengths = np.where(octets != 0, _LENGTH[octets] + places, np.uint32(0))
-    return lengths.max(-1).astype(np.uint32)
+    longest: Array = lengths.max(-1).astype(np.uint32)
+    return longest
 
 
 @opcode("popc", "clz")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .cohort import Fault
+from .cohort import FaultError
 from .control import check_members
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .step import Step, lane_mask
 from .syntax import Not, Operand, Pair
-from .types import B32, PRED, U32, Array, Type
+from .types import B32, PRED, U32, Array, Type, any_along
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -66,7 +66,7 @@ def _build_shfl(instruction: Instruction, linker: Linker, mode: str) -> Step:
         if not (named is c.mask and c.full):
             absent = valid & executing & ~np.take_along_axis(executing, source, 1)
             if absent.any():
-                raise Fault(f"shuffle from a lane that is not here, by {c.lane_name(absent)}")
+                raise FaultError(f"shuffle from a lane that is not here, by {c.lane_name(absent)}")
         bad = c.undefined.get(a)
         if bad is not None:
             bad = np.take_along_axis(bad, source, 1)
@@ -146,16 +146,14 @@ def _build_vote(instruction: Instruction, linker: Linker, mode: str, out: Type) 
         if mode == "ballot":
             result: Array = ballot(votes)
         elif mode == "any":
-            result = votes.any(1)
+            result = any_along(votes, 1)
         else:
-            result = (votes == named).all(1)
+            result = ~any_along(votes != named, 1)
             if mode == "uni":
-                result = result | ~votes.any(1)
+                result = result | ~any_along(votes, 1)
         c.write(dest, np.repeat(result[:, None], 32, 1), on)
 
-    return Step(
-        run, _registers(linker, predicate, members), (dest,), strict=True, own=True
-    )
+    return Step(run, _registers(linker, predicate, members), (dest,), strict=True, own=True)
 
 
 def ballot(votes: Array) -> Array:
@@ -196,9 +194,7 @@ def _build_match(instruction: Instruction, linker: Linker, mode: str, type_: Typ
                 c.write(flag, same, on)
         c.write(dest, masks, on)
 
-    return Step(
-        run, _registers(linker, value, members), (dest, flag), strict=True, own=True
-    )
+    return Step(run, _registers(linker, value, members), (dest, flag), strict=True, own=True)
 
 
 @opcode("elect")
@@ -282,5 +278,3 @@ def _build_redux(instruction: Instruction, linker: Linker, name: str, type_: Typ
         c.write(dest, np.repeat(total[:, None], 32, 1).view(type_.raw), on)
 
     return Step(run, _registers(linker, value, members), (dest,), strict=True, own=True)
-
-

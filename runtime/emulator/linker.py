@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class Linker:
         return self.pure_step(form.fn, outs, ins)
 
     def pure_step(
-        self, fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]
+        self, fn: Callable[..., Any], outs: tuple[int, ...], ins: tuple[int, ...]
     ) -> Step:
         """A step that computes `outs` from `ins` lane by lane."""
         run = _run_pure(fn, outs, ins)
@@ -198,7 +198,7 @@ def variable_addresses(
 # ---- closures
 
 
-def _run_pure(fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
+def _run_pure(fn: Callable[..., Any], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
     if len(outs) > 1:
         return _run_many(fn, outs, ins)
     (out,) = outs
@@ -216,7 +216,7 @@ def _run_pure(fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, 
     return run
 
 
-def _run_1(fn: Callable[..., object], out: int, a: int) -> Run:
+def _run_1(fn: Callable[..., Any], out: int, a: int) -> Run:
     def run(c: Cohort) -> None:
         regs = c.regs
         regs[out] = fn(regs[a])
@@ -224,7 +224,7 @@ def _run_1(fn: Callable[..., object], out: int, a: int) -> Run:
     return run
 
 
-def _run_2(fn: Callable[..., object], out: int, a: int, b: int) -> Run:
+def _run_2(fn: Callable[..., Any], out: int, a: int, b: int) -> Run:
     def run(c: Cohort) -> None:
         regs = c.regs
         regs[out] = fn(regs[a], regs[b])
@@ -232,7 +232,7 @@ def _run_2(fn: Callable[..., object], out: int, a: int, b: int) -> Run:
     return run
 
 
-def _run_3(fn: Callable[..., object], out: int, a: int, b: int, d: int) -> Run:
+def _run_3(fn: Callable[..., Any], out: int, a: int, b: int, d: int) -> Run:
     def run(c: Cohort) -> None:
         regs = c.regs
         regs[out] = fn(regs[a], regs[b], regs[d])
@@ -240,11 +240,11 @@ def _run_3(fn: Callable[..., object], out: int, a: int, b: int, d: int) -> Run:
     return run
 
 
-def _run_many(fn: Callable[..., object], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
+def _run_many(fn: Callable[..., Any], outs: tuple[int, ...], ins: tuple[int, ...]) -> Run:
     def run(c: Cohort) -> None:
         regs = c.regs
         results = fn(*[regs[slot] for slot in ins])
-        for out, value in zip(outs, results, strict=True):  # type: ignore[call-overload]
+        for out, value in zip(outs, results, strict=True):
             regs[out] = value
 
     return run
@@ -279,4 +279,3 @@ def _guarded(inner: Run, guard: int, negated: bool, writes: tuple[int, ...]) -> 
                 regs[slot] = np.where(on, regs[slot], before)
 
     return run
-

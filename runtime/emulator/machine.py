@@ -9,18 +9,27 @@ a volatile, acquire, relaxed or atomic access gives way to others, so that spin 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import numpy as np
 
 from .barriers import Barriers
-from .cohort import Cohort, Fault, Join, check_sources, merge, run_tracking
+from .cohort import (
+    Cohort,
+    FaultError,
+    Join,
+    PlacedError,
+    check_sources,
+    merge,
+    run_tracking,
+)
 from .memory import Memory
 from .program import Program, immediate_post_dominators
+from .specials import special_value
 from .step import Block, Control, Step
 from .types import Array
 
-Special = Callable[["Machine", Array, Array], Array]
+# Rounds of spinning after which parts of warps go on without their siblings.
+_PATIENCE = 256
 
 
 class Machine:
@@ -135,24 +144,47 @@ class Machine:
     # ---- scheduling
 
     def schedule(self) -> None:
+        """Runs the resident blocks to their end."""
         while True:
             if self.ready:
-                self._quiet_rounds = 0 if not self.yielded else self._quiet_rounds
                 self._guarded_run(self._pick())
-            elif any(join.arrived for join in self.joins):
-                for join in self.joins:
-                    self._release(join)
-            elif self.yielded:
-                self._quiet_rounds += 1
-                if self._quiet_rounds % 64 == 0 and self.next_block < self.num_blocks:
+            elif not self._release_early() and not self._resume_yielded():
+                if any(join.arrived for join in self.joins):
+                    for join in list(self.joins):
+                        self._release(join)
+                elif self.next_block < self.num_blocks and self.barriers.waiting():
                     self.admit()
-                self.ready, self.yielded = self.yielded, []
-            elif self.barriers.waiting():
-                if self.next_block >= self.num_blocks:
+                elif self.barriers.partial or self.barriers.waiting():
                     self._deadlock()
-                self.admit()
-            else:
-                return
+                else:
+                    return
+
+    def _release_early(self) -> bool:
+        """Lets go whole warps that wait for siblings, as these may wait for them.
+
+        Parts of a warp wait longer: instructions behind the join may need the whole of it.
+        """
+        patient = self._quiet_rounds < _PATIENCE
+        found = [
+            join
+            for join in self.joins
+            if join.arrived and not (patient and any(map(self._is_partial, join.arrived)))
+        ]
+        for join in found:
+            self._release(join)
+        return bool(found)
+
+    def _is_partial(self, c: Cohort) -> bool:
+        return bool((c.mask != self.alive[c.rows]).any())
+
+    def _resume_yielded(self) -> bool:
+        if not self.yielded:
+            return False
+        self._quiet_rounds += 1
+        if self._quiet_rounds % 64 == 0 and self.next_block < self.num_blocks:
+            self.admit()
+        self.ready, self.yielded = self.ready + self.yielded, []
+        return True
 
     def _pick(self) -> Cohort:
         """The next cohort, merged with all that are at the same place."""
@@ -167,7 +199,7 @@ class Machine:
         same = [c for c in ready if c.pc == chosen.pc and c.joins == chosen.joins]
         self.ready = [c for c in ready if not (c.pc == chosen.pc and c.joins == chosen.joins)]
         for c in same[1:]:
-            self._leave_joins(c)
+            self.leave_joins(c)
         return merge(same)
 
     def put_back(self, c: Cohort, pc: int) -> None:
@@ -175,6 +207,11 @@ class Machine:
         self.ready.append(c)
 
     def _deadlock(self) -> None:
+        if self.barriers.partial:
+            c, control = self.barriers.partial[0]
+            lanes = self.alive[c.rows] & ~c.mask
+            message = f"barrier divergence: {c.lane_name(lanes)} is not at this barrier"
+            raise self.program.source.error(control.line, message)
         waiting = self.barriers.waiting()
         names = [
             f"{self.warp_name(int(row))} at barrier {number} (line {control.line})"
@@ -188,7 +225,7 @@ class Machine:
     def _guarded_run(self, c: Cohort) -> None:
         try:
             self._run(c)
-        except _PlacedFault as placed:
+        except PlacedError as placed:
             raise self.program.source.error(placed.line, placed.message) from placed.__cause__
 
     # ---- executing
@@ -209,8 +246,8 @@ class Machine:
                 continue
             try:
                 pc = control.run(self, c, self._control_lanes(c, control), control)
-            except Fault as fault:
-                raise _PlacedFault(control.line, str(fault)) from fault
+            except FaultError as fault:
+                raise PlacedError(control.line, str(fault)) from fault
             if pc < 0:
                 return
 
@@ -218,24 +255,24 @@ class Machine:
         undefined = c.undefined
         step_number = 0
         try:
-            for step_number, run in enumerate(block.runs):  # noqa: B007
+            for step_number, run in enumerate(block.runs):
                 if undefined:
                     run_tracking(c, block.steps[step_number])
                 else:
                     run(c)
-        except Fault as fault:
-            raise _PlacedFault(block.steps[step_number].line, str(fault)) from fault
+        except FaultError as fault:
+            raise PlacedError(block.steps[step_number].line, str(fault)) from fault
         self.limit -= len(block.runs) + 1
         if self.limit < 0:
-            line = block.steps[0].line if block.steps else 0
-            raise _PlacedFault(line, "the instruction limit is reached: does this loop end?")
+            last = block.control or block.steps[-1]
+            raise PlacedError(last.line, "the instruction limit is reached: does this loop end?")
 
     def _control_lanes(self, c: Cohort, control: Control) -> Array:
         if control.guard is None:
             return c.mask
         guard = c.regs[control.guard]
         if guard is None:
-            raise Fault(f"register `{self.register_name(control.guard)}` was never written")
+            raise FaultError(f"register `{self.register_name(control.guard)}` was never written")
         if c.undefined:
             check_sources(
                 c, Step(lambda c: None, control.reads, (), guard=control.guard, strict=True)
@@ -301,10 +338,10 @@ class Machine:
         if join.arrived:
             arrived, join.arrived = join.arrived, []
             for c in arrived[1:]:
-                self._leave_joins(c)
+                self.leave_joins(c)
             self.ready.append(merge(arrived))
 
-    def _leave_joins(self, c: Cohort) -> None:
+    def leave_joins(self, c: Cohort) -> None:
         """One cohort less will come to the joins of `c` (it ended or merged into a sibling)."""
         for join in c.joins:
             join.outstanding -= 1
@@ -314,62 +351,18 @@ class Machine:
     def exit_lanes(self, c: Cohort, lanes: Array, control: Control) -> int:
         if control.guard is not None and not lanes.any():
             return control.following
+        self._quiet_rounds = 0
         rest = c.mask & ~lanes
+        if self.barriers.partial:
+            self.barriers.check_leaving(c, lanes)
         self.alive[c.rows] &= ~lanes
         self._live = None
         if rest.any():
             self.put_back(c.subset(rest), control.following)
         else:
-            self._leave_joins(c)
+            self.leave_joins(c)
         self.barriers.settle_all()
         return -1
 
     def barrier_passed(self, slots: Array, c: Cohort | None, number: int | None) -> None:
         """Called when a barrier of the blocks in `slots` completes."""
-
-
-class _PlacedFault(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        self.line = line
-        self.message = message
-        super().__init__(message)
-
-
-def special_value(machine: Machine, name: str, blocks: Array, threads: Array) -> Array:
-    """A special register for `threads` (linear in their block) of linear `blocks`."""
-    base, _, axis = name[1:].partition(".")
-    place = "xyz".index(axis) if axis else 0
-    block, grid = machine.block, machine.grid
-    whole = np.zeros_like(threads)
-    lanes = threads % 32
-    ones = np.int64(1)
-    values: dict[str, Callable[[], Array]] = {
-        "tid": lambda: _component(threads, block, place),
-        "ntid": lambda: whole + block[place],
-        "ctaid": lambda: _component(blocks, grid, place),
-        "nctaid": lambda: whole + grid[place],
-        "clusterid": lambda: _component(blocks, grid, place),
-        "nclusterid": lambda: whole + grid[place],
-        "cluster_nctaid": lambda: whole + 1,
-        "cluster_nctarank": lambda: whole + 1,
-        "laneid": lambda: lanes,
-        "warpid": lambda: threads // 32,
-        "nwarpid": lambda: whole + machine.warps_per_block,
-        "nsmid": lambda: whole + 1,
-        "dynamic_smem_size": lambda: whole + machine.memory.shared_size,
-        "total_smem_size": lambda: whole + machine.memory.shared_size,
-        "lanemask_eq": lambda: ones << lanes,
-        "lanemask_lt": lambda: (ones << lanes) - 1,
-        "lanemask_le": lambda: (ones << (lanes + 1)) - 1,
-        "lanemask_ge": lambda: 0xFFFFFFFF & ~((ones << lanes) - 1),
-        "lanemask_gt": lambda: 0xFFFFFFFF & ~((ones << (lanes + 1)) - 1),
-    }
-    return values[base]() if base in values else whole
-
-
-def _component(linear: Array, extents: tuple[int, int, int], place: int) -> Array:
-    before = int(np.prod(extents[:place]))
-    result: Array = linear // before % extents[place]
-    return result
-
-

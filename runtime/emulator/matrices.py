@@ -53,7 +53,7 @@ def _row_lanes(c: Cohort, on: Array | None, count: int) -> Array | None:
     """Lanes whose address counts; None for all of them."""
     if count == 4:
         return on
-    used = np.broadcast_to(_LANES < 8 * count, c.mask.shape)
+    used = np.broadcast_to(8 * count > _LANES, c.mask.shape)
     return used if on is None else used & on
 
 
@@ -67,9 +67,7 @@ def _executing(c: Cohort, instruction: Instruction) -> Array | None:
 
 def _build_load(instruction: Instruction, linker: Linker, count: int, trans: bool) -> Step:
     expect(instruction, 2)
-    outs = tuple(
-        linker.dest(item, B32) for item in linker.vector(instruction.operands[0], count)
-    )
+    outs = tuple(linker.dest(item, B32) for item in linker.vector(instruction.operands[0], count))
     address, reads = link_address(instruction.operands[1], linker)
 
     def run(c: Cohort) -> None:
@@ -108,9 +106,7 @@ def _rows(
 def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bool) -> Step:
     expect(instruction, 2)
     address, reads = link_address(instruction.operands[0], linker)
-    ins = tuple(
-        linker.source(item, B32) for item in linker.vector(instruction.operands[1], count)
-    )
+    ins = tuple(linker.source(item, B32) for item in linker.vector(instruction.operands[1], count))
 
     def run(c: Cohort) -> None:
         on = _executing(c, instruction)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cohort import Fault
+from .cohort import FaultError
 from .storage import Access, Storage
 from .types import Array
 
@@ -108,11 +108,11 @@ class Memory:
         if int(address.max()) > size - width:
             bad = address > size - width if size >= width else np.ones_like(address, bool)
             place = int(address[bad][0])
-            raise Fault(
+            raise FaultError(
                 f"{width} bytes at {space} address {place} are out of bounds: "
                 f"{size} bytes are allocated ({_who(c, bad, on)})"
             )
-        _check_alignment(c, address, on, width, space)
+        _check_alignment(c, address, on, width, f"{space} address")
         base = self._bases(c, space)
         base = np.broadcast_to(base, c.mask.shape)
         if on is not None:
@@ -158,9 +158,9 @@ class Memory:
         if found is not None and found.size >= width:
             offset = address - np.uint64(found.start)
             if int(offset.max()) <= found.size - width:
-                _check_alignment(c, offset, on, width, "global")
+                _check_alignment(c, offset, on, width, f"`{found.name}` at byte")
                 if write and found.read_only:
-                    raise Fault(f"write to constant `{found.name}`")
+                    raise FaultError(f"write to constant `{found.name}`")
                 index = offset.view(np.int64) >> (width.bit_length() - 1)
                 return [Piece(found.storage, index, None)]
         return self._several(c, address, on, access, write)
@@ -192,26 +192,26 @@ class Memory:
 
     def _out_of_bounds(
         self, c: Cohort, address: Array, on: Array | None, found: Allocation | None, width: int
-    ) -> Fault:
+    ) -> FaultError:
         start, size = (found.start, found.size) if found is not None else (0, 0)
-        bad = (address < np.uint64(start)) | (address - np.uint64(start) > np.uint64(max(size - width, 0)))
+        most = np.uint64(max(size - width, 0))
+        bad = (address < np.uint64(start)) | (address - np.uint64(start) > most)
         if size < width:
             bad = np.ones_like(bad)
         place = int(address[bad][0])
         where = f"{width} bytes at {place:#x} are out of bounds"
         if found is not None:
             where += f": {place - found.start} bytes into `{found.name}`, which has {size}"
-        return Fault(f"{where} ({_who(c, bad, on)})")
+        return FaultError(f"{where} ({_who(c, bad, on)})")
 
 
-def _check_alignment(c: Cohort, address: Array, on: Array | None, width: int, space: str) -> None:
+def _check_alignment(c: Cohort, address: Array, on: Array | None, width: int, what: str) -> None:
     if width > 1:
         wrong = (address & np.uint64(width - 1)) != 0
         if wrong.any():
             place = int(address[wrong][0])
-            raise Fault(
-                f"{space} address {place:#x} is not aligned to {width} bytes "
-                f"({_who(c, wrong, on)})"
+            raise FaultError(
+                f"{what} {place} is not aligned to {width} bytes ({_who(c, wrong, on)})"
             )
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cohort import Cohort, FaultError
 from .convert import fp8_values
 from .fragments import a_map, b_map, c_inverse, c_map, inverse
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .rounding import bf16_values, canonical, to_f16
 from .step import Step, lane_mask
-from .cohort import Cohort, Fault
-from .types import B32, RAW, TYPES, Array, Type
+from .types import B32, RAW, TYPES, Array, Type, any_along
 
 if TYPE_CHECKING:
     from .linker import Linker
@@ -125,10 +125,10 @@ def _build(instruction: Instruction, linker: Linker, shape: _Shape) -> Step:
 def require_whole_warps(c: Cohort, on: Array | None, allow_none: bool) -> None:
     """Matrix instructions are for all 32 lanes of a warp at once."""
     executing = c.mask if on is None else on
-    partial = executing.any(1) & ~executing.all(1)
+    partial = any_along(executing, 1) & any_along(~executing, 1)
     if partial.any():
         lanes = ~executing & partial[:, None]
-        raise Fault(f"a warp-wide instruction without {c.lane_name(lanes)}")
+        raise FaultError(f"a warp-wide instruction without {c.lane_name(lanes)}")
 
 
 def gather_matrix(c: Cohort, slots: tuple[int, ...], places: Array, unit: int) -> Array:
@@ -199,12 +199,13 @@ def _undefined_result(
         result[:, positions] = np.repeat(lanes, per, 1)
         return result
 
-    a = spread(ins[0], a_map(shape.k, w), w, 16 * shape.k).reshape(n, 16, shape.k).any(2)
-    b = spread(ins[1], b_map(shape.k, w), w, 8 * shape.k).reshape(n, shape.k, 8).any(1)
+    a = spread(ins[0], a_map(shape.k, w), w, 16 * shape.k).reshape(n, 16, shape.k)
+    b = spread(ins[1], b_map(shape.k, w), w, 8 * shape.k).reshape(n, shape.k, 8)
     per = shape.c_per_register
     c = spread(ins[2], c_map(per), per, 128).reshape(n, 16, 8)
-    bad = (a[:, :, None] | b[:, None, :] | c).reshape(n, 128)[:, c_map(per)]
-    found = bad.reshape(n, -1, 32, per).any(3)
+    rows, columns = any_along(a, 2), any_along(b, 1)
+    bad = (rows[:, :, None] | columns[:, None, :] | c).reshape(n, 128)[:, c_map(per)]
+    found = any_along(bad.reshape(n, -1, 32, per), 3)
     return [np.ascontiguousarray(found[:, number]) for number in range(found.shape[1])]
 
 

@@ -156,5 +156,3 @@ def createpolicy(mods: Mods) -> Form:
 def _build_policy(instruction: Instruction, linker: Linker, type_: Type) -> Step:
     dest = (linker.dest(instruction.operands[0], type_),)
     return linker.pure_step(_identity, dest, (linker.constant(64, 0),))
-
-

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .types import TYPES, Type
 
@@ -36,7 +36,7 @@ class Pure:
 
     outs: tuple[Type, ...]
     ins: tuple[Type, ...]
-    fn: Callable[..., object]
+    fn: Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def _integer(text: str) -> Int | None:
 
 
 def _cut_offset(text: str) -> tuple[str, str, str]:
-    """`base + 16` or `base+-16` or `base-16` -> (base, sign, digits); sign empty if there is none."""
+    """`base + 16`, `base+-16` or `base-16` -> (base, sign, digits); no offset: an empty sign."""
     for sign in "+-":
         base, found, offset = text.partition(sign)
         if found and base:

@@ -21,7 +21,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     mma,
     moves,
 )
-from .cohort import Cohort, Fault
+from .cohort import Cohort, FaultError
 from .linker import Linker, variable_addresses
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
@@ -91,6 +91,9 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
 def _blocks(body: FunctionBody, linked: list[Step | Control]) -> list[Block]:
     leaders = {0, *body.labels.values()}
     leaders |= {i + 1 for i, item in enumerate(linked) if isinstance(item, Control)}
+    leaders |= {
+        i for i, item in enumerate(linked) if isinstance(item, Control) and item.kind == "barrier"
+    }
     starts = sorted(start for start in leaders if start < len(linked))
     number_at = {start: number for number, start in enumerate(starts)}
     blocks = [Block(start) for start in starts]
@@ -101,7 +104,7 @@ def _blocks(body: FunctionBody, linked: list[Step | Control]) -> list[Block]:
             if isinstance(item, Step):
                 block.steps.append(item)
             else:
-                item.following = number + 1
+                item.block, item.following = number, number + 1
                 if item.label:
                     item.target = number_at.get(body.labels[item.label], end)
                 block.control = item
@@ -161,7 +164,7 @@ def _checked(inner: Run, slots: tuple[int, ...]) -> Callable[[Cohort], None]:
     def run(c: Cohort) -> None:
         for slot in slots:
             if c.regs[slot] is None:
-                raise Fault(f"register `{c.machine.register_name(slot)}` was never written")
+                raise FaultError(f"register `{c.machine.register_name(slot)}` was never written")
         inner(c)
 
     return run
@@ -203,5 +206,3 @@ def _nearest(after: list[int], number: int) -> int:
             return block
         candidate &= candidate - 1
     return -1
-
-

@@ -104,9 +104,7 @@ def _overflow_to_infinity(negative: Array, mode: str) -> Array:
     return np.ones_like(negative)
 
 
-def _round_up(
-    significand: Array, kept: Array, shift: Array, negative: Array, mode: str
-) -> Array:
+def _round_up(significand: Array, kept: Array, shift: Array, negative: Array, mode: str) -> Array:
     rest = significand & ((_U(1) << shift) - _U(1))
     half = _U(1) << (shift - _U(1))
     match mode:
@@ -122,7 +120,8 @@ def _round_up(
             up = ~negative & (rest != 0)
         case _:
             raise AssertionError(mode)
-    return up.astype(np.uint64)
+    increment: Array = up.astype(np.uint64)
+    return increment
 
 
 # ---- sums and products in f64, rounded to odd
@@ -163,7 +162,7 @@ def directed_zero(total: Array, x: Array, y: Array) -> Array:
 
 
 def odd_fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c rounded to odd, for factors of at most 26 significant bits (the product is exact)."""
+    """a * b + c rounded to odd; factors have at most 26 significant bits: exact products."""
     return odd_sum(a * b, c)
 
 
@@ -239,7 +238,9 @@ def _narrow_view(raw: Array, view: type) -> Array:
 def _sortable(raw: Array, bits: int) -> Array:
     """Codes as signed integers in the order of their values, -0 below +0."""
     signed = raw.view(f"i{bits // 8}")
-    return signed ^ ((signed >> (bits - 1)) & signed.dtype.type((1 << (bits - 1)) - 1))
+    magnitude = signed.dtype.type((1 << (bits - 1)) - 1)
+    key: Array = signed ^ ((signed >> (bits - 1)) & magnitude)
+    return key
 
 
 def pick_by_value(

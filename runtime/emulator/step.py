@@ -40,8 +40,8 @@ class Control:
     """The end of a block.
 
     `run(machine, cohort, lanes, self)` acts for the active `lanes` whose guard is on and returns
-    the next block, or -1 once the cohort is parked or gone. `following` and `target` are block
-    numbers, filled in when the blocks are made.
+    the next block, or -1 once the cohort is parked or gone. `block` (its own, which a barrier has
+    to itself), `following` and `target` are block numbers, filled in when the blocks are made.
     """
 
     kind: str
@@ -50,9 +50,11 @@ class Control:
     line: int = 0
     guard: int | None = None
     negated: bool = False
+    aligned: bool = False
     label: str = ""
     target: int = -1
     following: int = -1
+    block: int = -1
 
 
 @dataclass(slots=True)

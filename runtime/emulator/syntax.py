@@ -88,7 +88,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A kernel parameter: `offset` bytes into the parameter space; `size` > the type's if an array."""
+    """A kernel parameter: `size` bytes, `offset` bytes into the parameter space."""
 
     name: str
     type: Type

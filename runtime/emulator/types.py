@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+
+def any_along(lanes: Array, axis: int) -> Array:
+    """numpy's `any` along an axis, with the type of an array."""
+    found: Array = np.logical_or.reduce(lanes, axis=axis)
+    return found
+
+
 RAW: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.bool_),
     8: np.dtype(np.uint8),

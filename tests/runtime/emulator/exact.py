@@ -23,7 +23,7 @@ class Kind:
 
     @property
     def bias(self) -> int:
-        return 2 ** (self.exponent - 1) - 1
+        return (1 << (self.exponent - 1)) - 1
 
     @property
     def sign(self) -> int:
@@ -31,7 +31,7 @@ class Kind:
 
     @property
     def infinity(self) -> int:
-        return (2**self.exponent - 1) << self.mantissa
+        return ((1 << self.exponent) - 1) << self.mantissa
 
     @property
     def nan(self) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tileloom.runtime.emulator import parse_module
+
+from tileloom.runtime.emulator import LaunchStatistics, parse_module
 
 _REGISTER = {8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 
@@ -23,6 +24,22 @@ def kernel_text(body: str, params: int, registers: str = "", shared: bool = Fals
     return "\n".join(lines)
 
 
+def run_kernel(
+    body: str,
+    args: Sequence[object],
+    grid: int = 1,
+    block: int = 32,
+    shared: int = 0,
+    registers: str = "",
+    **options: Any,
+) -> LaunchStatistics:
+    """Launches `body` with pointer parameters p0 .., loaded into %rd0 .., and tid in %r50."""
+    loads = "".join(f"  ld.param.u64 %rd{i}, [p{i}];\n" for i in range(len(args)))
+    text = kernel_text(loads + "  mov.u32 %r50, %tid.x;\n" + body, len(args), registers, shared > 0)
+    kernel = parse_module(text).kernels["k"]
+    return kernel.launch(grid, block, args, shared_bytes=shared, **options)
+
+
 def _index(pointer: int, size: int) -> str:
     return f"""
   ld.param.u64 %rd{pointer}, [p{pointer}];
@@ -31,7 +48,7 @@ def _index(pointer: int, size: int) -> str:
 
 
 def run_op(
-    text: str, inputs: Sequence[np.ndarray[Any, Any]], outputs: Sequence[np.dtype[Any] | type]
+    text: str, inputs: Sequence[np.ndarray[Any, Any]], outputs: Sequence[Any]
 ) -> list[np.ndarray[Any, Any]]:
     """Executes `text`, in which {o0}, {o1} .. and {i0}, {i1} .. stand for registers.
 
@@ -69,8 +86,10 @@ def run_op(
 def sample_integers(bits: int, count: int, seed: int) -> np.ndarray[Any, Any]:
     """Raw integers: edges, small values, and random ones of all lengths."""
     rng = np.random.default_rng(seed)
-    raw = rng.integers(0, 1 << bits, count, dtype=np.uint64, endpoint=False) if bits < 64 else (
-        rng.integers(0, np.iinfo(np.uint64).max, count, dtype=np.uint64, endpoint=True)
+    raw = (
+        rng.integers(0, 1 << bits, count, dtype=np.uint64, endpoint=False)
+        if bits < 64
+        else (rng.integers(0, np.iinfo(np.uint64).max, count, dtype=np.uint64, endpoint=True))
     )
     raw >>= rng.integers(0, bits, count, dtype=np.uint64)
     top = 1 << (bits - 1)

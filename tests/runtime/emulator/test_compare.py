@@ -39,7 +39,9 @@ def test_integers(kind: str) -> None:
     found = run_op(text, [a, b], [np.bool_] * 6)
     view = np.dtype(f"{'i' if kind[0] == 's' else 'u'}{bits // 8}")
     for result, compare in zip(found, ORDER.values(), strict=True):
-        wanted = [compare(x, y) for x, y in zip(a.view(view).tolist(), b.view(view).tolist(), strict=True)]
+        wanted = [
+            compare(x, y) for x, y in zip(a.view(view).tolist(), b.view(view).tolist(), strict=True)
+        ]
         assert result.tolist() == wanted
 
 
@@ -140,8 +142,14 @@ def test_testp() -> None:
     found = run_op(text, [a], [np.bool_] * 6)
     exponent, mantissa = a >> 23 & 255, a & 0x7FFFFF
     top = exponent == 255
-    wanted = (~top, top & (mantissa == 0), ~(top & (mantissa != 0)), top & (mantissa != 0),
-              ~top & (exponent != 0), exponent == 0)
+    wanted = (
+        ~top,
+        top & (mantissa == 0),
+        ~(top & (mantissa != 0)),
+        top & (mantissa != 0),
+        ~top & (exponent != 0),
+        exponent == 0,
+    )
     for result, expected in zip(found, wanted, strict=True):
         assert np.array_equal(result, expected)
 

@@ -95,9 +95,13 @@ def convert(out: Kind, source: Kind, code: int, mode: str, saturate: bool = Fals
 
 
 NARROWING = [
-    *((out, source, mode) for out, source in (("f16", "f32"), ("f32", "f64"), ("f16", "f64"))
-      for mode in ("rn", "rz", "rm", "rp")),
-    ("bf16", "f32", "rn"), ("bf16", "f32", "rz"),
+    *(
+        (out, source, mode)
+        for out, source in (("f16", "f32"), ("f32", "f64"), ("f16", "f64"))
+        for mode in ("rn", "rz", "rm", "rp")
+    ),
+    ("bf16", "f32", "rn"),
+    ("bf16", "f32", "rz"),
 ]
 
 
@@ -182,7 +186,9 @@ def test_all_fp8_codes() -> None:
 def test_rounding_to_integral_floats() -> None:
     a = codes(F32, 12)
     text = "".join(f"cvt.{mode}.f32.f32 {{o{i}}}, {{i0}};" for i, mode in enumerate(ROUND))
-    found = run_op(text + "cvt.sat.f32.f32 {o4}, {i0}; cvt.ftz.f32.f32 {o5}, {i0};", [a], ["u4"] * 6)
+    found = run_op(
+        text + "cvt.sat.f32.f32 {o4}, {i0}; cvt.ftz.f32.f32 {o5}, {i0};", [a], ["u4"] * 6
+    )
     for x, *row in zip(a.tolist(), *(r.tolist() for r in found), strict=True):
         value = F32.decode(x)
         for result, mode in zip(row, ROUND, strict=False):

@@ -96,7 +96,9 @@ def test_counting(bits: int) -> None:
 def test_logic(kind: str) -> None:
     bits = int(kind[1:])
     a, b = sample_integers(bits, N, 8), sample_integers(bits, N, 9)
-    text = "".join(f"{n}.{kind} {{o{i}}}, {{i0}}, {{i1}};" for i, n in enumerate(("and", "or", "xor")))
+    text = "".join(
+        f"{n}.{kind} {{o{i}}}, {{i0}}, {{i1}};" for i, n in enumerate(("and", "or", "xor"))
+    )
     found = run_op(text, [a, b], [a.dtype] * 3)
     for result, expected in zip(found, (a & b, a | b, a ^ b), strict=True):
         assert np.array_equal(result, expected)
@@ -109,7 +111,9 @@ def test_shifts(kind: str) -> None:
     amount[:5] = [2**31, 2**32 - 1, 64, 32, 16]
     name = "shl" if kind[0] == "b" else "shr"
     (result,) = run_op(f"{name}.{kind} {{o0}}, {{i0}}, {{i1}};", [a, amount], [a.dtype])
-    fixed = {n: run_op(f"{name}.{kind} {{o0}}, {{i0}}, {n};", [a], [a.dtype])[0] for n in (0, 3, 15, 70)}
+    fixed = {
+        n: run_op(f"{name}.{kind} {{o0}}, {{i0}}, {n};", [a], [a.dtype])[0] for n in (0, 3, 15, 70)
+    }
     for i, (x, n, z) in enumerate(zip(a.tolist(), amount.tolist(), result.tolist(), strict=True)):
         for count, found in ((n, z), *((k, int(v[i])) for k, v in fixed.items())):
             count = min(count, 1000)
@@ -121,7 +125,8 @@ def test_shifts(kind: str) -> None:
 @pytest.mark.parametrize("mode", ["wrap", "clamp"])
 def test_funnel_shifts(mode: str) -> None:
     a, b, n = sample_integers(32, N, 12), sample_integers(32, N, 13), sample_integers(32, N, 14)
-    text = f"shf.l.{mode}.b32 {{o0}}, {{i0}}, {{i1}}, {{i2}}; shf.r.{mode}.b32 {{o1}}, {{i0}}, {{i1}}, {{i2}};"
+    text = f"shf.l.{mode}.b32 {{o0}}, {{i0}}, {{i1}}, {{i2}};"
+    text += f"shf.r.{mode}.b32 {{o1}}, {{i0}}, {{i1}}, {{i2}};"
     left, right = run_op(text, [a, b, n], ["u4", "u4"])
     for x, y, k, p, q in zip(*(v.tolist() for v in (a, b, n, left, right)), strict=True):
         count = k & 31 if mode == "wrap" else min(k, 32)
@@ -180,7 +185,7 @@ def test_prmt() -> None:
         assert row[3] == permuted(x, 0, 0x4341)
 
 
-MODES = {
+MODES: dict[str, Callable[[int], list[int]]] = {
     "f4e": lambda n: [n, n + 1, n + 2, n + 3],
     "b4e": lambda n: [n, (n - 1) % 8, (n - 2) % 8, (n - 3) % 8],
     "rc8": lambda n: [n] * 4,
@@ -203,7 +208,10 @@ def test_prmt_modes(mode: str) -> None:
 def test_bit_field_extract(kind: str) -> None:
     bits = int(kind[1:])
     a = sample_integers(bits, N, 24)
-    start, length = sample_integers(32, N, 25) % np.uint32(80), sample_integers(32, N, 26) % np.uint32(80)
+    start, length = (
+        sample_integers(32, N, 25) % np.uint32(80),
+        sample_integers(32, N, 26) % np.uint32(80),
+    )
     start[:3], length[:3] = [256 + 4, 8, 255], [8, 256 + 5, 255]
     (result,) = run_op(f"bfe.{kind} {{o0}}, {{i0}}, {{i1}}, {{i2}};", [a, start, length], [a.dtype])
     for x, p, n, found in zip(*(v.tolist() for v in (a, start, length, result)), strict=True):
@@ -224,7 +232,10 @@ def manual_bfe(a: int, start: int, length: int, bits: int, is_signed: bool) -> i
 @pytest.mark.parametrize("bits", [32, 64])
 def test_bit_field_insert(bits: int) -> None:
     a, b = sample_integers(bits, N, 27), sample_integers(bits, N, 28)
-    start, length = sample_integers(32, N, 29) % np.uint32(80), sample_integers(32, N, 30) % np.uint32(80)
+    start, length = (
+        sample_integers(32, N, 29) % np.uint32(80),
+        sample_integers(32, N, 30) % np.uint32(80),
+    )
     (result,) = run_op(
         f"bfi.b{bits} {{o0}}, {{i0}}, {{i1}}, {{i2}}, {{i3}};", [a, b, start, length], [a.dtype]
     )
@@ -245,7 +256,10 @@ def test_dot_products_and_sad() -> None:
     for x, y, z, *row in zip(*(v.tolist() for v in (a, b, c, *found)), strict=True):
         p, q = ([v >> (8 * i) & 255 for i in range(4)] for v in (x, y))
         half = [x & 0xFFFF, x >> 16]
-        assert row[0] == (z + sum(signed(i, 8) * signed(j, 8) for i, j in zip(p, q, strict=True))) % 2**32
+        assert (
+            row[0]
+            == (z + sum(signed(i, 8) * signed(j, 8) for i, j in zip(p, q, strict=True))) % 2**32
+        )
         assert row[1] == (z + sum(i * signed(j, 8) for i, j in zip(p, q, strict=True))) % 2**32
         assert row[2] == (z + signed(half[0], 16) * q[0] + signed(half[1], 16) * q[1]) % 2**32
         assert row[3] == (z + half[0] * q[2] + half[1] * q[3]) % 2**32

@@ -77,7 +77,9 @@ def test_operands() -> None:
     body = parse(SAMPLE).functions["first"]
     load, move, compare, again, branch, address, one, inner, _ = body.instructions
     assert [i.opcode for i in (load, move, compare)] == [
-        "ld.param.u64", "mov.u32", "setp.lt.and.u32",
+        "ld.param.u64",
+        "mov.u32",
+        "setp.lt.and.u32",
     ]
     assert load.operands[1] == Mem(Symbol("first_a"), 0)
     assert isinstance(compare.operands[0], Pair)
@@ -116,9 +118,7 @@ def wrong(statement: str, message: str) -> None:
     assert error.line == 7
     assert error.text == statement
     assert error.comment == "what the program says"
-    assert str(error) == (
-        f"{message}\n  --> ptx line 7: {statement}\n  vm: what the program says"
-    )
+    assert str(error) == (f"{message}\n  --> ptx line 7: {statement}\n  vm: what the program says")
 
 
 @pytest.mark.parametrize(
