@@ -34,6 +34,8 @@ def gather(plan: PlanBuilder, moves: Iterable[Move], flip: int = 0) -> Word:
     """The moved bits, xor `flip`; all other bits are those of `flip`."""
     result: Word | None = None
     for (word, left), mask in views_needed(moves).items():
+        if (left, mask, flip) == (0, 0xFFFFFFFF, 0):
+            return word
         first: Word | int = plan.constant(flip) if flip else 0
         view = plan.shifted(word, left)
         result = plan.masked(view, mask, first if result is None else result)

@@ -10,38 +10,41 @@ from tileloom.vm.packing import PAIRED, Packing
 from .elements import Run, element_runs, field_moves
 from .gather import gather
 from .plan import PlanBuilder, Word
+from .planes import byte_flip, bytes_of_planes, extended
 
 
 def from_f32(plan: PlanBuilder, source: Dtype, dest: Dtype, words: Sequence[Word]) -> list[Word]:
-    """f32 elements to nearest even, saturating."""
+    """f32 elements with values of `source` to nearest even, saturating."""
     kind = "s32" if dest.kind == "int" else "u32"
     rounded = [plan.op(f"cvt.rni.{kind}.f32", word) for word in words]
     low = max(0, source.min_finite) if kind == "u32" else source.min_finite
-    return _packed(plan, dest, rounded, low, source.max_finite)
+    return joined(plan, dest, saturated(plan, dest, rounded, low, source.max_finite))
 
 
 def packed(plan: PlanBuilder, source: Dtype, dest: Dtype, words: Sequence[Word]) -> list[Word]:
     """32-bit integers of values of `source`, saturating."""
-    return _packed(plan, dest, words, source.min_finite, source.max_finite)
+    limited = saturated(plan, dest, words, source.min_finite, source.max_finite)
+    return joined(plan, dest, limited)
 
 
-def _packed(
+def saturated(
     plan: PlanBuilder, dest: Dtype, words: Sequence[Word], low: float, high: float
 ) -> list[Word]:
+    """32-bit integers between `low` and `high`, unsigned ones if `low` >= 0, limited to `dest`."""
     least, most = int(dest.min_finite), int(dest.max_finite)
+    limited = list(words)
     if low < least:
-        words = [plan.op("max.s32", word, least & 0xFFFFFFFF) for word in words]
+        limited = [plan.op("max.s32", word, least & 0xFFFFFFFF) for word in limited]
     if high > most:
-        # Negative numbers that are still here are those of a signed type.
-        compare = "min.s32" if dest.kind == "int" or low < 0 else "min.u32"
-        words = [plan.op(compare, word, most) for word in words]
+        opcode = "min.u32" if low >= 0 else "min.s32"
+        limited = [plan.op(opcode, word, most) for word in limited]
+    return limited
+
+
+def joined(plan: PlanBuilder, dest: Dtype, words: Sequence[Word]) -> list[Word]:
+    """Elements in the low bits of words, packed contiguously."""
     if dest.bits == 32:
         return list(words)
-    return _joined(plan, dest, words)
-
-
-def _joined(plan: PlanBuilder, dest: Dtype, words: Sequence[Word]) -> list[Word]:
-    """Elements in the low bits of words, packed contiguously."""
     if dest.bits == 16:
         padded = [*words, words[-1]]
         return [
@@ -50,6 +53,10 @@ def _joined(plan: PlanBuilder, dest: Dtype, words: Sequence[Word]) -> list[Word]
     if dest.bits == 8:
         padded = [*words, *[words[-1]] * 3]
         return [_four(plan, padded[i : i + 4]) for i in range(0, len(words), 4)]
+    return _fields(plan, dest, words)
+
+
+def _fields(plan: PlanBuilder, dest: Dtype, words: Sequence[Word]) -> list[Word]:
     result: list[Word | None] = [None] * -(-len(words) * dest.bits // 32)
     for number, word in enumerate(words):
         masked = plan.masked(word, (1 << dest.bits) - 1)
@@ -79,6 +86,8 @@ def fits_bytes(source: Dtype, dest: Dtype) -> bool:
 
 def to_bytes(plan: PlanBuilder, source: Dtype, packing: Packing, count: int) -> list[Word]:
     """Codes that fit bytes, four to a word, without taking them apart."""
+    if source.bits in (1, 2, 4) and count * source.bits % 32 == 0:
+        return bytes_of_planes(plan, source, packing)
     runs = element_runs(packing, source.bits, count)
     # Pairs lie 16 bits apart: collect them so, and put the bytes in order afterwards.
     apart = packing == PAIRED
@@ -97,10 +106,4 @@ def _bytes(plan: PlanBuilder, source: Dtype, group: Sequence[tuple[Run, ...]]) -
         for number, runs in enumerate(group)
         for move in field_moves(plan, runs, 0, source.bits, 8 * number)
     ]
-    if source.kind == "uint" or source.bits == 8:
-        return gather(plan, moves)
-    # x + 2**(b-1) + 128 can't borrow from its neighbour.
-    sign = 1 << source.bits - 1
-    word = gather(plan, moves, (0x80 | sign) * 0x01010101)
-    word = plan.op("sub.s32", word, sign * 0x01010101)
-    return plan.op("xor.b32", word, 0x80808080)
+    return extended(plan, source, gather(plan, moves, byte_flip(source)))

@@ -5,6 +5,8 @@
 | integers, bipolar | magic exponents | magic exponents | extraction |
 | floats | shift and mask, or the target's conversion | bf16, widened | f32, rounded |
 | code books | byte permutes in tables | the same | f32, rounded |
+
+Wide types become narrow ones by rounding and packing (encode.py).
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from functools import lru_cache
 from tileloom.vm.decode import decode_form
 from tileloom.vm.diagnostics import VMTypeError
 from tileloom.vm.dtypes import Dtype, bf16, f16, f32
-from tileloom.vm.packing import PAIRED, Packing, pairs, unit_words
+from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pairs, unit_words
 
 from ..targets import TARGETS, Target
-from . import codebooks, contiguous, floats, narrow, singles
+from . import codebooks, contiguous, encode, floats, narrow, singles
 from .halves import BF16, HalfType, half_type
 from .integers import cast_unit, decode_unit
 from .plan import Plan, PlanBuilder, Word
@@ -29,17 +31,21 @@ _INTEGERS = ("uint", "int", "bipolar")
 def plan_cast(
     source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str
 ) -> Plan:
-    """The true values of `count` codes of at most 8 bits, as contiguous elements of `dest`.
+    """The true values of `count` codes of `source`, as contiguous elements of `dest`.
 
-    `dest` is f16, bf16, f32 or an integer type of at most 32 bits. Values that it hasn't are
-    rounded to nearest even; beyond the largest f16 they become infinite, beyond that of an integer
-    type they saturate. Codes of infinities and NaNs keep their meaning where `dest` is f16 and the
-    source e5m2, or e4m3 on a target with conversions from it; elsewhere they give any value.
+    Codes of at most 8 bits become f16, bf16, f32, integers of at most 32 bits or other small
+    floats; contiguous f16, bf16, f32 and integers of at most 32 bits become integers and floats of
+    at most 8 bits. Values that `dest` hasn't got are rounded to nearest even; what is beyond its
+    largest becomes infinite in f16 and saturates elsewhere. NaNs become zero in integers and a
+    largest value in floats without NaNs. The infinities and NaNs of e4m3 and e5m2 keep their
+    meaning in f16 (e4m3: on targets that convert it by themselves); elsewhere they give any value.
 
     Raises VMTypeError for types without a plan, PackingError for counts that `packing` can't hold.
     """
-    _check_source(source, "cast")
     plan = PlanBuilder(packing.words(source.bits, count))
+    if packing == CONTIGUOUS and encode.can_narrow(source, dest):
+        return plan.plan(encode.narrowed(plan, source, dest, count), count)
+    _check_source(source, "cast")
     chosen = _target(target)
     if dest in (f16, bf16):
         words = _cast_halves(plan, source, half_type(dest), packing, count, chosen)
@@ -47,6 +53,9 @@ def plan_cast(
         words = _cast_f32(plan, source, packing, count, chosen)
     elif dest.kind in ("uint", "int") and dest.bits <= 32:
         words = _cast_integers(plan, source, dest, packing, count, chosen)
+    elif dest.kind == "float" and dest.bits <= 8 and dest.specials != "scale":
+        singles_ = _cast_f32(plan, source, packing, count, chosen)
+        words = encode.packed_floats(plan, dest, singles_, few_bits=source.kind != "codebook")
     else:
         raise VMTypeError(f"`{source}` can't be cast to `{dest}`")
     return plan.plan(words, count)

@@ -70,6 +70,8 @@ def _to_integer(plan: PlanBuilder, source: Dtype, runs: tuple[Run, ...]) -> Word
     bits, signed = source.bits, source.kind == "int"
     if len(runs) == 1 and source.kind != "bipolar":
         word, bit = plan.input(runs[0].word), runs[0].bit
+        if bits == 32:
+            return word
         if not signed:
             shifted = plan.shifted(word, -bit)
             return shifted if bit + bits == 32 else plan.masked(shifted, (1 << bits) - 1)

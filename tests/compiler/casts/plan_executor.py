@@ -21,7 +21,8 @@ def run(plan: Plan, inputs: Words) -> Words:
     lanes = inputs.shape[0]
     for op in plan.ops:
         srcs = [_value(source, values, lanes) for source in op.srcs]
-        result = OPCODES[op.opcode](*srcs)
+        with np.errstate(invalid="ignore"):  # signalling NaNs
+            result = OPCODES[op.opcode](*srcs)
         assert result.dtype == np.uint32, op.opcode
         assert op.dst not in values, "words are assigned once"
         values[op.dst] = result
@@ -117,7 +118,7 @@ def unpack_e4m3(pair: Words) -> Words:
 
 def to_integer(low: int, high: int) -> Callable[[Words], Words]:
     def convert(word: Words) -> Words:
-        values = np.rint(np.clip(f32.decode(word), low, high))
+        values = np.rint(np.clip(np.nan_to_num(f32.decode(word), nan=0.0), low, high))
         return (values.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)
 
     return convert
@@ -147,7 +148,9 @@ OPCODES: dict[str, Callable[..., Words]] = {
     "shr.s32": sar,
     "shf.r.wrap.b32": funnel,
     "sub.s32": lambda a, b: a - b,
+    "add.s32": lambda a, b: a + b,
     "min.u32": np.minimum,
+    "max.u32": np.maximum,
     "min.s32": signed(np.minimum),
     "max.s32": signed(np.maximum),
     "add.f16x2": halves(f16, add),
@@ -155,6 +158,10 @@ OPCODES: dict[str, Callable[..., Words]] = {
     "mul.f16x2": halves(f16, mul),
     "fma.rn.f16x2": halves(f16, fma),
     "fma.rn.bf16x2": halves(bf16, fma),
+    "mul.f32": lambda a, b: mul(f32, a, b),
+    "cvt.f32.f16": lambda half: f32.encode(f16.decode(half)),
+    "cvt.rn.f32.s32": lambda a: f32.encode(np.ascontiguousarray(a).view(np.int32)),
+    "cvt.rn.f32.u32": lambda a: f32.encode(a.astype(np.int64)),
     "sub.f32": lambda a, b: sub(f32, a, b),
     "fma.rn.f32": lambda a, b, c: fma(f32, a, b, c),
     "cvt.rn.f16x2.f32": lambda high, low: pack_halves(f16, high, low),
