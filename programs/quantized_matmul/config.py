@@ -1,0 +1,80 @@
+"""What one compiled kernel of the quantized matmul is specialised to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from tileloom.vm.decode import DecodeForm
+from tileloom.vm.dtypes import dtype
+
+from .forms import weight_form
+from .geometry import Cut, Layouts
+
+REDUCTION_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one compiled kernel is specialised to: never m, k or n."""
+
+    cut: Cut
+    weight: str
+    activation: str
+    zero_point: str
+    out: str
+    bias: str = ""  # the dtype of the bias, "" without one
+    k_warps: int = 4
+    feature_warps: int = 1
+    tokens: int = 8
+    split: bool = False  # blocks along grid.z split k
+    x_vector: int = 8  # elements of x that one load may take
+    min_blocks: int = 0
+    prefetch: str = "all"  # what a turn reads for the next one: "none", "words", "all"
+
+    @cached_property
+    def layouts(self) -> Layouts:
+        return Layouts(self.cut, self.k_warps, self.feature_warps, self.tokens)
+
+    @cached_property
+    def form(self) -> DecodeForm:
+        return weight_form(self.weight, self.activation)[0]
+
+    @property
+    def features(self) -> int:
+        """Features of a thread block."""
+        return self.feature_warps * self.cut.block_features
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether zero points are read from memory."""
+        return self.zero_point in ("int", "float")
+
+    def constant(self, j: int) -> float:
+        """(c + z 2^f) 2^-f as far as it is known at compile time, for pair j of a unit."""
+        zero = 2.0 ** (dtype(self.weight).bits - 1) if self.zero_point == "symmetric" else 0.0
+        return zero + self.form.constants[j] * self.factor(j)
+
+    def factor(self, j: int) -> float:
+        """2^-f for pair j of a unit."""
+        return 2.0 ** -self.form.exponents[j]
+
+    def pair(self, part: int, tile: int) -> int:
+        """The pair of a unit that belongs to a part of k and a feature tile."""
+        return part * self.cut.tiles + tile
+
+    @property
+    def needs_sums(self) -> bool:
+        """Whether the rank-1 term is there at all."""
+        return self.has_zeros or any(self.constant(j) for j in range(self.cut.pairs))
+
+    @property
+    def tiles_a_pass(self) -> int:
+        """Feature tiles whose partial sums fit the reduction's shared memory at once."""
+        tile_bytes = 4 * 16 * self.k_warps * self.feature_warps * self.tokens
+        fitting = [
+            t
+            for t in range(1, self.cut.tiles + 1)
+            if self.cut.tiles % t == 0 and t * tile_bytes <= REDUCTION_BYTES
+        ]
+        return max(fitting, default=1)

@@ -1,0 +1,215 @@
+"""One turn of the main loop: what a warp reads of a chunk, and what it adds to the totals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tileloom import vm
+from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
+from tileloom.vm.dtypes import dtype, f32
+
+from .config import Config
+from .forms import weight_form
+from .geometry import Cut
+
+
+@dataclass
+class Operands:
+    """A chunk's operands as they are in memory: words, rows of x, f16 scales and zeros."""
+
+    words: Tile
+    x: Tile
+    scales: Tile
+    zeros: Tile | None
+
+    def set(self, other: Operands) -> None:
+        """Overwrites the operands with another chunk's."""
+        for mine, new in (
+            (self.words, other.words),
+            (self.x, other.x),
+            (self.scales, other.scales),
+            (self.zeros, other.zeros),
+        ):
+            if mine is not None and new is not None:
+                mine.set(new)
+
+
+@dataclass
+class Block:
+    """What the parts of the program share: the arguments, and the block's place and part of k."""
+
+    config: Config
+    x: Pointer
+    words_view: MemoryTile
+    scales_view: MemoryTile
+    zeros_view: MemoryTile
+    m: Scalar
+    k: Scalar
+    end: Scalar  # the first chunk that isn't this block's
+    first: Scalar  # the first of the block's feature blocks
+    token: Scalar  # its first token
+
+    def load(self, chunk: Scalar) -> Operands:
+        """Reads what the warps need of their chunks, `chunk` and after; zeros past the end."""
+        return Operands(self.words(chunk), *self.others(chunk))
+
+    def words(self, chunk: Scalar) -> Tile:
+        """[F, W, steps, U, 32, 4] packed words."""
+        layout = self.config.layouts.words()
+        offsets: list[ScalarLike] = [self.first, chunk, 0, 0, 0, 0]
+        return vm.load(self.words_view, offsets, layout.shape, layout, cache="stream")
+
+    def others(self, chunk: Scalar) -> tuple[Tile, Tile, Tile | None]:
+        """Rows of x, scales and zeros."""
+        zeros = self.per_feature(self.zeros_view, chunk) if self.config.has_zeros else None
+        return self.x_rows(chunk), self.per_feature(self.scales_view, chunk), zeros
+
+    def x_rows(self, chunk: Scalar) -> Tile:
+        """[tokens, W * chunk] of x."""
+        config, cut = self.config, self.config.cut
+        start = chunk * cut.chunk
+        limit = vm.smaller(self.k, self.end * cut.chunk)
+        if not cut.contiguous:
+            group, inside = chunk // cut.chunks_per_group, chunk % cut.chunks_per_group
+            start = group * cut.group + inside * cut.chunk
+            limit = vm.smaller(self.k, (group + 1) * cut.group)
+        alignment = 2 * config.x_vector
+        view = vm.global_view(self.x, [self.m, limit], [self.k, 1], alignment=alignment)
+        shape = (config.tokens, config.k_warps * cut.chunk)
+        return vm.load(view, [self.token, start], shape, config.layouts.x(), cache="keep")
+
+    def per_feature(self, view: MemoryTile, chunk: Scalar) -> Tile:
+        """[F, rows, 8, T, 2] scales or zeros."""
+        config, cut = self.config, self.config.cut
+        row: ScalarLike = 0 if cut.one_scale else chunk
+        layout = config.layouts.scales(1 if cut.one_scale else config.k_warps)
+        return vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
+
+    def add(self, operands: Operands, totals: Sequence[Tile]) -> None:
+        """Adds the product of one chunk a warp to the totals of all feature tiles."""
+        parts, values = self.x_parts(operands.x), self.decoded(operands.words)
+        scales = self.by_tile(operands.scales)
+        zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
+        sums = RankOne(self.config, [self.sums(x) for x in parts])
+        for tile, total in enumerate(totals):
+            product = sums.known_zero(tile)
+            for part, x in enumerate(parts):
+                factor = self.config.factor(self.config.pair(part, tile))
+                product = scaled(self.product(values, part, tile, x), factor, product)
+            assert product is not None
+            if zeros is not None:
+                product = vm.fma(-self.tile(zeros, tile), sums.whole, product)
+            total.set(vm.fma(self.tile(scales, tile), product, total))
+
+    def product(self, values: Tile, part: int, tile: int, x: Tile) -> Tile:
+        """[W, F * 16, tokens]: decoded codes of a feature tile times x, over one part of k."""
+        layout = self.config.layouts.accumulator()
+        acc = vm.full(f32, layout.shape, 0.0, layout)
+        vm.mma(acc, self.operand(values, part, tile), x)
+        return acc
+
+    def decoded(self, words: Tile) -> Tile:
+        """[W, F, T, 16, *digits of k]: decoded codes."""
+        config, cut = self.config, self.config.cut
+        shape = (config.k_warps, config.features, cut.chunk)
+        codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
+        fast = weight_form(config.weight, config.activation)[1]
+        values = (vm.decode if fast else vm.cast)(codes, dtype(config.activation))
+        split = (config.k_warps, config.feature_warps, cut.tiles, 16, *_digits(cut))
+        return vm.reshape(values, split)
+
+    def operand(self, values: Tile, part: int, tile: int) -> Tile:
+        """[W, F * 16, chunk / Q]: the A operand of a feature tile and a part of k."""
+        config, cut = self.config, self.config.cut
+        a, b = divmod(part, cut.part_digits[1])
+        box = values[:, :, tile : tile + 1, :, :, a : a + 1, :, :, b : b + 1, :]
+        shape = (config.k_warps, 16 * config.feature_warps, cut.chunk // cut.parts)
+        return vm.reshape(box, shape)
+
+    def x_parts(self, rows: Tile) -> list[Tile]:
+        """[W, chunk / Q, tokens] of x for each part of k."""
+        config, cut = self.config, self.config.cut
+        split = vm.reshape(rows, (config.tokens, config.k_warps, *_digits(cut)))
+        shape = (config.tokens, config.k_warps, cut.chunk // cut.parts)
+        parts = []
+        for part in range(cut.parts):
+            a, b = divmod(part, cut.part_digits[1])
+            box = split[:, :, :, a : a + 1, :, :, b : b + 1, :]
+            parts.append(vm.transpose(vm.reshape(box, shape), (1, 2, 0)))
+        return parts
+
+    def by_tile(self, values: Tile) -> Tile:
+        """[rows, F, T, 16, 1] scales or zeros in f32."""
+        config, cut = self.config, self.config.cut
+        rows = values.shape[1]
+        ordered = vm.transpose(vm.cast(values, f32), (1, 0, 3, 4, 2))
+        return vm.reshape(ordered, (rows, config.feature_warps, cut.tiles, 16, 1))
+
+    def tile(self, values: Tile, tile: int) -> Tile:
+        """A feature tile of [rows, F, T, 16, 1], as [rows, F * 16, 1]."""
+        box = values[:, :, tile : tile + 1, :, :]
+        return vm.reshape(box, (values.shape[0], 16 * self.config.feature_warps, 1))
+
+    def sums(self, x: Tile) -> Tile | None:
+        """[W, F * 16, tokens]: the sum over k of each token's x, in every row; None if unneeded."""
+        if not self.config.needs_sums:
+            return None
+        layout, ones_layout = self.config.layouts.accumulator(), self.config.layouts.ones()
+        ones = vm.full(dtype(self.config.activation), ones_layout.shape, 1.0, ones_layout)
+        sums = vm.full(f32, layout.shape, 0.0, layout)
+        vm.mma(sums, ones, x)
+        return sums
+
+
+class RankOne:
+    """Sums of x over the parts of k, and what they make of the constants of the decode."""
+
+    def __init__(self, config: Config, parts: Sequence[Tile | None]) -> None:
+        self.config, self.parts = config, parts
+        self._whole: Tile | None = None
+        self._known: dict[tuple[float, ...], Tile | None] = {}
+
+    @property
+    def whole(self) -> Tile:
+        """The sums over all of the chunk."""
+        if self._whole is None:
+            for part in self.parts:
+                assert part is not None
+                self._whole = part if self._whole is None else self._whole + part
+        assert self._whole is not None
+        return self._whole
+
+    def known_zero(self, tile: int) -> Tile | None:
+        """What the constants known at compile time add to a feature tile's sum, negated."""
+        config = self.config
+        constants = tuple(
+            config.constant(config.pair(part, tile)) for part in range(len(self.parts))
+        )
+        if constants not in self._known:
+            self._known[constants] = self._weighted(constants)
+        return self._known[constants]
+
+    def _weighted(self, constants: tuple[float, ...]) -> Tile | None:
+        if not any(constants):
+            return None
+        if len(set(constants)) == 1:
+            return self.whole * -constants[0]
+        total: Tile | None = None
+        for part, constant in zip(self.parts, constants, strict=True):
+            assert part is not None
+            total = scaled(part, -constant, total)
+        return total
+
+
+def scaled(value: Tile, factor: float, added: Tile | None) -> Tile:
+    """value * factor + added."""
+    if added is not None:
+        return vm.fma(value, factor, added)
+    return value if factor == 1.0 else value * factor
+
+
+def _digits(cut: Cut) -> tuple[int, ...]:
+    """The digits of k with r1 and h as one: six of them."""
+    *outer, r1, h = cut.k_digits
+    return (*outer, r1 * h)
