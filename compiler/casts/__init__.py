@@ -2,6 +2,6 @@
 
 from .emission import emit_plan
 from .plan import Half, Op, Plan, Word
-from .planner import plan_cast, plan_decode
+from .planner import can_cast, plan_cast, plan_decode
 
-__all__ = ["Half", "Op", "Plan", "Word", "emit_plan", "plan_cast", "plan_decode"]
+__all__ = ["Half", "Op", "Plan", "Word", "can_cast", "emit_plan", "plan_cast", "plan_decode"]

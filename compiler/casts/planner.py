@@ -27,6 +27,17 @@ from .plan import Plan, PlanBuilder, Word
 _INTEGERS = ("uint", "int", "bipolar")
 
 
+def can_cast(source: Dtype, dest: Dtype) -> bool:
+    """Whether `plan_cast` has a plan (from the contiguous packing)."""
+    if source.bits > 8:
+        return encode.can_narrow(source, dest)
+    if source.kind == "bool" or source.specials == "scale":
+        return False
+    small_float = dest.kind == "float" and dest.bits <= 8 and dest.specials != "scale"
+    integer = dest.kind in ("uint", "int") and dest.bits <= 32
+    return dest in (f16, bf16, f32) or integer or small_float
+
+
 @lru_cache(maxsize=1024)
 def plan_cast(
     source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str
@@ -42,22 +53,21 @@ def plan_cast(
 
     Raises VMTypeError for types without a plan, PackingError for counts that `packing` can't hold.
     """
+    if not can_cast(source, dest) or (source.bits > 8 and packing != CONTIGUOUS):
+        raise VMTypeError(f"no plan to cast `{source}` to `{dest}`")
     plan = PlanBuilder(packing.words(source.bits, count))
-    if packing == CONTIGUOUS and encode.can_narrow(source, dest):
-        return plan.plan(encode.narrowed(plan, source, dest, count), count)
-    _check_source(source, "cast")
     chosen = _target(target)
-    if dest in (f16, bf16):
+    if source.bits > 8:
+        words = encode.narrowed(plan, source, dest, count)
+    elif dest in (f16, bf16):
         words = _cast_halves(plan, source, half_type(dest), packing, count, chosen)
     elif dest == f32:
         words = _cast_f32(plan, source, packing, count, chosen)
-    elif dest.kind in ("uint", "int") and dest.bits <= 32:
+    elif dest.kind in ("uint", "int"):
         words = _cast_integers(plan, source, dest, packing, count, chosen)
-    elif dest.kind == "float" and dest.bits <= 8 and dest.specials != "scale":
-        singles_ = _cast_f32(plan, source, packing, count, chosen)
-        words = encode.packed_floats(plan, dest, singles_, few_bits=source.kind != "codebook")
     else:
-        raise VMTypeError(f"`{source}` can't be cast to `{dest}`")
+        wide = _cast_f32(plan, source, packing, count, chosen)
+        words = encode.packed_floats(plan, dest, wide, few_bits=source.kind != "codebook")
     return plan.plan(words, count)
 
 
@@ -87,11 +97,6 @@ def plan_decode(
 
 def _target(target: Target | str) -> Target:
     return target if isinstance(target, Target) else TARGETS[target]
-
-
-def _check_source(source: Dtype, verb: str) -> None:
-    if source.bits > 8 or source.kind == "bool" or source.specials == "scale":
-        raise VMTypeError(f"no plan to {verb} `{source}`")
 
 
 def _units(plan: PlanBuilder, source: Dtype, count: int) -> list[list[Word]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.types import RegType
 
-from ..casts import emit_plan, plan_cast, plan_decode
+from ..casts import can_cast, emit_plan, plan_cast, plan_decode
 from ..ptx import Float32, Operand, Register, RegisterKind
 from .context import Context, LoweringError
 from .elements import pack_elements, unpack_elements
@@ -43,10 +43,9 @@ def _is_wide(dtype: Dtype) -> bool:
 
 def _is_planned(old: Dtype, new: Dtype) -> bool:
     """Narrow types are the planner's, and 8-bit integers too where they become floats."""
-    narrow = old.bits <= 8 and old.kind != "bool"
-    if new.name in ("f16", "bf16", "f32"):
-        return narrow
-    return narrow and not _is_wide(old) and new.kind in ("int", "uint")
+    narrow = old.bits <= 8 or new.bits <= 8
+    to_float = old.bits <= 8 and new.name in ("f16", "bf16", "f32")
+    return narrow and can_cast(old, new) and (to_float or not (_is_wide(old) and _is_wide(new)))
 
 
 def _convert(context: Context, old: Dtype, new: Dtype, x: Register) -> Operand:
