@@ -56,7 +56,7 @@ def read(
     c: Cohort, space: str, address: Array, on: Array | None, access: Access
 ) -> tuple[list[Array], Array | None]:
     """Elements of an access, each [n, 32] (zero where off), and lanes that read undefined bytes."""
-    flat = address if on is None else np.broadcast_to(address, on.shape)[on]
+    flat = address if on is None else address[on]
     if not flat.size:
         raw = RAW[8 * access.unit]
         return [np.zeros(c.mask.shape, raw) for _ in range(access.elements)], None
@@ -114,14 +114,11 @@ def write(
     c: Cohort, space: str, address: Array, on: Array | None, access: Access, values: list[Array]
 ) -> None:
     """Stores elements [n, 32]; of lanes that hit one place the last wins."""
-    flat = address if on is None else np.broadcast_to(address, on.shape)[on]
+    flat = address if on is None else address[on]
     if not flat.size:
         return
     raw = RAW[8 * access.unit]
-    chosen = [
-        (np.broadcast_to(v, c.mask.shape) if on is None else np.broadcast_to(v, on.shape)[on])
-        for v in values
-    ]
+    chosen = values if on is None else [value[on] for value in values]
     data = chosen[0] if access.elements == 1 else np.stack(chosen, -1)
     if data.dtype != raw:
         data = data.astype(raw)
@@ -277,7 +274,7 @@ def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
 
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
-        write(c, space, address(c), on, access, [c.regs[slot] for slot in ins])
+        write(c, space, address(c), on, access, [c.lanes(slot) for slot in ins])
 
     used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
     return Step(run, used, (), strict=True)

@@ -142,7 +142,7 @@ def _build(instruction: Instruction, linker: Linker, kind: _Atomic) -> Step:
 
 
 def _active(c: Cohort, slot: int, lanes: Array) -> Array:
-    return np.broadcast_to(c.regs[slot], lanes.shape)[lanes]
+    return c.lanes(slot)[lanes]
 
 
 def _apply(

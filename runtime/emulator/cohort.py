@@ -103,6 +103,13 @@ class Cohort:
         part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
         return part
 
+    def lanes(self, slot: int) -> Array:
+        """The value of a slot in every lane, [n, 32]; literals are spread."""
+        value = self.regs[slot]
+        if slot < self.machine.num_registers:
+            return value
+        return np.broadcast_to(value, (self.num_warps, 32))
+
     def write(self, slot: int, value: Array, on: Array | None, bad: Array | None = None) -> None:
         """Assigns a register where `on` (None: everywhere); lanes `bad` of it become undefined."""
         before = self.regs[slot]

@@ -105,7 +105,7 @@ class _Copy:
         width = self.access.width
         if self.limit < 0:
             return self._full(c, lanes, places)
-        sizes = np.broadcast_to(c.regs[self.limit], lanes.shape)
+        sizes = c.lanes(self.limit)
         if self.ignores:
             sizes = np.where(sizes, np.uint32(0), np.uint32(width))
         if (sizes[lanes] > width).any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -148,8 +149,10 @@ class Module:
         }
 
 
+@lru_cache(maxsize=16)
 def parse_module(text: str) -> Module:
-    """Parses and links PTX text. Raises EmulatorError for anything unknown, naming the line."""
+    """Parses and links PTX text, or remembers it. Raises EmulatorError for anything unknown, naming
+    the line."""
     return Module(parse(text))
 
 

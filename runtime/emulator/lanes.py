@@ -60,7 +60,7 @@ def _build_shfl(instruction: Instruction, linker: Linker, mode: str) -> Step:
         named = check_members(c, c.regs[members], on)
         source, valid = _shuffle_source(mode, c.regs[b], c.regs[clamp])
         source, valid = (np.broadcast_to(x, c.mask.shape) for x in (source, valid))
-        value = np.broadcast_to(c.regs[a], c.mask.shape)
+        value = c.lanes(a)
         result = np.take_along_axis(value, source, 1)
         executing = c.mask if on is None else on
         if not (named is c.mask and c.full):
@@ -141,7 +141,7 @@ def _build_vote(instruction: Instruction, linker: Linker, mode: str, out: Type) 
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
         named = check_members(c, c.regs[members], on)
-        votes = np.broadcast_to(c.regs[predicate], c.mask.shape)
+        votes = c.lanes(predicate)
         votes = (~votes if inverted else votes) & named
         if mode == "ballot":
             result: Array = ballot(votes)
@@ -184,7 +184,7 @@ def _build_match(instruction: Instruction, linker: Linker, mode: str, type_: Typ
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
         named = check_members(c, c.regs[members], on)
-        values = np.broadcast_to(c.regs[value], c.mask.shape)
+        values = c.lanes(value)
         equal = (values[:, :, None] == values[:, None, :]) & named[:, None, :]
         masks = np.packbits(equal, axis=2, bitorder="little").view(np.uint32)[..., 0]
         if mode == "all":
@@ -272,7 +272,7 @@ def _build_redux(instruction: Instruction, linker: Linker, name: str, type_: Typ
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
         named = check_members(c, c.regs[members], on)
-        values = np.broadcast_to(c.regs[value], c.mask.shape).view(type_.view)
+        values = c.lanes(value).view(type_.view)
         kept = np.where(named, values, type_.view.type(neutral))
         total = fn.reduce(kept, axis=1, dtype=type_.view)
         c.write(dest, np.repeat(total[:, None], 32, 1).view(type_.raw), on)

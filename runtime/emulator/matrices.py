@@ -115,8 +115,7 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
         flat = whole if lanes is None else whole[lanes]
         if not flat.size:
             return
-        registers = [np.broadcast_to(c.regs[slot], (c.num_warps, 32)) for slot in ins]
-        values = np.stack(registers, 1)
+        values = np.stack([c.lanes(slot) for slot in ins], 1)
         if trans:
             values = transposed(values)
         if on is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,9 +134,8 @@ def require_whole_warps(c: Cohort, on: Array | None, allow_none: bool) -> None:
 
 def gather_matrix(c: Cohort, slots: tuple[int, ...], places: Array, unit: int) -> Array:
     """Elements of `unit` bytes, raw, in matrix order: [n, elements]."""
-    registers = [np.broadcast_to(c.regs[slot], (c.num_warps, 32)) for slot in slots]
-    joined = np.concatenate(registers, 1).view(RAW[8 * unit])
-    return joined.take(places, axis=1)
+    joined = np.concatenate([c.lanes(slot) for slot in slots], 1)
+    return joined.view(RAW[8 * unit]).take(places, axis=1)
 
 
 def _decoder(type_: Type) -> Callable[[Array], Array]:
@@ -154,6 +154,7 @@ def _decoder(type_: Type) -> Callable[[Array], Array]:
     return lambda raw: raw.view(view).astype(np.float64)
 
 
+@lru_cache(maxsize=64)
 def _multiplier(shape: _Shape) -> Callable[[Cohort, list[tuple[int, ...]]], Array]:
     """A closure computing D [n, 16, 8] as an array whose bits go to the registers."""
     k, w = shape.k, shape.per_register

@@ -203,4 +203,4 @@ def test_kernel_can_be_launched_again() -> None:
     assert kernel.launch(0, 32, [out]).instructions == 0
     for grid, block in ((1, 2048), (1, 0), ((1, 1, 1, 1), 32)):
         with pytest.raises(ValueError):
-            kernel.launch(grid, block, [out])  # type: ignore[arg-type]
+            kernel.launch(grid, block, [out])
