@@ -51,7 +51,9 @@ class Access:
 
     @property
     def space(self) -> str:
-        return "global" if self.is_global else "shared"
+        if isinstance(self.binding, GlobalBinding):
+            return "global"
+        return "shared" if self.binding.remote is None else "shared::cluster"
 
     @property
     def swizzle(self) -> Swizzle | None:
@@ -92,7 +94,7 @@ class Access:
 def shared_address(context: Context, binding: SharedBinding, place: Linear) -> Address:
     """The operand for a byte of a shared tile, before the swizzle at `place` from its start."""
     swizzle = binding.layout.swizzle
-    start = Linear({context.shared_base(): 1}, 0)
+    start = Linear.of(binding.remote or context.shared_base())
     if swizzle is None:
         register = context.scalars.in_register(start + place.without_const())
         return Address(register, place.const + binding.offset)
@@ -131,7 +133,7 @@ def build_access(
         bases[memory_dim] = bases[memory_dim] + context.spatial_index(layout, dim)
     places = _places(context, binding, bases, dims, layout)
     access = Access(context, binding, [], places.bases, {})
-    masks = _Masks(context, binding, bases, in_bounds)
+    masks = Masks(context, binding, bases, in_bounds)
     for memory_dim in range(rank):
         if memory_dim not in dims:
             access.common = context.scalars.conjunction(access.common, masks.of(memory_dim, 0))
@@ -145,7 +147,7 @@ def build_access(
         access.elements.append(
             Element(key, mask or None, const * type_.dtype.bits, positions[number])
         )
-    _find_byte_bases(access, type_.dtype.bits)
+    find_byte_bases(access, type_.dtype.bits)
     return access
 
 
@@ -171,14 +173,14 @@ def _places(
     forms: list[list[Linear]] = []
     for memory_dim, base in enumerate(bases):
         if memory_dim not in dims:
-            common = common + _contribution(context, binding, memory_dim, base, 0)
+            common = common + contribution(context, binding, memory_dim, base, 0)
     table = layout.local_table
     for dim, memory_dim in enumerate(dims):
         ids: dict[frozenset[tuple[Register, int]], int] = {}
         of_value: dict[int, tuple[int, int]] = {}
         own: list[Linear] = []
         for value in sorted(set(table[:, dim].tolist())):
-            form = _contribution(context, binding, memory_dim, bases[memory_dim], value)
+            form = contribution(context, binding, memory_dim, bases[memory_dim], value)
             terms = frozenset(form.terms.items())
             if terms not in ids:
                 ids[terms] = len(own)
@@ -200,7 +202,7 @@ def _places(
     return places
 
 
-def _contribution(
+def contribution(
     context: Context, binding: GlobalBinding | SharedBinding, dim: int, base: Linear, value: int
 ) -> Linear:
     """What index[dim] = base + value adds to the element offset."""
@@ -246,7 +248,7 @@ def _widened(form: Linear, scalars: Scalars) -> Linear:
     return Linear.of(register)
 
 
-def _find_byte_bases(access: Access, bits: int) -> None:
+def find_byte_bases(access: Access, bits: int) -> None:
     """Fills `byte_bases` for every key whose base is a whole number of bytes."""
     context = access.context
     for key, base in access.bases.items():
@@ -272,7 +274,7 @@ def _in_bytes(context: Context, register: Register, coefficient: int) -> Linear 
     return quotient * (coefficient * divisor // 8)
 
 
-class _Masks:
+class Masks:
     """Bounds conditions by memory dimension."""
 
     def __init__(
@@ -324,7 +326,7 @@ class _Masks:
 
 def _combine(
     context: Context,
-    masks: _Masks,
+    masks: Masks,
     dims: tuple[int, ...],
     classes: list[dict[int, int] | None],
     mask: tuple[int, ...],

@@ -41,11 +41,15 @@ class GlobalBinding:
 
 @dataclass(frozen=True, eq=False)
 class SharedBinding:
-    """A tile in shared memory, `offset` bytes after the block's shared base."""
+    """A tile in shared memory, `offset` bytes after the block's shared base.
+
+    `remote` is the address of that base in another block of the cluster, where the tile is meant.
+    """
 
     offset: int
     dtype: Dtype
     layout: MemoryLayout
+    remote: Register | None = None
 
 
 @dataclass(eq=False)

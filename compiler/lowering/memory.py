@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tileloom.layouts import RegisterLayout, auto, local, replicate, row_major
 from tileloom.vm.expr import Expr
+from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.memory import (
     AllocShared,
     CopyAsync,
@@ -241,17 +242,25 @@ def lower_store(context: Context, instruction: Store) -> None:
         context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
     )
     access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
-    bits = tile.bits
-    if not access.byte_aligned or not whole_bytes(access.elements, bits):
-        assert isinstance(instruction.value, Value)
-        raise LoweringError(
-            f"`store`: elements of `{tile.type.dtype.name}` share bytes between threads or "
-            "start inside a byte",
-            instruction.location,
-            notes=[f"`%{instruction.value.name}` has layout `{tile.type.placed}`"],
-            hint="give each thread whole bytes of neighbouring elements along the last dimension",
-        )
+    check_stored(access, instruction, tile)
     store_words(access, tile)
+
+
+def check_stored(access: Access, instruction: Instruction, tile: Tile) -> None:
+    """A thread can only write whole bytes: two that share one would race.
+
+    Raises:
+        LoweringError: elements share bytes between threads, or may start inside one.
+    """
+    if access.byte_aligned and whole_bytes(access.elements, tile.bits):
+        return
+    raise LoweringError(
+        f"`{instruction.name}`: elements of `{tile.type.dtype.name}` share bytes between threads "
+        "or start inside a byte",
+        instruction.location,
+        notes=[f"the value has layout `{tile.type.placed}`"],
+        hint="give each thread whole bytes of neighbouring elements along the last dimension",
+    )
 
 
 def store_words(access: Access, tile: Tile) -> None:

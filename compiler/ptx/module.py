@@ -102,7 +102,8 @@ class Parameter:
 
 @dataclass
 class Kernel:
-    """One entry point. `num_threads` becomes `.maxntid`, `min_blocks` `.minnctapersm`."""
+    """One entry point. `num_threads` becomes `.maxntid`, `min_blocks` `.minnctapersm`, `cluster`
+    (blocks along x, y, z) `.reqnctapercluster`."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -110,6 +111,7 @@ class Kernel:
     body: list[Item] = field(default_factory=list)
     register_counts: dict[RegisterKind, int] = field(default_factory=dict)
     min_blocks: int | None = None
+    cluster: tuple[int, int, int] | None = None
 
     def instructions(self) -> Iterator[Instruction]:
         """The instructions of the body in order."""

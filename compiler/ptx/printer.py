@@ -83,6 +83,8 @@ def _print_kernel(
     out.append(f".maxntid {kernel.num_threads}, 1, 1")
     if kernel.min_blocks is not None:
         out.append(f".minnctapersm {kernel.min_blocks}")
+    if kernel.cluster is not None:
+        out.append(".reqnctapercluster {}, {}, {}".format(*kernel.cluster))
     out.append("{")
     for kind in RegisterKind:
         count = kernel.register_counts.get(kind, 0)
