@@ -29,7 +29,7 @@ from tileloom.programs.quantized_matmul import linear
 from tileloom.programs.quantized_matmul.device import compiled
 from tileloom.programs.quantized_matmul.pack_program import pack_weights
 from tileloom.programs.quantized_matmul.packing import Packed
-from tileloom.programs.quantized_matmul.plan import plan, schedule_text, x_vector
+from tileloom.programs.quantized_matmul.plan import plan, x_vector
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
 from tileloom.runtime.compiled import compile_kernel
 from tileloom.vm.dtypes import dtype
@@ -193,7 +193,7 @@ def main() -> int:
     with args.out.open("w") as sink:
         for case in cases:
             row = runner.run(case)
-            row["schedule"] = schedule_text(prepared(case)) if case.m else ""
+            row["schedule"] = str(prepared(case).schedule) if case.m else ""
             failed += not row["ok"]
             if not row["ok"]:
                 print("failed:", json.dumps(row))

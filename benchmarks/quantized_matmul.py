@@ -31,7 +31,7 @@ from tileloom.programs.quantized_matmul.device import (
     launch,
 )
 from tileloom.programs.quantized_matmul.packing import Packed
-from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan, schedule_text
+from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
 from tileloom.runtime.bench import measure, rotation
@@ -96,7 +96,7 @@ def ours(
         launch(chosen, packed, x, None, out, workspace, stream, ordinal)
 
     launches = [partial(start, packed) for packed in packs]
-    return Candidate("tileloom", schedule_text(chosen), launches, lambda: out)
+    return Candidate("tileloom", str(chosen.schedule), launches, lambda: out)
 
 
 def cublas(problem: Problem, x: Any, data: Data) -> Candidate:
@@ -175,14 +175,6 @@ def measured(
         }
 
 
-def parse_schedule(text: str) -> Schedule | None:
-    """`k4f1t8s4` as a schedule, "" as None."""
-    if not text:
-        return None
-    numbers = "".join(c if c.isdigit() else " " for c in text).split()
-    return Schedule(*map(int, numbers))
-
-
 def cases_of(args: argparse.Namespace) -> Iterator[Case]:
     shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
     groups = [int(g) if g.isdecimal() else g for g in args.groups.split(",")]
@@ -212,7 +204,7 @@ def main() -> int:
     args = parser.parse_args()
     data = Data(0)
     about = environment(data, args.commit)
-    schedules = [parse_schedule(s) for s in args.schedules.split(",")]
+    schedules = [Schedule.parse(s) if s else None for s in args.schedules.split(",")]
     for case in cases_of(args):
         for row in measured(case, args.impls.split(","), schedules, data):
             ratio = row["us"] / row["floor_us"]

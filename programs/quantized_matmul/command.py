@@ -16,7 +16,7 @@ from tileloom.vm.ir import Function
 from .geometry import Geometry
 from .linear import linear
 from .packing import Packed, check_activation, pack
-from .plan import plan, schedule_text, traced, x_vector
+from .plan import plan, traced, x_vector
 from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
 
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rel_error": relative_error(out, exact, q),
         "us": kernel_time(x, p, device) or 1e6 * seconds,
         "bytes": p.nbytes,
-        "schedule": schedule_text(chosen),
+        "schedule": str(chosen.schedule),
     }
 
 
@@ -125,5 +125,3 @@ def compile(args: argparse.Namespace) -> list[Function]:
     vector = x_vector(args.k, 0)
     chosen = plan(empty, max(args.m, 1), args.activation, args.activation, vector=vector)
     return [traced(chosen.config)]
-
-

@@ -55,9 +55,7 @@ def linear(
         return target
     bias, bias_kind = bias_array(bias, p.n)
     vector = x_vector(p.k, operands.x.address)
-    chosen = plan(
-        p, operands.m, _activation(operands), operands.out, bias_kind, vector, schedule
-    )
+    chosen = plan(p, operands.m, _activation(operands), operands.out, bias_kind, vector, schedule)
     if place in HOST_DEVICES:
         _run_on_host(place, chosen, p, operands, bias, target)
     else:
@@ -97,9 +95,7 @@ def _run_on_host(
         described = describe(bias)
         assert described is not None
         given = described.host_view(storage(dtype(chosen.config.bias)))
-    values = arguments(
-        chosen, packed, host_weights(packed), x, given, y, (partials, counters)
-    )
+    values = arguments(chosen, packed, host_weights(packed), x, given, y, (partials, counters))
     run_function(traced(chosen.config), values, device=place)
 
 
@@ -108,6 +104,3 @@ def dequantized_product(x: Any, weights: Any) -> Any:
     array = np.asarray(x)
     values = bf16.decode(array) if array.dtype == np.uint16 else array.astype(np.float64)
     return values @ weights
-
-
-

@@ -76,15 +76,10 @@ def plan(
         chosen.tokens,
         split=chosen.splits > 1,
         x_vector=vector,
+        prefetch=chosen.prefetch,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)
-
-
-def schedule_text(chosen: Plan) -> str:
-    """The schedule in one word, for reports."""
-    s = chosen.schedule
-    return f"k{s.k_warps}f{s.feature_warps}t{s.tokens}s{s.splits}"
 
 
 @lru_cache(maxsize=512)
@@ -143,5 +138,3 @@ def arguments(
         packed.geometry.num_chunks,
         plan.schedule.splits,
     ]
-
-

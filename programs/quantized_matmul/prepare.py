@@ -37,9 +37,7 @@ def prepare(
         raise VMValueError(f"`max_m` is {max_m}", hint="at least one token")
     gpu = current_device()
     sizes = (0, 0)
-    usable = [v for v in vectors if p.k % v == 0] or [
-        next(v for v in (8, 4, 2, 1) if p.k % v == 0)
-    ]
+    usable = [v for v in vectors if p.k % v == 0] or [next(v for v in (8, 4, 2, 1) if p.k % v == 0)]
     for activation in activations or (p.activation,):
         for vector in usable:
             for chosen in plans(p, max_m, activation, out_dtype or activation, bias, vector):
@@ -58,4 +56,3 @@ def plans(
     k, which every m decides for itself.
     """
     return [plan(p, m, activation, out, bias, vector) for m in range(1, max_m + 1)]
-

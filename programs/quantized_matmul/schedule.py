@@ -7,7 +7,10 @@ warps' loads in flight, and k split in as few parts as that takes. The number of
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from tileloom.vm.diagnostics import VMValueError
 
 from .geometry import Geometry
 
@@ -17,12 +20,35 @@ MULTIPROCESSORS = 132
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a product is cut into blocks: warps along k and n, tokens a block, parts of k."""
+    """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
+
+    `prefetch` says what a warp reads a turn ahead: "all", "words" or "none".
+    """
 
     k_warps: int
     feature_warps: int
     tokens: int
     splits: int
+    prefetch: str = "all"
+
+    def __str__(self) -> str:
+        """In one word, for reports: `k8f1t16s1`, with `w` or `n` for less prefetching."""
+        ahead = "" if self.prefetch == "all" else self.prefetch[0]
+        return f"k{self.k_warps}f{self.feature_warps}t{self.tokens}s{self.splits}{ahead}"
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """The schedule that `str` writes so.
+
+        Raises:
+            VMValueError: it is no such word.
+        """
+        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)([wn]?)", text)
+        if match is None:
+            raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
+        *numbers, ahead = match.groups()
+        prefetch = {"": "all", "w": "words", "n": "none"}[ahead]
+        return cls(*map(int, numbers), prefetch)
 
 
 def largest_tokens(geometry: Geometry) -> int:
