@@ -36,7 +36,7 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
-from .dsl.movement import scan, shuffle, squeeze, unsqueeze
+from .dsl.movement import gather, scan, scatter, shuffle, squeeze, unsqueeze
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -159,6 +159,7 @@ __all__ = [
     "fma",
     "free_shared",
     "full",
+    "gather",
     "global_view",
     "grid_size",
     "i8",
@@ -191,6 +192,7 @@ __all__ = [
     "round",
     "rsqrt",
     "scan",
+    "scatter",
     "select",
     "shuffle",
     "sigmoid",

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from inspect import isfunction
 
+from tileloom.layouts import RegisterLayout
+
 from ..diagnostics import user_errors
 from ..instructions import dims as dims_
+from ..instructions import gather as gather_
 from ..instructions import reduction
 from ..instructions import shuffle as shuffle_
-from .arguments import as_dims, as_shape
+from ..types import RegType
+from .arguments import as_dims, as_layout, as_memory, as_offsets, as_shape
 from .trace import emit
-from .values import Tile, operand, tile
+from .values import MemoryTile, ScalarLike, Tile, operand, tile
 
 Shape = Sequence[int]
 
@@ -34,6 +38,57 @@ def scan(value: Tile, op: str, dim: int, *, exclusive: bool = False) -> Tile:
 def shuffle(value: Tile, mode: str, lane: int, width: int = 32) -> Tile:
     """Each thread's elements replaced by those of another lane (up, down, xor, index)."""
     return tile(emit(shuffle_.Shuffle, value=operand(value), mode=mode, lane=lane, width=width))
+
+
+def gather(
+    source: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    index: Tile,
+    dim: int,
+    shape: Shape,
+    layout: RegisterLayout | None = None,
+    *,
+    dims: Shape | None = None,
+    in_bounds: bool = False,
+) -> Tile:
+    """A tile read from memory at `offsets`, plus `index` along dimension `dim`; outside the
+    extents it is zero."""
+    annotation = RegType(as_memory(source).dtype, as_shape(shape), as_layout(layout))
+    return tile(
+        emit(
+            gather_.Gather,
+            annotation,
+            source=operand(source),
+            offsets=as_offsets(offsets),
+            index=operand(index),
+            dim=dim,
+            dims=as_dims(dims),
+            in_bounds=in_bounds,
+        )
+    )
+
+
+def scatter(
+    target: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    index: Tile,
+    value: Tile,
+    dim: int,
+    *,
+    dims: Shape | None = None,
+    in_bounds: bool = False,
+) -> None:
+    """Writes a tile to memory at `offsets`, plus `index` along dimension `dim`."""
+    emit(
+        gather_.Scatter,
+        target=operand(target),
+        offsets=as_offsets(offsets),
+        index=operand(index),
+        value=operand(value),
+        dim=dim,
+        dims=as_dims(dims),
+        in_bounds=in_bounds,
+    )
 
 
 # A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.

@@ -36,6 +36,27 @@ class Box:
         order = tuple(ascending.index(d) for d in self.dims)
         return array[(*index, ...)].transpose(order)  # `...`: a view even of one element
 
+    def put(self, array: NDArray[Any], values: object) -> None:
+        """Sets the box of an array over the whole memory."""
+        self.select(array)[...] = values
+
+    def index_of(self, place: tuple[int, ...]) -> list[int]:
+        """The index in memory of a place in what `select` gives."""
+        index = list(self.start)
+        for dim, step in zip(self.dims, place, strict=True):
+            index[dim] += step
+        return index
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last index, the latter excluded, along each memory dimension."""
+        sizes = dict(zip(self.dims, self.size, strict=True))
+        return [(at, at + sizes.get(dim, 1)) for dim, at in enumerate(self.start)]
+
+    def meets(self, other: Box) -> bool:
+        """Whether the two share an element."""
+        pairs = zip(self.ranges(), other.ranges(), strict=True)
+        return all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in pairs)
+
     def expand(self, part: Array, shape: tuple[int, ...], fill: object = 0) -> Array:
         """A tile of `shape` with `part` in the box and `fill` around it."""
         if self.whole:

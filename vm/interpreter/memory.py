@@ -13,6 +13,7 @@ from ..diagnostics import ExecutionError
 from ..dtypes import Dtype, gather_bits, scatter_bits
 from ..semantics.values import Array, from_codes, storage, to_codes
 from .boxes import Box
+from .points import Points
 
 Bytes = NDArray[np.uint8]
 
@@ -44,8 +45,7 @@ class GlobalTensor:
 
     def write(self, box: Box, data: Array) -> None:
         """Replace the elements in a box that isn't empty."""
-        if not self.buffer.data.flags.writeable:
-            raise ExecutionError(f"a store to `%{self.buffer.name}`, a read-only array")
+        self._check_writeable()
         if self._is_plain:
             self._window(box)[...] = data
             return
@@ -56,6 +56,28 @@ class GlobalTensor:
         """The first bit of each element in a box, from the buffer's start."""
         relative = _relative_offsets(box.size, self._tile_strides(box))
         return (relative + self._first(box)) * np.int64(self.dtype.bits)
+
+    def read_points(self, points: Points) -> Array:
+        """The elements at points, of which there are some: [n]."""
+        codes = gather_bits(self.buffer.data, self._bits(points), self.dtype.bits)
+        return from_codes(self.dtype, codes)
+
+    def write_points(self, points: Points, data: Array) -> None:
+        """Replaces the elements at points, of which there are some; `data` is [n]."""
+        self._check_writeable()
+        codes = to_codes(self.dtype, data)
+        scatter_bits(self.buffer.data, self._bits(points), codes, self.dtype.bits)
+
+    def _bits(self, points: Points) -> NDArray[np.int64]:
+        offsets = np.zeros(points.at[0].shape if points.at else (1,), np.int64)
+        for along, stride in zip(points.at, self.strides, strict=True):
+            offsets += along * stride
+        self._check_span(int(offsets.min()), int(offsets.max()))
+        return offsets * np.int64(self.dtype.bits)
+
+    def _check_writeable(self) -> None:
+        if not self.buffer.data.flags.writeable:
+            raise ExecutionError(f"a store to `%{self.buffer.name}`, a read-only array")
 
     @property
     def _is_plain(self) -> bool:
@@ -77,10 +99,13 @@ class GlobalTensor:
         spans = [(n - 1) * s for n, s in zip(box.size, self._tile_strides(box), strict=True)]
         lowest = first + sum(min(0, span) for span in spans)
         highest = first + sum(max(0, span) for span in spans)
+        self._check_span(lowest, highest)
+        return first
+
+    def _check_span(self, lowest: int, highest: int) -> None:
         held = self.buffer.data.size * 8 // self.dtype.bits
         if lowest < 0 or highest >= held:
             self._fail(lowest if lowest < 0 else highest, held)
-        return first
 
     def _fail(self, offset: int, held: int) -> None:
         extents, strides = list(self.shape), list(self.strides)

@@ -10,7 +10,7 @@ Storing an equal value is no race.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -19,9 +19,13 @@ from ..semantics.values import Array, Mask, drop_clean, storage, to_codes
 from ..types import SharedType
 from .boxes import Box
 from .owners import ATOMIC, MANY, NONE, Threads
+from .points import Points
 
 if TYPE_CHECKING:
     from ..diagnostics import Location
+    from .cluster import BlockShadow
+
+Region: TypeAlias = Box | Points
 
 
 @dataclass(eq=False)
@@ -33,6 +37,7 @@ class SharedTile:
     location: Location | None
     freed: bool = False
     pending: list[PendingCopy] = field(default_factory=list)
+    blocks: BlockShadow | None = None  # in a cluster: which blocks touched what
 
     def __post_init__(self) -> None:
         shape = self.type.shape
@@ -49,7 +54,7 @@ class SharedTile:
         return self.type.shape
 
     def read(
-        self, box: Box, threads: Threads, location: Location | None, checks: bool
+        self, box: Region, threads: Threads, location: Location | None, checks: bool
     ) -> tuple[Array, Mask | None]:
         """The elements of a box and which of them have no value.
 
@@ -64,7 +69,7 @@ class SharedTile:
 
     def write(
         self,
-        box: Box,
+        box: Region,
         data: Array,
         poison: Mask | None,
         threads: Threads,
@@ -75,16 +80,47 @@ class SharedTile:
         if checks:
             self._check_alive(box, "written")
             self._note_write(box, data, threads, location)
-        box.select(self.data)[...] = data
-        box.select(self.poison)[...] = False if poison is None else poison
+        box.put(self.data, data)
+        box.put(self.poison, False if poison is None else poison)
 
-    def note_atomic(self, box: Box, location: Location | None) -> None:
+    def read_remote(
+        self, box: Region, rank: int, location: Location | None, checks: bool
+    ) -> tuple[Array, Mask | None]:
+        """`read` by the block of a rank in the cluster that isn't the tile's own."""
+        data = np.array(box.select(self.data))
+        if not checks:
+            return data, None
+        self._check_alive(box, "read")
+        assert self.blocks is not None
+        self.blocks.note_read(box, rank, location)
+        return data, drop_clean(np.array(box.select(self.poison)))
+
+    def write_remote(
+        self,
+        box: Region,
+        data: Array,
+        poison: Mask | None,
+        rank: int,
+        location: Location | None,
+        checks: bool,
+    ) -> None:
+        """`write` by the block of a rank in the cluster that isn't the tile's own."""
+        if checks:
+            self._check_alive(box, "written")
+            assert self.blocks is not None
+            self.blocks.note_write(box, rank, location)
+        box.put(self.data, data)
+        box.put(self.poison, False if poison is None else poison)
+
+    def note_atomic(self, box: Region, location: Location | None) -> None:
         """Atomic updates race with plain accesses, not with each other."""
         self._check_alive(box, "updated")
+        if self.blocks is not None:
+            self.blocks.note_write(box, self.blocks.owner, location)
         writer, reader = box.select(self._writer), box.select(self._reader)
         self._report((writer != NONE) & (writer != ATOMIC), box, "written", self._written)
         self._report(reader != NONE, box, "read", self._read)
-        writer[...] = ATOMIC
+        box.put(self._writer, ATOMIC)
         self._has_writes, self._written = True, location
 
     def barrier(self) -> None:
@@ -106,52 +142,59 @@ class SharedTile:
     def land(self, copy: PendingCopy) -> None:
         """The copy has arrived; only a barrier makes it safe for all threads."""
         self.pending.remove(copy)
+        if self.blocks is not None:
+            self.blocks.note_write(copy.box, self.blocks.owner, copy.location)
         copy.box.select(self.data)[...] = copy.data
         copy.box.select(self.poison)[...] = False
         copy.box.select(self._writer)[...] = MANY
         self._has_writes, self._written = True, copy.location
 
-    def _check_alive(self, box: Box, verb: str) -> None:
+    def _check_alive(self, box: Region, verb: str) -> None:
         if self.freed:
             raise ExecutionError(f"`%{self.name}` is {verb} after it was freed")
         for copy in self.pending:
-            if copy.overlaps(box):
+            if box.meets(copy.box):
                 raise ExecutionError(
                     f"`%{self.name}` is {verb} while an asynchronous copy into it is in flight",
                     notes=[("the copy starts here", copy.location)],
                     hint="`copy_async_commit`, then `copy_async_wait`, then `barrier`",
                 )
 
-    def _note_read(self, box: Box, threads: Threads, location: Location | None) -> None:
+    def _note_read(self, box: Region, threads: Threads, location: Location | None) -> None:
+        if self.blocks is not None:
+            self.blocks.note_read(box, self.blocks.owner, location)
         if self._has_writes:
             writer = box.select(self._writer)
             raced = (writer != NONE) & ((writer != threads) | (threads == MANY))
             self._report(raced, box, "written", self._written, threads, writer)
         reader = box.select(self._reader)
         if self._has_reads:
-            reader[...] = np.where((reader == NONE) | (reader == threads), threads, MANY)
+            known = np.where((reader == NONE) | (reader == threads), threads, MANY)
+            box.put(self._reader, known)
         else:
-            reader[...] = threads
+            box.put(self._reader, threads)
         self._has_reads, self._read = True, location
 
     def _note_write(
-        self, box: Box, data: Array, threads: Threads, location: Location | None
+        self, box: Region, data: Array, threads: Threads, location: Location | None
     ) -> None:
+        if self.blocks is not None:
+            self.blocks.note_write(box, self.blocks.owner, location)
         writer, reader = box.select(self._writer), box.select(self._reader)
         if self._has_reads:
             raced = (reader != NONE) & ((reader != threads) | (threads == MANY))
             self._report(raced, box, "read", self._read, threads, reader)
         if not self._has_writes:
-            writer[...] = threads
+            box.put(self._writer, threads)
         else:
             other = (writer != NONE) & ((writer != threads) | (threads == MANY))
             if other.any():
                 raced = other & self._differs(box, data)
                 self._report(raced, box, "written", self._written, threads, writer)
-            writer[...] = np.where(other, MANY, threads)
+            box.put(self._writer, np.where(other, MANY, threads))
         self._has_writes, self._written = True, location
 
-    def _differs(self, box: Box, data: Array) -> Mask:
+    def _differs(self, box: Region, data: Array) -> Mask:
         dtype = self.type.dtype
         old = to_codes(dtype, np.ascontiguousarray(box.select(self.data)))
         new = to_codes(dtype, np.ascontiguousarray(data))
@@ -160,7 +203,7 @@ class SharedTile:
     def _report(
         self,
         raced: Mask,
-        box: Box,
+        box: Region,
         verb: str,
         earlier: Location | None,
         now: Threads | None = None,
@@ -169,13 +212,10 @@ class SharedTile:
         if not raced.any():
             return
         at = tuple(int(i) for i in np.argwhere(raced)[0])
-        index = list(box.start)
-        for dim, place in zip(box.dims, at, strict=True):
-            index[dim] += place
         who = "" if before is None else f" by {_thread(before[at])}"
         whose = "" if now is None else f" by {_thread(now[at])}"
         raise ExecutionError(
-            f"race on `%{self.name}`: element {index} is accessed{whose}, and was "
+            f"race on `%{self.name}`: element {box.index_of(at)} is accessed{whose}, and was "
             f"{verb}{who} with no barrier in between",
             notes=[(f"{verb} here", earlier)],
             hint="add a `barrier` between the two",
@@ -190,16 +230,6 @@ class PendingCopy:
     box: Box
     data: Array
     location: Location | None
-
-    def overlaps(self, other: Box) -> bool:
-        """Whether another box of the same tile shares an element with this one's."""
-        mine, theirs = _ranges(self.box), _ranges(other)
-        return all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(mine, theirs, strict=True))
-
-
-def _ranges(box: Box) -> list[tuple[int, int]]:
-    sizes = dict(zip(box.dims, box.size, strict=True))
-    return [(at, at + sizes.get(dim, 1)) for dim, at in enumerate(box.start)]
 
 
 def _thread(number: int) -> str:

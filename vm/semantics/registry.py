@@ -19,6 +19,7 @@ FAMILIES: Final = (
     "debug",
     "dims",
     "elementwise",
+    "gather",
     "matmul",
     "memory",
     "reduction",
