@@ -53,16 +53,18 @@ TARGETS = {
     )
 }
 
-# (first parts of an opcode, lowest PTX version); the longest match of dotted parts counts.
+# (part of an opcode, lowest PTX version that has it)
 _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("createpolicy", (7, 4)),
-    ("cvt.rn.f16x2.e4m3x2", (8, 1)),
-    ("cvt.rn.f16x2.e5m2x2", (8, 1)),
-    ("cvt.rn.satfinite.e4m3x2", (8, 1)),
-    ("cvt.rn.satfinite.e5m2x2", (8, 1)),
+    ("L1::", (7, 4)),
+    ("L2::", (7, 4)),
     ("stmatrix", (7, 8)),
+    ("e4m3x2", (7, 8)),
+    ("e5m2x2", (7, 8)),
     ("red.async", (8, 1)),
 )
+# The conversions of fp8 came to sm_89 later than to sm_90.
+_VERSIONS_OF_SM_89 = (("e4m3x2", (8, 1)), ("e5m2x2", (8, 1)))
 
 
 def target_named(name: str) -> Target:
@@ -76,9 +78,6 @@ def target_named(name: str) -> Target:
 
 def lowest_version(target: Target, opcodes: Iterable[str]) -> tuple[int, int]:
     """The lowest PTX ISA version that serves the target and every opcode."""
-    version = target.ptx_version
-    for opcode in set(opcodes):
-        for prefix, needed in _VERSIONS:
-            if opcode.startswith(prefix) and needed > version:
-                version = needed
-    return version
+    table = _VERSIONS + (_VERSIONS_OF_SM_89 if target.name == "sm_89" else ())
+    needed = [version for opcode in set(opcodes) for part, version in table if part in opcode]
+    return max([target.ptx_version, *needed])

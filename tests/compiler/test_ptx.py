@@ -189,6 +189,9 @@ def test_the_version_is_the_lowest_that_serves() -> None:
     assert lowest_version(target_named("sm_80"), ["add.s32"]) == (7, 0)
     assert lowest_version(target_named("sm_80"), ["createpolicy.fractional"]) == (7, 4)
     assert lowest_version(target_named("sm_90a"), ["createpolicy.fractional"]) == (8, 0)
+    assert lowest_version(target_named("sm_80"), ["ld.global.L1::no_allocate.b32"]) == (7, 4)
+    assert lowest_version(target_named("sm_89"), ["cvt.rn.f16x2.e4m3x2"]) == (8, 1)
+    assert lowest_version(target_named("sm_90a"), ["cvt.rn.f16x2.e4m3x2"]) == (8, 0)
 
 
 def test_unknown_targets() -> None:
