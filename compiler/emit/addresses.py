@@ -53,7 +53,7 @@ class Access:
     def space(self) -> str:
         if isinstance(self.binding, GlobalBinding):
             return "global"
-        return "shared" if self.binding.remote is None else "shared::cluster"
+        return "shared" if self.binding.base is None else "shared::cluster"
 
     @property
     def swizzle(self) -> Swizzle | None:
@@ -94,7 +94,7 @@ class Access:
 def shared_address(context: Context, binding: SharedBinding, place: Linear) -> Address:
     """The operand for a byte of a shared tile, before the swizzle at `place` from its start."""
     swizzle = binding.layout.swizzle
-    start = Linear.of(binding.remote or context.shared_base())
+    start = Linear.of(binding.base or context.shared_base())
     if swizzle is None:
         register = context.scalars.in_register(start + place.without_const())
         return Address(register, place.const + binding.offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING
 
 from tileloom.layouts import MemoryLayout, RegisterLayout
@@ -43,13 +44,13 @@ class GlobalBinding:
 class SharedBinding:
     """A tile in shared memory, `offset` bytes after the block's shared base.
 
-    `remote` is the address of that base in another block of the cluster, where the tile is meant.
+    `base` is the address of that shared base in another block of the cluster, if its tile is meant.
     """
 
     offset: int
     dtype: Dtype
     layout: MemoryLayout
-    remote: Register | None = None
+    base: Register | None = None
 
 
 @dataclass(eq=False)
@@ -80,6 +81,11 @@ class Context:
     @property
     def num_threads(self) -> int:
         return self.function.num_threads
+
+    @property
+    def cluster_size(self) -> int:
+        """Blocks in a cluster; 1 without clusters."""
+        return prod(self.function.cluster_extents)
 
     # Threads
 

@@ -242,11 +242,11 @@ def lower_store(context: Context, instruction: Store) -> None:
         context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
     )
     access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
-    check_stored(access, instruction, tile)
+    check_whole_bytes(access, tile, instruction)
     store_words(access, tile)
 
 
-def check_stored(access: Access, instruction: Instruction, tile: Tile) -> None:
+def check_whole_bytes(access: Access, tile: Tile, instruction: Instruction) -> None:
     """A thread can only write whole bytes: two that share one would race.
 
     Raises:
