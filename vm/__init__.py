@@ -13,6 +13,15 @@ Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
 from .diagnostics import user_errors
+from .dsl.cluster import (
+    cluster_barrier,
+    cluster_index,
+    cluster_rank,
+    launch_dependents,
+    load_remote,
+    store_remote,
+    wait_dependencies,
+)
 from .dsl.control import break_, launch, loop, otherwise, return_, when
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
@@ -140,6 +149,9 @@ __all__ = [
     "cdiv",
     "ceil",
     "clip",
+    "cluster_barrier",
+    "cluster_index",
+    "cluster_rank",
     "codebook",
     "concat",
     "convert_layout",
@@ -170,7 +182,9 @@ __all__ = [
     "kernel",
     "larger",
     "launch",
+    "launch_dependents",
     "load",
+    "load_remote",
     "load_scalar",
     "lock",
     "log",
@@ -201,6 +215,7 @@ __all__ = [
     "sqrt",
     "squeeze",
     "store",
+    "store_remote",
     "tanh",
     "tf32",
     "transpose",
@@ -213,6 +228,7 @@ __all__ = [
     "unsqueeze",
     "var",
     "view",
+    "wait_dependencies",
     "when",
     "where",
 ]

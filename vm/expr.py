@@ -22,7 +22,10 @@ ExprLike: TypeAlias = "Union[Expr, int, float, bool]"
 ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", "min", "max")
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 LOGICAL = ("and", "or")
-SPECIALS = ("block.x", "block.y", "block.z", "grid.x", "grid.y", "grid.z")
+SPECIALS = (
+    "block.x", "block.y", "block.z", "grid.x", "grid.y", "grid.z",
+    "cluster.x", "cluster.y", "cluster.z", "cluster_rank",
+)  # fmt: skip
 
 
 class Expr:
@@ -113,7 +116,8 @@ class Ref(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Special(Expr):
-    """`block.x` ... `grid.z`: the block's index and the grid's extents."""
+    """The block's index `block.x` ..., the grid's extents `grid.x` ..., the block's place in its
+    cluster `cluster.x` ..., and its number there, `cluster_rank` (x runs fastest)."""
 
     name: str
 

@@ -96,8 +96,9 @@ Block: TypeAlias = tuple[Statement, ...]
 class Function:
     """A VM program: what one thread block does, and the grid of blocks it runs on.
 
-    `grid` holds 1 to 3 extents over the parameters; `num_warps` is the block's size.
-    `cluster` and `min_blocks` (blocks resident on a multiprocessor) are hints to the assembler.
+    `grid` holds 1 to 3 extents over the parameters; `num_warps` is the block's size. `cluster` is
+    the extent, in blocks, of the clusters the grid is made of (empty: none). `min_blocks` (blocks
+    resident on a multiprocessor) is a hint to the assembler.
     `layout_names` are the names the text form gives to layouts; they mean nothing to a pass.
     """
 
@@ -107,12 +108,19 @@ class Function:
     grid: tuple[Expr, ...]
     body: Block
     min_blocks: int = 0
+    cluster: tuple[int, ...] = ()
     location: Location | None = None
     layout_names: tuple[tuple[str, RegisterLayout | MemoryLayout], ...] = ()
 
     @property
     def num_threads(self) -> int:
         return 32 * self.num_warps
+
+    @property
+    def cluster_extents(self) -> tuple[int, int, int]:
+        """Blocks of a cluster along x, y and z; 1 each without clusters."""
+        x, y, z = (*self.cluster, 1, 1, 1)[:3]
+        return x, y, z
 
     def text(self) -> str:
         """The program as text; `parse` reads it back."""

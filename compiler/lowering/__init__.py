@@ -2,8 +2,10 @@
 
 from . import (
     atomics,
+    cluster,
     create,
     debug,
+    dependencies,
     dims,
     elementwise,
     gather,
@@ -19,8 +21,10 @@ from . import (
 
 __all__ = [
     "atomics",
+    "cluster",
     "create",
     "debug",
+    "dependencies",
     "dims",
     "elementwise",
     "gather",

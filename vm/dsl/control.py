@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from ..dtypes import dtype
 from ..expr import Const, Expr, Ref
 from ..ir import Break, For, If, Return, Value, While
 from ..types import ScalarType
+from .arguments import as_shape
 from .trace import assigned_name, current, here
 from .values import Scalar, ScalarLike, as_expr
 
@@ -94,11 +95,17 @@ def return_() -> None:
 
 
 def launch(
-    *, grid: list[ScalarLike] | tuple[ScalarLike, ...], warps: int = 4, min_blocks: int = 0
+    *,
+    grid: list[ScalarLike] | tuple[ScalarLike, ...],
+    warps: int = 4,
+    min_blocks: int = 0,
+    cluster: Sequence[int] | None = None,
 ) -> None:
     """Says how many blocks run (1 to 3 extents over the parameters) and how many warps a block has.
 
     `min_blocks` asks for that many resident blocks on a multiprocessor (it limits registers).
+    `cluster` (1 to 3 constant extents, together at most 8 blocks) makes clusters of blocks, which
+    reach each other's shared memory; the grid must be a multiple of it along each axis.
     """
     trace = current()
     if not 1 <= len(grid) <= 3:
@@ -107,6 +114,7 @@ def launch(
         raise VMSyntaxError(f"a block has 1 to 32 warps, not {warps}", here())
     trace.grid = tuple(as_expr(extent) for extent in grid)
     trace.num_warps, trace.min_blocks = warps, min_blocks
+    trace.cluster = () if cluster is None else as_shape(cluster, "`cluster`")
 
 
 def constant(value: int) -> Scalar:

@@ -29,6 +29,7 @@ class Trace:
         self.name, self.params, self.location = name, params, location
         self.grid: tuple[Expr, ...] = (Const(1),)
         self.num_warps, self.min_blocks = 1, 0
+        self.cluster: tuple[int, ...] = ()
         self.blocks: list[list[Statement]] = [[]]
         self._open: list[Location] = []
         self._names: dict[str, int] = {}
@@ -85,6 +86,7 @@ class Trace:
             self.grid,
             body,
             min_blocks=self.min_blocks,
+            cluster=self.cluster,
             location=self.location,
         )
 

@@ -5,8 +5,10 @@ Importing this package fills `tileloom.vm.instruction.REGISTRY`.
 
 from . import (
     atomics,
+    cluster,
     create,
     debug,
+    dependencies,
     dims,
     elementwise,
     gather,
@@ -21,8 +23,10 @@ from . import (
 
 __all__ = [
     "atomics",
+    "cluster",
     "create",
     "debug",
+    "dependencies",
     "dims",
     "elementwise",
     "gather",

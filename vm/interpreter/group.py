@@ -23,6 +23,7 @@ from .shared import PendingCopy, SharedTile
 
 if TYPE_CHECKING:
     from ..diagnostics import Location
+    from .cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class ThreadGroup:
     mutations: int = 0  # writes to mutable registers: a loop without any is spinning
     copies: list[PendingCopy] = field(default_factory=list)  # not yet committed
     copy_groups: deque[list[PendingCopy]] = field(default_factory=deque)
+    cluster: Cluster | None = None  # None: a cluster of one block
+    rank: int = 0  # in the cluster
 
     @property
     def checks(self) -> bool:
@@ -147,6 +150,20 @@ class ThreadGroup:
         found = self.env[operand]
         assert isinstance(found, GlobalTensor | SharedTile), f"%{operand.name}"
         return found
+
+    def own(self, value: Value, tile: SharedTile) -> None:
+        """Take a new shared tile of the block, in the place of one from an earlier turn."""
+        if self.cluster is not None and self.checks:
+            old = self.env.get(value)
+            if isinstance(old, SharedTile) and not old.freed and old.blocks is not None:
+                old.blocks.end(f"`%{old.name}` is allocated anew")
+            self.cluster.shadow(tile, self.rank)
+        self.shared.append(tile)
+
+    def leave(self) -> None:
+        """The block ends. Raises ExecutionError if another one may still access its memory."""
+        if self.cluster is not None:
+            self.cluster.leave(self.rank)
 
     def meet(self) -> None:
         """All threads of the block meet (a barrier)."""

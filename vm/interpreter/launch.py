@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..diagnostics import LaunchError, user_errors
 from ..dtypes import Dtype
 from ..ir import Function, Value
 from ..types import PointerType, ScalarType
+from .cluster import Cluster
 from .control import execute
 from .group import ThreadGroup, World
 from .memory import Buffer
@@ -46,7 +48,8 @@ def run(
     world = World(checks)
     grid = _grid(world, function, env)
     with np.errstate(all="ignore"):
-        run_blocks(world, _tasks(world, function, env, grid), seed, resident)
+        tasks = _tasks(world, function, env, grid)
+        run_blocks(world, tasks, seed, resident, prod(function.cluster_extents))
 
 
 def bind(function: Function, args: Sequence[Any]) -> Env:
@@ -114,13 +117,51 @@ def _grid(world: World, function: Function, env: Env) -> tuple[int, ...]:
     for extent, limit in zip(extents, MAX_GRID, strict=True):
         if not 0 <= extent <= limit:
             raise LaunchError(f"the grid {extents} is outside the limits {list(MAX_GRID)}")
+    check_clusters(function, extents)
     return tuple(extents)
 
 
 def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) -> Iterator[Task]:
     extents = {f"grid.{axis}": extent for axis, extent in zip("xyz", grid, strict=True)}
+    size = function.cluster_extents
     # x runs fastest, as blocks start on a GPU.
-    for z, y, x in product(*(range(extent) for extent in reversed(grid))):
-        place = {"block.x": x, "block.y": y, "block.z": z}
-        group = ThreadGroup(world, {**env, **extents, **place}, (x, y, z))
-        yield Task(group, execute(group, function.body))
+    axes = (range(0, extent, step) for extent, step in zip(grid[::-1], size[::-1], strict=True))
+    for start in product(*axes):
+        groups = [
+            _group(world, {**env, **extents}, start[::-1], at[::-1], rank)
+            for rank, at in enumerate(product(*(range(extent) for extent in reversed(size))))
+        ]
+        if len(groups) > 1:
+            cluster = Cluster(groups)
+            for group in groups:
+                group.cluster = cluster
+        for group in groups:
+            yield Task(group, execute(group, function.body))
+
+
+def _group(
+    world: World, env: Env, start: tuple[int, ...], at: tuple[int, ...], rank: int
+) -> ThreadGroup:
+    """The block `at` a place in the cluster whose first block is `start`."""
+    x, y, z = (first + step for first, step in zip(start, at, strict=True))
+    place = {"block.x": x, "block.y": y, "block.z": z, "cluster_rank": rank}
+    inside = {f"cluster.{axis}": step for axis, step in zip("xyz", at, strict=True)}
+    return ThreadGroup(world, {**env, **place, **inside}, (x, y, z), rank=rank)
+
+
+def check_clusters(function: Function, grid: Sequence[int]) -> None:
+    """The grid must consist of whole clusters.
+
+    Raises:
+        LaunchError: it doesn't.
+    """
+    size = function.cluster_extents
+    for axis, extent, step in zip("xyz", grid, size, strict=True):
+        if extent % step:
+            raise LaunchError(
+                f"the grid of `{function.name}` has {extent} blocks along {axis}, which clusters "
+                f"of {step} don't divide",
+                function.location,
+                notes=[f"the grid is {list(grid)}, the clusters are {list(size)}"],
+                hint="round the grid up to whole clusters, and let the blocks beyond do nothing",
+            )

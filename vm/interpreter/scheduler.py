@@ -39,8 +39,14 @@ class Task:
         return True
 
 
-def run_blocks(world: World, tasks: Iterator[Task], seed: int, resident: int = RESIDENT) -> None:
-    """Run every block to its end.
+def run_blocks(
+    world: World,
+    tasks: Iterator[Task],
+    seed: int,
+    resident: int = RESIDENT,
+    cluster_size: int = 1,
+) -> None:
+    """Run every block to its end; each `cluster_size` tasks in a row start together.
 
     Raises:
         ExecutionError: a deadlock, with what each resident block waits for.
@@ -48,7 +54,8 @@ def run_blocks(world: World, tasks: Iterator[Task], seed: int, resident: int = R
     random = Random(seed)
     live: list[Task] = []
     while True:
-        live.extend(islice(tasks, resident - len(live)))
+        clusters = (resident - len(live)) // cluster_size or not live
+        live.extend(islice(tasks, clusters * cluster_size))
         if not live:
             return
         task = _choose(world, live, random)
@@ -57,6 +64,7 @@ def run_blocks(world: World, tasks: Iterator[Task], seed: int, resident: int = R
             task.wait = next(task.run)
         except StopIteration:
             live.remove(task)
+            task.group.leave()
 
 
 def _choose(world: World, live: list[Task], random: Random) -> Task:

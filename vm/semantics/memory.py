@@ -8,6 +8,7 @@ import numpy as np
 
 from ..diagnostics import ExecutionError
 from ..instruction import Instruction
+from ..instructions.cluster import LoadRemote, StoreRemote
 from ..instructions.memory import (
     AllocShared,
     CopyAsync,
@@ -52,7 +53,7 @@ def alloc_shared(group: ThreadGroup, instruction: AllocShared) -> SharedTile:
     type_ = instruction.result.type
     assert isinstance(type_, SharedType)
     tile = SharedTile(instruction.result.name, type_, instruction.location)
-    group.shared.append(tile)
+    group.own(instruction.result, tile)
     return tile
 
 
@@ -63,6 +64,8 @@ def free_shared(group: ThreadGroup, instruction: FreeShared) -> None:
     if group.checks and (tile.freed or tile.pending):
         why = "it was freed before" if tile.freed else "an asynchronous copy into it is in flight"
         raise ExecutionError(f"`%{tile.name}` can't be freed: {why}")
+    if tile.blocks is not None:
+        tile.blocks.end(f"`%{tile.name}` is freed")
     tile.freed = True
     group.shared = [each for each in group.shared if each is not tile]
 
@@ -72,7 +75,7 @@ def load(group: ThreadGroup, instruction: Load) -> Tile:
     source, type_ = group.memory(instruction.source), result_type(instruction)
     at = group.indices(instruction.offsets)
     box = place(at, source.shape, type_.shape, instruction.dims)
-    _check_promise(group, instruction, source, box)
+    check_promise(group, instruction, source, box)
     if box.empty:
         return Tile(type_.dtype, np.zeros(type_.shape, storage(type_.dtype)))
     if isinstance(source, GlobalTensor):
@@ -91,7 +94,7 @@ def store(group: ThreadGroup, instruction: Store) -> None:
     assert isinstance(type_, RegType)
     at = group.indices(instruction.offsets)
     box = place(at, target.shape, value.shape, instruction.dims)
-    _check_promise(group, instruction, target, box)
+    check_promise(group, instruction, target, box)
     if box.empty:
         return
     data, poison = box.cut(value.data), None if value.poison is None else box.cut(value.poison)
@@ -101,14 +104,18 @@ def store(group: ThreadGroup, instruction: Store) -> None:
         target.write(box, data)
         group.world.writes += 1
         return
-    _check_shared_bytes(group, target, box, type_)
+    check_shared_bytes(group, target, box, type_)
     threads = box.cut(owners(type_))
     target.write(box, data, poison, threads, instruction.location, group.checks)
 
 
-def _check_promise(
-    group: ThreadGroup, instruction: Load | Store, memory: GlobalTensor | SharedTile, box: Box
+def check_promise(
+    group: ThreadGroup,
+    instruction: Load | Store | LoadRemote | StoreRemote,
+    memory: GlobalTensor | SharedTile,
+    box: Box,
 ) -> None:
+    """A tile that was promised to lie inside must do so. Raises ExecutionError."""
     if instruction.in_bounds and not box.whole and group.checks:
         raise ExecutionError(
             f"the tile leaves `%{memory.name}` of shape {list(memory.shape)}, "
@@ -129,7 +136,8 @@ def _check_global_bytes(group: ThreadGroup, target: GlobalTensor, box: Box, type
         group.world.claim(target.buffer, touched, group.block)
 
 
-def _check_shared_bytes(group: ThreadGroup, target: SharedTile, box: Box, type_: RegType) -> None:
+def check_shared_bytes(group: ThreadGroup, target: SharedTile, box: Box, type_: RegType) -> None:
+    """No two threads may store to one byte of shared memory. Raises ExecutionError."""
     bits = type_.dtype.bits
     if not group.checks or not bits % 8:
         return

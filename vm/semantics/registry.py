@@ -15,8 +15,10 @@ RuleT = TypeVar("RuleT", bound=Rule)
 _RULES: Final[dict[type[Instruction], Rule]] = {}
 FAMILIES: Final = (
     "atomics",
+    "cluster",
     "create",
     "debug",
+    "dependencies",
     "dims",
     "elementwise",
     "gather",

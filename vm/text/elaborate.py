@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_BLOCK_DEPTH = 64
 MAX_GRID_RANK = 3
-_SETTINGS = ("warps", "grid", "min_blocks")
+_SETTINGS = ("warps", "grid", "cluster", "min_blocks")
 
 
 @dataclass
@@ -41,6 +41,7 @@ class _Settings:
     warps: int
     grid: tuple[Expr, ...] = (Const(1),)
     min_blocks: int = 0
+    cluster: tuple[int, ...] = ()
 
 
 class Elaborator:
@@ -111,6 +112,7 @@ class Elaborator:
             grid=read.grid,
             body=statements,
             min_blocks=read.min_blocks,
+            cluster=read.cluster,
             location=place,
             layout_names=tuple(self._scope.layouts.items()),
         )
@@ -139,6 +141,8 @@ class Elaborator:
                 read.warps = self._expressions.constant(value, "`warps`")
             elif name == "min_blocks":
                 read.min_blocks = self._expressions.constant(value, "`min_blocks`")
+            elif name == "cluster":
+                read.cluster = self._cluster(value)
             else:
                 read.grid = self._grid(value)
         if "warps" not in seen:
@@ -156,6 +160,10 @@ class Elaborator:
                 f"a grid of {len(parts)} extents", self._source.location(span(value)), hint="1 to 3"
             )
         return tuple(self._expressions.read(each) for each in parts)
+
+    def _cluster(self, value: Node) -> tuple[int, ...]:
+        parts = value.children if value.data == "list" else [value]
+        return tuple(self._expressions.constant(each, "an extent of `cluster`") for each in parts)
 
     def _block(self, tree: Node) -> Block:
         if self._scope.depth > MAX_BLOCK_DEPTH:

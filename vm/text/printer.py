@@ -138,6 +138,8 @@ def _function(function: Function, names: Names) -> list[str]:
         settings = [f"warps = {function.num_warps}"]
         if function.grid != (Const(1),):
             settings.append(f"grid = {_list(print_expr(e, names) for e in function.grid)}")
+        if function.cluster:
+            settings.append(f"cluster = {_list(map(str, function.cluster))}")
         if function.min_blocks:
             settings.append(f"min_blocks = {function.min_blocks}")
         head = f"func @{function.name}({', '.join(params)}) {', '.join(settings)} {{"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
 from ..diagnostics import (
     LimitError,
@@ -26,6 +27,7 @@ from .types import check_parameter, check_type
 MAX_WARPS = 32
 MAX_BLOCK_DEPTH = 64
 MAX_MIN_BLOCKS = 32
+MAX_CLUSTER = 8  # blocks: the largest cluster that every GPU with clusters has room for
 
 
 def verify(function: Function) -> None:
@@ -69,6 +71,17 @@ class _Verifier:
                 f"`min_blocks` is {function.min_blocks}",
                 function.location,
                 hint=f"0 to {MAX_MIN_BLOCKS}",
+            )
+        self._cluster()
+
+    def _cluster(self) -> None:
+        function = self._function
+        text, place = f"`cluster` is {list(function.cluster)}", function.location
+        if len(function.cluster) > 3 or any(extent < 1 for extent in function.cluster):
+            raise VMValueError(text, place, hint="1 to 3 extents, each 1 or more")
+        if prod(function.cluster) > MAX_CLUSTER:
+            raise LimitError(
+                f"{text}, {prod(function.cluster)} blocks", place, hint=f"at most {MAX_CLUSTER}"
             )
 
     def _grid(self) -> None:

@@ -1,0 +1,129 @@
+"""Lowering of cluster barriers and of access to other blocks' shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING
+
+from tileloom.vm.expr import Expr
+from tileloom.vm.instruction import Effect, Instruction
+from tileloom.vm.instructions.cluster import ClusterBarrier, LoadRemote, StoreRemote
+from tileloom.vm.instructions.memory import GlobalView
+from tileloom.vm.ir import Function, Value, instructions
+from tileloom.vm.types import GlobalType, RegType
+
+from ..emit.addresses import build_access
+from ..emit.context import Context, SharedBinding
+from ..emit.tiles import tile_type
+from ..ptx import RegisterKind
+from .memory import check_stored, load_tile, memory_binding, store_words, vector_layout
+from .registry import layout_default, lowering
+
+if TYPE_CHECKING:
+    from ..passes.inference import Inference
+
+
+@lowering(ClusterBarrier)
+def lower_cluster_barrier(context: Context, instruction: ClusterBarrier) -> None:
+    builder = context.builder
+    if prod(context.function.cluster_extents) == 1:
+        context.barrier()
+        return
+    arrive = "release"
+    if _publishes_own_memory_only(context.function, instruction):
+        # A release of everything waits for the whole GPU's memory; this one for the block's own.
+        builder.emit("fence.release.sync_restrict::shared::cta.cluster")
+        arrive = "relaxed"
+    builder.emit(f"barrier.cluster.arrive.{arrive}.aligned")
+    builder.emit("barrier.cluster.wait.acquire.aligned")
+
+
+def _publishes_own_memory_only(function: Function, barrier: ClusterBarrier) -> bool:
+    """Whether nothing but the block's own shared memory can have been accessed before a barrier
+    in a way that matters after it."""
+    if any(True for _ in _views_updated(function)):
+        return False
+    order = list(instructions(function.body))
+    before = order[: order.index(barrier)] if barrier in function.body else order
+    return not any(_reaches_out(instruction) for instruction in before)
+
+
+def _reaches_out(instruction: Instruction) -> bool:
+    """Whether an instruction touches another block's memory, or writes global memory."""
+    if isinstance(instruction, LoadRemote | StoreRemote):
+        return True
+    if not instruction.effect & Effect.WRITES_MEMORY:
+        return False
+    target = getattr(instruction, "target", None)
+    operands = [target] if target is not None else instruction.operands()
+    return any(isinstance(o, Value) and isinstance(o.type, GlobalType) for o in operands)
+
+
+def _views_updated(function: Function) -> Iterator[Value]:
+    """The pointers whose memory is both read and written."""
+    pointers: dict[Value, Value] = {}
+    read: set[Value] = set()
+    written: set[Value] = set()
+    for instruction in instructions(function.body):
+        if isinstance(instruction, GlobalView):
+            assert instruction.result is not None and isinstance(instruction.pointer, Value)
+            pointers[instruction.result] = instruction.pointer
+            continue
+        target = getattr(instruction, "target", None)
+        for operand in instruction.operands():
+            if isinstance(operand, Value) and operand in pointers:
+                writes = bool(instruction.effect & Effect.WRITES_MEMORY)
+                is_written = writes and (target is None or operand is target)
+                (written if is_written else read).add(pointers[operand])
+    yield from read & written
+
+
+def _remote(context: Context, operand: Value | Expr, rank: Expr) -> SharedBinding:
+    """The tile of an operand in the block of a rank."""
+    binding = memory_binding(context, operand)
+    assert isinstance(binding, SharedBinding)
+    if prod(context.function.cluster_extents) == 1:
+        return binding
+    number = context.scalars.register(context.scalars.integer(rank))
+    opcode = "mapa.shared::cluster.u32"
+    base = context.builder.pure(opcode, RegisterKind.B32, context.shared_base(), number)
+    return replace(binding, remote=base)
+
+
+@lowering(LoadRemote)
+def lower_load_remote(context: Context, instruction: LoadRemote) -> None:
+    result = instruction.result
+    assert result is not None and isinstance(result.type, RegType)
+    access = build_access(
+        context,
+        _remote(context, instruction.source, instruction.rank),
+        instruction.offsets,
+        instruction.dims,
+        result.type,
+        instruction.in_bounds,
+    )
+    access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
+    context.bind(result, load_tile(access, result.type, f"ld.{access.space}"))
+
+
+@lowering(StoreRemote)
+def lower_store_remote(context: Context, instruction: StoreRemote) -> None:
+    tile = context.tile(instruction.value)
+    binding = _remote(context, instruction.target, instruction.rank)
+    access = build_access(
+        context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
+    )
+    access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
+    check_stored(access, instruction, tile)
+    store_words(access, tile)
+
+
+@layout_default(LoadRemote, phase=2)
+def default_load_remote(inference: Inference, instruction: LoadRemote) -> None:
+    result = instruction.result
+    assert result is not None
+    type_ = tile_type(result)
+    layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
+    inference.propose(result, layout)
