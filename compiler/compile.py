@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tileloom.vm.diagnostics import Location, ResourceError, at_location
+from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
@@ -72,6 +72,7 @@ def compile_function(
     """
     machine = target_named(target)
     _check_threads(function, machine)
+    _check_clusters(function, machine)
     stages: dict[str, str] = {}
     if keep_stages:
         stages["source"] = print_function(function)
@@ -113,6 +114,15 @@ def _check_threads(function: Function, target: Target) -> None:
         )
 
 
+def _check_clusters(function: Function, target: Target) -> None:
+    if function.cluster and not target.has("cluster"):
+        raise TargetError(
+            f"`@{function.name}` makes clusters of blocks, `{target.name}` has none",
+            function.location,
+            hint="clusters need sm_90a",
+        )
+
+
 def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
     builder = Builder()
     scalars = Scalars(builder, FactTable())
@@ -125,7 +135,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         shared_plan=shared,
     )
     parameters = tuple(_bind_parameter(context, value) for value in function.params)
-    scalars.grid = function.grid
+    scalars.grid, scalars.cluster = function.grid, function.cluster_extents
     with at_location(function.location):
         lower_block(context, function.body)
     builder.emit("ret")
@@ -138,6 +148,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         body=items,
         register_counts=counts,
         min_blocks=function.min_blocks or None,
+        cluster=function.cluster_extents if function.cluster else None,
     )
 
 

@@ -5,6 +5,7 @@ Expressions are mathematical integers; they are computed in 32 bits, or 64 where
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from tileloom.vm.expr import COMPARISONS, Binary, Const, Expr, Ref, Select, Special, Unary
@@ -55,6 +56,7 @@ class Scalars(Arithmetic):
         super().__init__(builder, facts)
         self.bindings: dict[Value, Linear | Register] = {}
         self.grid: tuple[Expr, ...] = ()
+        self.cluster = (1, 1, 1)  # blocks along x, y, z
 
     # Integers
 
@@ -89,6 +91,8 @@ class Scalars(Arithmetic):
         return Linear.of(self.builder.pure("mov.b64" if wide else "mov.b32", bound.kind, bound))
 
     def _special(self, name: str) -> Linear:
+        if name.startswith("cluster"):
+            return self._place_in_cluster(name)
         register = self.builder.pure("mov.u32", B32, special(_SPECIAL[name]))
         axis = name[-1]
         count = "xyz".index(axis)
@@ -126,6 +130,15 @@ class Scalars(Arithmetic):
             return self.bits(op, a, b)
         assert op in "/%", f"no integer operation {op}"
         return self.divide(op, a, b)
+
+    def _place_in_cluster(self, name: str) -> Linear:
+        """The block's place along an axis of its cluster, or its number in it."""
+        by_rank = name == "cluster_rank"
+        extent = prod(self.cluster) if by_rank else self.cluster["xyz".index(name[-1])]
+        if extent == 1:
+            return Linear({}, 0)
+        source = "cluster_ctarank" if by_rank else f"cluster_ctaid.{name[-1]}"
+        return Linear.of(self._pure("mov.u32", Facts(0, extent - 1), special(source)))
 
     def _select(self, condition: Register | bool, then: Expr, otherwise: Expr) -> Linear:
         a, b = self.integer(then), self.integer(otherwise)
