@@ -18,7 +18,7 @@ from ..emit.addresses import build_access
 from ..emit.context import Context, SharedBinding
 from ..emit.tiles import tile_type
 from ..ptx import RegisterKind
-from .memory import check_stored, load_tile, memory_binding, store_words, vector_layout
+from .memory import check_whole_bytes, load_tile, memory_binding, store_words, vector_layout
 from .registry import layout_default, lowering
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _remote(context: Context, operand: Value | Expr, rank: Expr) -> SharedBindin
     number = context.scalars.register(context.scalars.integer(rank))
     opcode = "mapa.shared::cluster.u32"
     base = context.builder.pure(opcode, RegisterKind.B32, context.shared_base(), number)
-    return replace(binding, remote=base)
+    return replace(binding, base=base)
 
 
 @lowering(LoadRemote)
@@ -116,7 +116,7 @@ def lower_store_remote(context: Context, instruction: StoreRemote) -> None:
         context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
     )
     access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
-    check_stored(access, instruction, tile)
+    check_whole_bytes(access, tile, instruction)
     store_words(access, tile)
 
 
