@@ -45,7 +45,16 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
-from .dsl.movement import gather, scan, scatter, shuffle, squeeze, unsqueeze
+from .dsl.movement import (
+    gather,
+    load_matrix,
+    scan,
+    scatter,
+    shuffle,
+    squeeze,
+    store_matrix,
+    unsqueeze,
+)
 from .dsl.ops import (
     alloc_shared,
     arange,
@@ -184,6 +193,7 @@ __all__ = [
     "launch",
     "launch_dependents",
     "load",
+    "load_matrix",
     "load_remote",
     "load_scalar",
     "lock",
@@ -215,6 +225,7 @@ __all__ = [
     "sqrt",
     "squeeze",
     "store",
+    "store_matrix",
     "store_remote",
     "tanh",
     "tf32",

@@ -10,7 +10,7 @@ from tileloom.layouts import RegisterLayout
 from ..diagnostics import user_errors
 from ..instructions import dims as dims_
 from ..instructions import gather as gather_
-from ..instructions import reduction
+from ..instructions import matrices, reduction
 from ..instructions import shuffle as shuffle_
 from ..types import RegType
 from .arguments import as_dims, as_layout, as_memory, as_offsets, as_shape
@@ -88,6 +88,44 @@ def scatter(
         dim=dim,
         dims=as_dims(dims),
         in_bounds=in_bounds,
+    )
+
+
+def load_matrix(
+    source: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    shape: Shape,
+    layout: RegisterLayout | None = None,
+    *,
+    dims: Shape | None = None,
+) -> Tile:
+    """A register tile read from shared memory by `ldmatrix`."""
+    annotation = RegType(as_memory(source).dtype, as_shape(shape), as_layout(layout))
+    return tile(
+        emit(
+            matrices.LoadMatrix,
+            annotation,
+            source=operand(source),
+            offsets=as_offsets(offsets),
+            dims=as_dims(dims),
+        )
+    )
+
+
+def store_matrix(
+    target: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    value: Tile,
+    *,
+    dims: Shape | None = None,
+) -> None:
+    """Writes a register tile to shared memory by `stmatrix`."""
+    emit(
+        matrices.StoreMatrix,
+        target=operand(target),
+        offsets=as_offsets(offsets),
+        value=operand(value),
+        dims=as_dims(dims),
     )
 
 

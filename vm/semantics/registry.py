@@ -23,6 +23,7 @@ FAMILIES: Final = (
     "elementwise",
     "gather",
     "matmul",
+    "matrices",
     "memory",
     "reduction",
     "scalars",
