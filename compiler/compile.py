@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import prod
 
 from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
 from tileloom.vm.ir import Function, Value, instructions
@@ -115,7 +116,7 @@ def _check_threads(function: Function, target: Target) -> None:
 
 
 def _check_clusters(function: Function, target: Target) -> None:
-    if function.cluster and not target.has("cluster"):
+    if prod(function.cluster) > 1 and not target.has("cluster"):
         raise TargetError(
             f"`@{function.name}` makes clusters of blocks, `{target.name}` has none",
             function.location,
@@ -148,7 +149,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         body=items,
         register_counts=counts,
         min_blocks=function.min_blocks or None,
-        cluster=function.cluster_extents if function.cluster else None,
+        cluster=function.cluster_extents if context.cluster_size > 1 else None,
     )
 
 

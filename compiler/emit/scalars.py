@@ -5,7 +5,6 @@ Expressions are mathematical integers; they are computed in 32 bits, or 64 where
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 from tileloom.vm.expr import COMPARISONS, Binary, Const, Expr, Ref, Select, Special, Unary
@@ -133,12 +132,12 @@ class Scalars(Arithmetic):
 
     def _place_in_cluster(self, name: str) -> Linear:
         """The block's place along an axis of its cluster, or its number in it."""
-        by_rank = name == "cluster_rank"
-        extent = prod(self.cluster) if by_rank else self.cluster["xyz".index(name[-1])]
-        if extent == 1:
-            return Linear({}, 0)
-        source = "cluster_ctarank" if by_rank else f"cluster_ctaid.{name[-1]}"
-        return Linear.of(self._pure("mov.u32", Facts(0, extent - 1), special(source)))
+        if name == "cluster_rank":
+            x, y, z = (self._place_in_cluster(axis) for axis in "xyz")
+            return x + (y + z * self.cluster[1]) * self.cluster[0]
+        axis = name[-1]
+        # Clusters tile the grid. The assembler divides by a run-time extent for %cluster_ctaid.
+        return self.modulo(self._special(f"block.{axis}"), self.cluster["xyz".index(axis)])
 
     def _select(self, condition: Register | bool, then: Expr, otherwise: Expr) -> Linear:
         a, b = self.integer(then), self.integer(otherwise)

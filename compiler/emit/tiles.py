@@ -7,7 +7,9 @@ tiles keep one predicate an element, elements of 64 bits one 64-bit register eac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
+from tileloom.layouts import RegisterLayout, auto, local, replicate
 from tileloom.vm.expr import Expr
 from tileloom.vm.ir import Value
 from tileloom.vm.types import RegType
@@ -50,3 +52,19 @@ def register_count(type_: RegType) -> int:
     if register_kind(type_) is not RegisterKind.B32:
         return num_locals
     return -(-num_locals * type_.dtype.bits // 32)
+
+
+def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> RegisterLayout:
+    """Neighbouring threads read neighbouring runs of up to 16 bytes along the last dimension.
+
+    Runs are shorter where that keeps more threads busy.
+    """
+    if not shape:
+        return replicate(num_threads)
+    elements, run = prod(shape), 1
+    while (
+        2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads
+    ):
+        run *= 2
+    outer = (*shape[:-1], shape[-1] // run)
+    return auto(num_threads, outer) * local(*(1,) * (len(shape) - 1), run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING
 
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Effect, Instruction
@@ -14,15 +13,16 @@ from tileloom.vm.instructions.memory import GlobalView
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.types import GlobalType, RegType
 
-from ..emit.addresses import build_access
 from ..emit.context import Context, SharedBinding
-from ..emit.tiles import tile_type
 from ..ptx import RegisterKind
-from .memory import check_whole_bytes, load_tile, memory_binding, store_words, vector_layout
-from .registry import layout_default, lowering
-
-if TYPE_CHECKING:
-    from ..passes.inference import Inference
+from .memory import (
+    check_whole_bytes,
+    load_tile,
+    memory_binding,
+    store_words,
+    tile_access,
+)
+from .registry import lowering
 
 
 @lowering(ClusterBarrier)
@@ -96,15 +96,8 @@ def _remote(context: Context, operand: Value | Expr, rank: Expr) -> SharedBindin
 def lower_load_remote(context: Context, instruction: LoadRemote) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
-    access = build_access(
-        context,
-        _remote(context, instruction.source, instruction.rank),
-        instruction.offsets,
-        instruction.dims,
-        result.type,
-        instruction.in_bounds,
-    )
-    access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
+    binding = _remote(context, instruction.source, instruction.rank)
+    access = tile_access(context, binding, instruction, result.type)
     context.bind(result, load_tile(access, result.type, f"ld.{access.space}"))
 
 
@@ -112,18 +105,6 @@ def lower_load_remote(context: Context, instruction: LoadRemote) -> None:
 def lower_store_remote(context: Context, instruction: StoreRemote) -> None:
     tile = context.tile(instruction.value)
     binding = _remote(context, instruction.target, instruction.rank)
-    access = build_access(
-        context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
-    )
-    access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
+    access = tile_access(context, binding, instruction, tile.type)
     check_whole_bytes(access, tile, instruction)
     store_words(access, tile)
-
-
-@layout_default(LoadRemote, phase=2)
-def default_load_remote(inference: Inference, instruction: LoadRemote) -> None:
-    result = instruction.result
-    assert result is not None
-    type_ = tile_type(result)
-    layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
-    inference.propose(result, layout)

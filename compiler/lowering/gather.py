@@ -12,8 +12,8 @@ from ..emit.addresses import Access
 from ..emit.context import Context
 from ..emit.indexed import build_indexed_access, index_forms
 from ..emit.locals import broadcast_source, matching_locals
-from ..emit.tiles import tile_type
-from .memory import load_tile, memory_binding, store_words, vector_layout
+from ..emit.tiles import tile_type, vector_layout
+from .memory import load_tile, memory_binding, store_words
 from .registry import Demand, layout_default, layout_demand, layout_rule, lowering
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
-from tileloom.layouts import RegisterLayout, auto, local, replicate, row_major
+from tileloom.layouts import RegisterLayout, row_major
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
+from tileloom.vm.instructions.cluster import LoadRemote, StoreRemote
 from tileloom.vm.instructions.memory import (
     AllocShared,
     CopyAsync,
@@ -26,7 +26,7 @@ from ..emit.bits import Piece, assemble, split_at_words
 from ..emit.chunks import Chunk, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import from_words, pack_bools
-from ..emit.tiles import Tile, tile_type
+from ..emit.tiles import Tile, tile_type, vector_layout
 from ..ptx import Address, Operand, Register, RegisterKind, Vector
 from .matrices import load_matrices
 from .registry import layout_default, lowering
@@ -77,20 +77,25 @@ def memory_binding(context: Context, operand: Value | Expr) -> GlobalBinding | S
     return found
 
 
+def tile_access(
+    context: Context,
+    binding: GlobalBinding | SharedBinding,
+    instruction: Load | Store | LoadRemote | StoreRemote,
+    type_: RegType,
+) -> Access:
+    """A tile's elements in memory, as the threads that hold it access them."""
+    offsets, dims = instruction.offsets, instruction.dims
+    access = build_access(context, binding, offsets, dims, type_, instruction.in_bounds)
+    access.common = context.scalars.conjunction(access.common, context.owns(type_.placed))
+    return access
+
+
 @lowering(Load)
 def lower_load(context: Context, instruction: Load) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
     binding = memory_binding(context, instruction.source)
-    access = build_access(
-        context,
-        binding,
-        instruction.offsets,
-        instruction.dims,
-        result.type,
-        instruction.in_bounds,
-    )
-    access.common = context.scalars.conjunction(access.common, context.owns(result.type.placed))
+    access = tile_access(context, binding, instruction, result.type)
     if isinstance(binding, SharedBinding):
         words = load_matrices(access, binding, instruction, result.type)
         if words is not None:
@@ -238,10 +243,7 @@ def _load_byte(
 def lower_store(context: Context, instruction: Store) -> None:
     tile = context.tile(instruction.value)
     binding = memory_binding(context, instruction.target)
-    access = build_access(
-        context, binding, instruction.offsets, instruction.dims, tile.type, instruction.in_bounds
-    )
-    access.common = context.scalars.conjunction(access.common, context.owns(tile.type.placed))
+    access = tile_access(context, binding, instruction, tile.type)
     check_whole_bytes(access, tile, instruction)
     store_words(access, tile)
 
@@ -378,24 +380,8 @@ def lower_copy_async_wait(context: Context, instruction: CopyAsyncWait) -> None:
     context.builder.emit("cp.async.wait_group", (), (instruction.pending,))
 
 
-def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> RegisterLayout:
-    """Neighbouring threads read neighbouring runs of up to 16 bytes along the last dimension.
-
-    Runs are shorter where that keeps more threads busy.
-    """
-    if not shape:
-        return replicate(num_threads)
-    elements, run = prod(shape), 1
-    while (
-        2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads
-    ):
-        run *= 2
-    outer = (*shape[:-1], shape[-1] // run)
-    return auto(num_threads, outer) * local(*(1,) * (len(shape) - 1), run)
-
-
-@layout_default(Load, phase=2)
-def default_load(inference: Inference, instruction: Load) -> None:
+@layout_default(Load, LoadRemote, phase=2)
+def default_load(inference: Inference, instruction: Load | LoadRemote) -> None:
     result = instruction.result
     assert result is not None
     type_ = tile_type(result)

@@ -84,7 +84,8 @@ def _print_kernel(
     if kernel.min_blocks is not None:
         out.append(f".minnctapersm {kernel.min_blocks}")
     if kernel.cluster is not None:
-        out.append(".reqnctapercluster {}, {}, {}".format(*kernel.cluster))
+        x, y, z = kernel.cluster
+        out += [".explicitcluster", f".reqnctapercluster {x}, {y}, {z}"]
     out.append("{")
     for kind in RegisterKind:
         count = kernel.register_counts.get(kind, 0)

@@ -41,7 +41,7 @@ def test_a_cluster_is_asked_for_and_its_memory_addressed(tmp_path: Path) -> None
     assert ptx.count("mapa.shared::cluster.u32") == 2
     assert ptx.count("ld.shared::cluster.b32") == ptx.count("st.shared::cluster.b32") == 1
     assert ptx.count("barrier.cluster.wait.acquire.aligned;") == 2
-    assert "%cluster_ctarank" in ptx and "%cluster_ctaid.x" in ptx
+    assert ".explicitcluster\n" in ptx and "and.b32" in ptx
     wait, load = ptx.index("griddepcontrol.wait;"), ptx.index("ld.global")
     assert wait < load < ptx.index("griddepcontrol.launch_dependents;")
     assemble(ptx, "sm_90a", tmp_path)
