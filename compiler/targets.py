@@ -63,6 +63,7 @@ _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("e5m2x2", (7, 8)),
     ("red.async", (8, 1)),
     ("sync_restrict", (8, 6)),
+    ("sync_restrict", (8, 6)),
 )
 # The conversions of fp8 came to sm_89 later than to sm_90.
 _VERSIONS_OF_SM_89 = (("e4m3x2", (8, 1)), ("e5m2x2", (8, 1)))

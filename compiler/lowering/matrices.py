@@ -10,6 +10,7 @@ from tileloom.vm.packing import CONTIGUOUS
 from tileloom.vm.types import RegType
 
 from ..emit.addresses import Access, shared_address
+from ..emit.chunks import plan_chunks
 from ..emit.context import Context, SharedBinding
 from ..emit.linear import Linear
 from ..emit.matrices import MatrixPlan, group_matrices, plan_matrices
@@ -28,6 +29,8 @@ def load_matrices(
     condition = access.condition(None)
     if moves is None or condition is False:
         return None
+    if isinstance(instruction, Load) and len(moves) >= _plain_accesses(access, type_):
+        return None
     builder = access.context.builder
     predicate = condition if isinstance(condition, Register) else None
     registers = [builder.once(B32) for move in moves for _ in move.words]
@@ -38,6 +41,12 @@ def load_matrices(
         targets = Vector(tuple(registers[number] for number in move.words))
         builder.emit(f"ldmatrix.{move.form}", (targets,), (move.address,), predicate)
     return registers
+
+
+def _plain_accesses(access: Access, type_: RegType) -> int:
+    """How many instructions load the tile without `ldmatrix`."""
+    alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
+    return len(plan_chunks(access.elements, type_.dtype.bits, alignment))
 
 
 def store_matrices(

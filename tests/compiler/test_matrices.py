@@ -31,7 +31,7 @@ CASES = {
     "a warps": (f"spatial(2, 2) * {A16}", (32, 32), "", 4, "x4.shared"),
     "b trans": (f"local(2, 2) * {B16}", (32, 16), "", 1, "x4.trans"),
     "b of its transpose": (B16, (16, 8), ", dims = [1, 0]", 1, "x2.shared"),
-    "one matrix": ("spatial(8, 4) * local(1, 2)", (8, 8), "", 1, "x1.shared"),
+    "one transposed": ("column_spatial(4, 8) * local(2, 1)", (8, 8), "", 1, "x1.trans"),
     "half the threads": (A16, (16, 16), "", 2, "x4.shared"),
 }
 
@@ -75,6 +75,7 @@ def test_bytes_and_words_too() -> None:
         ("%n % 16", "%n % 4"),  # rows of 16 bytes that may start inside one
         ("in_bounds = true", "in_bounds = false"),  # masked elements
         (A16, "column_local(2, 2) * spatial(4, 8) * local(2, 1)"),  # no lane pattern
+        (A16, "spatial(16, 2) * local(1, 8)"),  # one vector a thread
     ],
 )
 def test_other_loads_stay_plain(change: tuple[str, str]) -> None:
