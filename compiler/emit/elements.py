@@ -18,7 +18,7 @@ from tileloom.vm.expr import Const, Expr
 from tileloom.vm.types import RegType
 
 from ..ptx import Float32, Operand, Register, RegisterKind, Vector
-from .bits import Piece, assemble, extract
+from .bits import Piece, assemble, extract, split_at_words
 from .context import Context, LoweringError
 from .packed import element_positions
 from .scalars import scalar_kind
@@ -78,8 +78,6 @@ def pack_elements(context: Context, type_: RegType, elements: Sequence[Operand])
     if is_half(dtype):
         return _pack_halves(context, dtype, elements)
     pieces: list[list[Piece]] = [[] for _ in range(-(-len(elements) * dtype.bits // 32))]
-    from .bits import split_at_words
-
     for number, element in enumerate(elements):
         register = _as_register(context, element, B32)
         for _, bit, width, to, to_bit in split_at_words(0, dtype.bits, number * dtype.bits):
