@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tileloom.layouts import RegisterLayout
+from tileloom.layouts.modes import REPLICATED
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.instructions.atomics import Atomic, AtomicScalar
-from tileloom.vm.ir import Value
-from tileloom.vm.types import RegType, ScalarType
+from tileloom.vm.types import ScalarType
 
-from ..emit.addresses import build_access
+from ..emit.addresses import Access, build_access
+from ..emit.chunks import Element
 from ..emit.context import Context, LoweringError
 from ..emit.locals import select_locals
+from ..emit.tiles import tile_type
 from ..ptx import Address, Register, RegisterKind, Vector
 from .memory import memory_binding
 from .registry import Demand, layout_demand, layout_rule, lowering, scratch
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 B16, B32, B64 = RegisterKind.B16, RegisterKind.B32, RegisterKind.B64
 _OPERATIONS = {
     "add": "add", "min": "min", "max": "max",
-    "and": "and", "or": "or", "xor": "xor", "exchange": "exch",
+    "and": "and", "or": "or", "xor": "xor", "exchange": "exch", "cas": "cas",
 }  # fmt: skip
 
 
@@ -45,8 +48,32 @@ def _suffix(op: str, dtype: Dtype) -> str:
 def lower_atomic(context: Context, instruction: Atomic) -> None:
     tile = context.tile(instruction.value)
     dtype = tile.type.dtype
-    half = dtype.name in ("f16", "bf16")
-    if dtype.bits not in (32, 64) and not half:
+    _check_target(context, instruction, dtype)
+    binding = memory_binding(context, instruction.target)
+    access = build_access(context, binding, instruction.offsets, instruction.dims, tile.type, False)
+    owns = context.owns(tile.type.placed, single_replica=instruction.result is None)
+    access.common = context.scalars.conjunction(access.common, owns)
+    plain = instruction.result is None and instruction.op not in ("exchange", "cas")
+    opcode = f"{'red' if plain else 'atom'}.{access.space}.{_suffix(instruction.op, dtype)}"
+    operands = [instruction.value]
+    if instruction.compare is not None:
+        operands.insert(0, instruction.compare)
+    columns = [
+        select_locals(context, context.tile(operand), tuple(range(tile.num_locals)))
+        for operand in operands
+    ]
+    if dtype.name in ("f16", "bf16"):
+        olds = _update_halves(access, opcode, columns[0])
+    else:
+        olds = []
+        for element, values in zip(access.elements, zip(*columns, strict=True), strict=True):
+            olds.append(_update(access, opcode, element, values))
+    if instruction.result is not None:
+        context.bind(instruction.result, olds)
+
+
+def _check_target(context: Context, instruction: Atomic, dtype: Dtype) -> None:
+    if dtype.bits not in (32, 64) and dtype.name not in ("f16", "bf16"):
         raise LoweringError(
             f"`atomic`: memory has no atomics on `{dtype.name}`", instruction.location
         )
@@ -54,66 +81,49 @@ def lower_atomic(context: Context, instruction: Atomic) -> None:
         raise LoweringError(
             f"`atomic`: `{context.target.name}` has no atomics on `bf16`", instruction.location
         )
-    binding = memory_binding(context, instruction.target)
-    access = build_access(context, binding, instruction.offsets, instruction.dims, tile.type, False)
-    owns = context.owns(tile.type.placed, single_replica=instruction.result is None)
-    access.common = context.scalars.conjunction(access.common, owns)
-    suffix = f"{access.space}.{_suffix(instruction.op, dtype)}"
-    name = "red" if instruction.result is None and instruction.op != "exchange" else "atom"
-    registers = select_locals(context, tile, tuple(range(tile.num_locals)))
-    olds: list[Register] = []
-    for number, element in enumerate(access.elements):
-        value = registers[number // 2 if half else number]
-        if half:
-            value = _half_of(context, value, number % 2)
-        condition = access.condition(element.mask)
-        address = access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
-        olds.append(_update(context, f"{name}.{suffix}", address, value, condition))
-    if instruction.result is None:
-        return
-    if tile.type.placed.num_replicas > 1:
-        raise LoweringError(
-            "`atomic`: old values of a replicated tile",
-            instruction.location,
-            hint="use a layout in which each element has one thread",
-        )
-    assert isinstance(instruction.result.type, RegType)
-    context.bind(instruction.result, _packed_olds(context, olds, half))
 
 
-def _half_of(context: Context, word: Register, half: int) -> Register:
-    low, high = context.builder.once(B16), context.builder.once(B16)
-    context.builder.emit("mov.b32", (Vector((low, high)),), (word,))
-    return (low, high)[half]
+def _update_halves(access: Access, opcode: str, words: list[Register]) -> list[Register]:
+    """Two elements at once where they lie side by side in an aligned word, else one by one."""
+    builder, elements = access.context.builder, access.elements
+    olds = []
+    for number, word in enumerate(words):
+        pair = elements[2 * number : 2 * number + 2]
+        if _share_a_word(access, pair):
+            olds.append(_update(access, f"{opcode}x2", pair[0], (word,)))
+            continue
+        halves = (builder.once(B16), builder.once(B16))
+        builder.emit("mov.b32", (Vector(halves),), (word,))
+        old = [_update(access, opcode, e, (h,)) for e, h in zip(pair, halves, strict=False)]
+        olds.append(builder.compute("mov.b32", B32, Vector((old[0], old[-1]))))
+    return olds
+
+
+def _share_a_word(access: Access, pair: list[Element]) -> bool:
+    if len(pair) == 1 or pair[0].key != pair[1].key or pair[0].mask != pair[1].mask:
+        return False
+    aligned = access.alignment(pair[0].key) % 4 == 0 and pair[0].bit % 32 == 0  # type: ignore[arg-type]
+    return aligned and pair[1].bit == pair[0].bit + 16
 
 
 def _update(
-    context: Context, opcode: str, address: Address, value: Register, condition: Register | bool
+    access: Access, opcode: str, element: Element, values: tuple[Register, ...]
 ) -> Register:
     """One update; gives the register of the old value (unused for `red`)."""
-    builder = context.builder
+    builder = access.context.builder
+    condition = access.condition(element.mask)
     predicate = condition if isinstance(condition, Register) else None
+    address = access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
     if opcode.startswith("red"):
         if condition is not False:
-            builder.emit(opcode, (), (address, value), predicate)
-        return value
-    old = builder.once(value.kind)
+            builder.emit(opcode, (), (address, *values), predicate)
+        return values[-1]
+    old = builder.once(values[-1].kind)
     if condition is not True:
         builder.emit(f"mov.{old.kind.ptx_type}", (old,), (0,))
     if condition is not False:
-        builder.emit(opcode, (old,), (address, value), predicate)
+        builder.emit(opcode, (old,), (address, *values), predicate)
     return old
-
-
-def _packed_olds(context: Context, olds: list[Register], half: bool) -> list[Register]:
-    if not half:
-        return olds
-    builder = context.builder
-    words = []
-    for number in range(0, len(olds), 2):
-        high = olds[number + 1] if number + 1 < len(olds) else olds[number]
-        words.append(builder.compute("mov.b32", B32, Vector((olds[number], high))))
-    return words
 
 
 @lowering(AtomicScalar)
@@ -121,7 +131,10 @@ def lower_atomic_scalar(context: Context, instruction: AtomicScalar) -> None:
     """All meet, thread 0 updates with acquire and release, all read what it found."""
     builder, result = context.builder, instruction.result
     access, address = scalar_access(context, instruction.target, instruction.offsets)
-    value = context.scalars.in_register(context.scalars.integer(instruction.value))
+    values = [instruction.value]
+    if instruction.compare is not None:
+        values.insert(0, instruction.compare)
+    operands = [context.scalars.in_register(context.scalars.integer(v)) for v in values]
     suffix = _suffix(instruction.op, access.binding.dtype)
     inside = access.condition(None)
     first = context.scalars.conjunction(first_thread(context), inside)
@@ -131,7 +144,7 @@ def lower_atomic_scalar(context: Context, instruction: AtomicScalar) -> None:
         with context.guarded(first):
             old = builder.once(B32)
             builder.emit("fence.acq_rel.gpu")
-            builder.emit(f"atom.acq_rel.gpu.global.{suffix}", (old,), (address, value))
+            builder.emit(f"atom.acq_rel.gpu.global.{suffix}", (old,), (address, *operands))
             builder.emit("fence.acq_rel.gpu")
             builder.emit("st.shared.b32", (), (slot, old))
     context.barrier()
@@ -156,14 +169,30 @@ def atomic_scalar_scratch(instruction: AtomicScalar, num_threads: int) -> int:
     return 4
 
 
+def _layout(instruction: Atomic, layout: RegisterLayout) -> RegisterLayout:
+    """Where old values are wanted each element has one thread."""
+    if instruction.result is None or layout.num_replicas == 1:
+        return layout
+    spatial = tuple(mode for mode in layout.spatial if mode.dim != REPLICATED)
+    return RegisterLayout(layout.shape, spatial, layout.local)
+
+
 @layout_rule(Atomic)
 def infer_atomic(inference: Inference, instruction: Atomic) -> None:
-    inference.propose(instruction.result, inference.known(instruction.value))
-    inference.propose(instruction.value, inference.known(instruction.result))
+    operands = (instruction.value, instruction.compare, instruction.result)
+    known = [layout for layout in map(inference.known, operands) if layout is not None]
+    if known:
+        layout = _layout(instruction, known[0])
+        for operand in operands:
+            inference.propose(operand, layout)
 
 
 @layout_demand(Atomic)
 def atomic_demand(instruction: Atomic, num_threads: int) -> Demand:
-    value = instruction.value
-    assert isinstance(value, Value) and isinstance(value.type, RegType)
-    return [("result", value.type.placed)] if instruction.result is not None else []
+    layout = _layout(instruction, tile_type(instruction.value).placed)
+    demands: Demand = [("value", layout)]
+    if instruction.compare is not None:
+        demands.append(("compare", layout))
+    if instruction.result is not None:
+        demands.append(("result", layout))
+    return demands

@@ -311,6 +311,7 @@ def atomic(
     value: Tile,
     op: str = "add",
     *,
+    compare: Tile | None = None,
     dims: Shape | None = None,
 ) -> Tile:
     """Combines a tile into memory, element by element; gives the old values."""
@@ -320,6 +321,7 @@ def atomic(
             target=operand(target),
             offsets=as_offsets(offsets),
             value=operand(value),
+            compare=None if compare is None else operand(compare),
             op=op,
             dims=as_dims(dims),
         )
@@ -327,7 +329,12 @@ def atomic(
 
 
 def atomic_scalar(
-    target: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike, op: str = "add"
+    target: MemoryTile,
+    offsets: Sequence[ScalarLike],
+    value: ScalarLike,
+    op: str = "add",
+    *,
+    compare: ScalarLike | None = None,
 ) -> Scalar:
     """One atomic update by the whole block; gives the old value."""
     result = emit(
@@ -335,6 +342,7 @@ def atomic_scalar(
         target=operand(target),
         offsets=as_offsets(offsets),
         value=as_expr(value),
+        compare=None if compare is None else as_expr(compare),
         op=op,
     )
     assert result is not None

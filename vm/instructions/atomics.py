@@ -8,7 +8,7 @@ from ..instruction import Effect, Indices, Instruction, Operand, Scalar
 from ..types import GlobalType, ScalarType, Type
 from .checks import count_indices, expect_scalar, fail, memory, reg, tile_dims
 
-OPERATIONS = ("add", "min", "max", "and", "or", "xor", "exchange")
+OPERATIONS = ("add", "min", "max", "and", "or", "xor", "exchange", "cas")
 _BOTH = Effect.READS_MEMORY | Effect.WRITES_MEMORY
 
 
@@ -17,12 +17,14 @@ class Atomic(Instruction, name="atomic", effect=_BOTH, result=None):
     """Combines each element of a tile into memory at `offsets`, once an element (replicas count as
     one), in an unspecified order. The result, if asked for, holds the old values.
 
-    Elements outside the extents are dropped; their old value is zero.
+    `cas` puts the value where memory holds what `compare` does, bit by bit. Elements outside the
+    extents are dropped; their old value is zero.
     """
 
     target: Operand
     offsets: Indices
     value: Operand
+    compare: Operand | None = None
     op: str = "add"
     dims: tuple[int, ...] | None = None
 
@@ -37,11 +39,31 @@ class Atomic(Instruction, name="atomic", effect=_BOTH, result=None):
                 self.value,
                 self.target,
             )
-        if self.op not in OPERATIONS:
-            fail(self, f"unknown operation `{self.op}`", hint=", ".join(OPERATIONS))
+        _check_operation(self)
         if value.dtype.kind == "float" and self.op != "add":
             fail(self, f"`{self.op}` has no floating form", self.value)
+        if self.compare is not None:
+            expected = reg(self, self.compare, "the expected value")
+            if (expected.dtype, expected.shape) != (value.dtype, value.shape):
+                fail(
+                    self,
+                    "the expected and the new value need one dtype and shape",
+                    self.compare,
+                    self.value,
+                )
         return value
+
+
+def _check_operation(instruction: Atomic | AtomicScalar) -> None:
+    op = instruction.op
+    if op not in OPERATIONS:
+        fail(instruction, f"unknown operation `{op}`", hint=", ".join(OPERATIONS))
+    if (op == "cas") != (instruction.compare is not None):
+        fail(
+            instruction,
+            "`cas` needs the value to compare with" if op == "cas" else f"`{op}` compares nothing",
+            hint="written `atomic %target[...], %new, %expected {op = cas}`",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +79,7 @@ class AtomicScalar(
     target: Operand
     offsets: Indices
     value: Scalar
+    compare: Scalar | None = None
     op: str = "add"
 
     def result_type(self, annotation: Type | None) -> Type:
@@ -64,7 +87,8 @@ class AtomicScalar(
         count_indices(self, self.offsets, target.rank)
         if not isinstance(target, GlobalType) or target.dtype.name not in ("i32", "u32"):
             fail(self, "works on an i32 or u32 in global memory", self.target)
-        if self.op not in OPERATIONS:
-            fail(self, f"unknown operation `{self.op}`", hint=", ".join(OPERATIONS))
+        _check_operation(self)
         expect_scalar(self, self.value, "int", "the value")
+        if self.compare is not None:
+            expect_scalar(self, self.compare, "int", "the expected value")
         return ScalarType(target.dtype)
