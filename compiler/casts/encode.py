@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from tileloom.vm.dtypes import Dtype, bf16, f16, f32
 from tileloom.vm.packing import CONTIGUOUS
 
+from .halves import exact_code
 from .narrow import joined, saturated
 from .plan import Half, PlanBuilder, Word
-from .singles import f32_bits, integers
+from .singles import integers
 
 _INFINITY = 0x7F800000
 
@@ -80,7 +81,7 @@ def _half_as_f32(plan: PlanBuilder, source: Dtype, number: int) -> Word:
 def _encoded(plan: PlanBuilder, dest: Dtype, word: Word, few_bits: bool) -> Word:
     """The code of an f32, in the low bits of a word."""
     magnitude = plan.op("and.b32", word, 0x7FFFFFFF)
-    limited = plan.op("min.u32", magnitude, f32_bits(float(dest.max_finite)))
+    limited = plan.op("min.u32", magnitude, exact_code(f32, float(dest.max_finite)))
     code = _rounded(plan, dest, limited if few_bits else _to_odd(plan, limited))
     special = _specials(plan, dest, magnitude)
     if special is not None:
@@ -97,7 +98,7 @@ def _to_odd(plan: PlanBuilder, word: Word) -> Word:
 
 def _rounded(plan: PlanBuilder, dest: Dtype, word: Word) -> Word:
     """A magnitude rounded to nearest even: its code without a sign."""
-    factor = plan.constant(f32_bits(2.0 ** (dest.bias - 127)))
+    factor = plan.constant(exact_code(f32, 2.0 ** (dest.bias - 127)))
     pattern = plan.op("mul.f32", word, factor)
     dropped = 23 - dest.mantissa_bits
     odd = plan.masked(plan.shifted(pattern, -dropped), 1)

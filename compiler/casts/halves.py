@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from tileloom.vm.dtypes import Dtype, bf16, f16
 
 from .plan import PlanBuilder, Word
+
+
+@cache
+def exact_code(dtype: Dtype, value: float) -> int:
+    """The code of a value that the dtype has."""
+    code = int(dtype.encode(value))
+    assert float(dtype.decode(code)) == value, f"{value} is inexact in {dtype}"
+    return code
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +73,8 @@ class HalfType:
         return plan.op(opcode, word, self._constants(plan, factors), self._constants(plan, offsets))
 
     def _constants(self, plan: PlanBuilder, values: tuple[float, float]) -> Word:
-        low, high = (self._code(value) for value in values)
+        low, high = (exact_code(self.dtype, value) for value in values)
         return plan.constant(high << 16 | low)
-
-    def _code(self, value: float) -> int:
-        code = int(self.dtype.encode(value))
-        assert float(self.dtype.decode(code)) == value, f"{value} is inexact in {self.dtype}"
-        return code
 
     def multiplied(self, plan: PlanBuilder, word: Word, factor: float) -> Word:
         """word * factor, in as many steps as the range of the factor takes."""

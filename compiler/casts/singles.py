@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tileloom.vm.dtypes import Dtype
+from tileloom.vm.dtypes import Dtype, f32
 from tileloom.vm.packing import Packing
 
 from .elements import Run, element_runs, field_moves
 from .gather import gather, new_shifts
+from .halves import exact_code
 from .plan import PlanBuilder, Word
 
 _WINDOW = 23
@@ -46,18 +47,9 @@ def _best_place(plan: PlanBuilder, bits: int, runs: tuple[Run, ...], least: int)
 
 def _scaled(plan: PlanBuilder, word: Word, factor: float, offset: float) -> Word:
     if factor == 1.0:
-        return plan.op("sub.f32", word, plan.constant(f32_bits(-offset)))
-    constants = (plan.constant(f32_bits(factor)), plan.constant(f32_bits(offset)))
+        return plan.op("sub.f32", word, plan.constant(exact_code(f32, -offset)))
+    constants = (plan.constant(exact_code(f32, factor)), plan.constant(exact_code(f32, offset)))
     return plan.op("fma.rn.f32", word, *constants)
-
-
-def f32_bits(value: float) -> int:
-    """The pattern of a value that f32 holds."""
-    from tileloom.vm.dtypes import f32
-
-    code = int(f32.encode(value))
-    assert float(f32.decode(code)) == value, f"{value} is inexact in f32"
-    return code
 
 
 def integers(plan: PlanBuilder, source: Dtype, packing: Packing, count: int) -> list[Word]:

@@ -141,4 +141,4 @@ def test_planning_is_fast() -> None:
     started = time.perf_counter()
     for source in SOURCES:
         plan_cast.__wrapped__(source, bf16, PAIRED, 64, "sm_90a")
-    assert (time.perf_counter() - started) / len(SOURCES) < 0.02
+    assert (time.perf_counter() - started) / len(SOURCES) < 0.01
