@@ -159,6 +159,8 @@ _SPACES = (
 def space_of(mods: Mods, default: str = "generic") -> str:
     space = mods.choice(*_SPACES, default=default)
     mods.flag("unified")
+    if space == "shared::cluster":
+        return "cluster"
     space = space.partition("::")[0]
     return "global" if space == "const" else space
 

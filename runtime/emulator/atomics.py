@@ -88,7 +88,7 @@ def _update(name: str, type_: Type, space: str) -> Update:
     if name in _SPECIAL:
         return _SPECIAL[name]
     # The adder of global memory flushes f32 subnormals; the one of shared memory keeps them.
-    ftz = ".ftz" if type_.name == "f32" and space != "shared" else ""
+    ftz = ".ftz" if type_.name == "f32" and space not in ("shared", "cluster") else ""
     form = form_of(f"{name}{ftz}.{type_.name}")
     assert isinstance(form, Pure)
     fn = form.fn

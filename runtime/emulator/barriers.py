@@ -43,7 +43,7 @@ class Barriers:
         machine = self.machine
         broken = (c.mask != machine.alive[c.rows]).any(1)
         if broken.any():
-            return self._wait_for_lanes(c, broken, control)
+            return self.wait_for_lanes(c, broken, control)
         if (numbers != numbers[0]).any():
             return self._split(c, numbers, counts, waits, control)
         number = int(numbers[0])
@@ -65,7 +65,7 @@ class Barriers:
         self.settle(number)
         return -1 if waits else control.following
 
-    def _wait_for_lanes(self, c: Cohort, broken: Array, control: Control) -> int:
+    def wait_for_lanes(self, c: Cohort, broken: Array, control: Control) -> int:
         """Parts of warps wait for their other lanes to come to the same barrier."""
         self.machine.program.blocks[control.block].executions -= c.num_warps
         if not broken.all():

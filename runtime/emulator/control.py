@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cluster_ops import cluster_barrier
 from .cohort import Cohort, FaultError
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
@@ -71,7 +72,7 @@ def bar(mods: Mods) -> Form:
         mods.flags("sync")
         return Custom(_build_warp_sync)
     if mods.flag("cluster"):
-        raise OpcodeError(f"`{mods.text}` is not supported")
+        return cluster_barrier(mods)
     mods.flag("cta")
     action = mods.choice("sync", "arrive")
     # `bar` is short for the aligned form of `barrier`.

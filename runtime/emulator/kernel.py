@@ -52,6 +52,7 @@ class Kernel:
         seed: int = 0,
         limit: int = 200_000_000,
         asynchronous: str = "late",
+        cluster: Sequence[int] | int | None = None,
     ) -> LaunchStatistics:
         """Runs the kernel; arrays among `args` are global buffers and are changed in place.
 
@@ -59,7 +60,8 @@ class Kernel:
         scalars, bytes for `.align`ed byte parameters. `shared_bytes` is the dynamic shared memory,
         undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
         bounds the instructions executed. Asynchronous copies land as "late" or as "early" as
-        allowed. Raises EmulatorError when the kernel breaks a rule, and
+        allowed. `cluster` is the extent of clusters in blocks, unless the kernel says it itself.
+        Raises EmulatorError when the kernel breaks a rule, and
         ValueError for arguments that don't fit.
         """
         if asynchronous not in ("late", "early"):
@@ -75,10 +77,25 @@ class Kernel:
             raise ValueError(f"a block of {threads} threads is not possible")
         resident = max(1, _RESIDENT_LANES // (-(-threads // 32) * 32))
         resident = max(1, min(resident, _RESIDENT_SHARED // memory.shared_stride))
+        clusters = self._clusters(dims[0], cluster)
+        size = clusters[0] * clusters[1] * clusters[2]
+        resident = max(size, resident // size * size)
         program.reset()
         with np.errstate(all="ignore"):
-            Machine(program, memory, *dims, resident, seed, limit, asynchronous == "early").run()
+            early = asynchronous == "early"
+            Machine(program, memory, *dims, resident, seed, limit, early, clusters).run()
         return LaunchStatistics(program.executed(), program.profile())
+
+    def _clusters(
+        self, grid: tuple[int, int, int], given: Sequence[int] | int | None
+    ) -> tuple[int, int, int]:
+        required = self._program.body.cluster
+        wanted = required or (1, 1, 1) if given is None else _dims(given, "cluster")
+        if required is not None and wanted != required:
+            raise ValueError(f"the kernel needs clusters of {required} blocks, not {wanted}")
+        if min(wanted) < 1 or any(n % step for n, step in zip(grid, wanted, strict=True)):
+            raise ValueError(f"clusters of {wanted} blocks don't divide the grid {grid}")
+        return wanted
 
     def _place_variables(self, memory: Memory) -> None:
         found = [*self._module.variables.values(), *self._program.body.variables.values()]

@@ -13,6 +13,7 @@ import random
 import numpy as np
 
 from .barriers import Barriers
+from .clusters import Clusters
 from .cohort import (
     Cohort,
     FaultError,
@@ -45,6 +46,7 @@ class Machine:
         seed: int,
         limit: int,
         early: bool,
+        cluster: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
         self.program = program
         self.early = early
@@ -64,6 +66,7 @@ class Machine:
         self.yielded: list[Cohort] = []
         self.joins: list[Join] = []
         self.barriers = Barriers(self)
+        self.clusters = Clusters(self, cluster)
         self._post_dominators: list[int] | None = None
         self._quiet_rounds = 0
         self._live: Array | None = None
@@ -92,6 +95,7 @@ class Machine:
             self.block_of_slot = np.zeros(0, np.int64)
             self.alive = np.zeros((0, 32), bool)
             self.barriers = Barriers(self)
+            self.clusters.reset()
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
             self.admit()
             self.schedule()
@@ -100,7 +104,7 @@ class Machine:
         """Makes the next blocks resident, in slots after those in use."""
         count = min(self.resident, self.num_blocks - self.next_block)
         first_slot = self.num_slots
-        new = np.arange(self.next_block, self.next_block + count)
+        new = self.clusters.order[self.next_block : self.next_block + count]
         self.next_block += count
         self.block_of_slot = np.concatenate((self.block_of_slot, new))
         self.memory.grow(self.num_slots, self.num_slots * self.warps_per_block)
@@ -111,6 +115,7 @@ class Machine:
         mask = threads < self.num_threads
         self.alive = np.concatenate((self.alive, mask))
         self._live = None
+        self.clusters.grow()
         regs = self._initial_registers(slots, threads)
         start = Cohort(self, rows, slots, mask, regs)
         self.ready += self._scattered(start)
@@ -152,12 +157,15 @@ class Machine:
                 if any(join.arrived for join in self.joins):
                     for join in list(self.joins):
                         self._release(join)
-                elif self.next_block < self.num_blocks and self.barriers.waiting():
+                elif self.next_block < self.num_blocks and self._anyone_waits():
                     self.admit()
-                elif self.barriers.partial or self.barriers.waiting():
+                elif self.barriers.partial or self._anyone_waits():
                     self._deadlock()
                 else:
                     return
+
+    def _anyone_waits(self) -> bool:
+        return bool(self.clusters.waiting or self.barriers.waiting())
 
     def _release_early(self) -> bool:
         """Lets go whole warps that wait for siblings, as these may wait for them.
@@ -212,10 +220,11 @@ class Machine:
             lanes = self.alive[c.rows] & ~c.mask
             message = f"barrier divergence: {c.lane_name(lanes)} is not at this barrier"
             raise self.program.source.error(control.line, message)
-        waiting = self.barriers.waiting()
+        waiting = [(c, at, f"barrier {number}") for c, at, number in self.barriers.waiting()]
+        waiting += [(c, at, "the cluster's barrier") for c, at in self.clusters.waiting]
         names = [
-            f"{self.warp_name(int(row))} at barrier {number} (line {control.line})"
-            for c, control, number in waiting
+            f"{self.warp_name(int(row))} at {what} (line {control.line})"
+            for c, control, what in waiting
             for row in c.rows
         ]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
@@ -362,6 +371,7 @@ class Machine:
         else:
             self.leave_joins(c)
         self.barriers.settle_all()
+        self.clusters.settle()
         return -1
 
     def barrier_passed(self, slots: Array, c: Cohort | None, number: int | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .clusters import OFFSET_MASK
 from .cohort import FaultError
 from .storage import Access, Storage
 from .types import Array
@@ -94,14 +95,30 @@ class Memory:
         """`address` [n, 32] uint64, or the flat addresses of the lanes `on`; none may be empty."""
         if space == "shared":
             return [self._offset_piece(c, "shared", address, on, access)]
+        if space == "cluster":
+            return [self._cluster_piece(c, address, on, access)]
         if space == "local":
             return [self._offset_piece(c, "local", address, on, access)]
         if space == "generic" and int(address.max()) >= SHARED_WINDOW:
             return list(self._generic(c, address, on, access, write))
         return self._global(c, address, on, access, write)
 
+    def _cluster_piece(
+        self, c: Cohort, address: Array, on: Array | None, access: Access
+    ) -> Piece:
+        slots = np.broadcast_to(c.slots, c.mask.shape)
+        slots = slots if on is None else slots[on]
+        base = c.machine.clusters.owners(c, slots, address) * self.shared_stride
+        return self._offset_piece(c, "shared", address & np.uint64(OFFSET_MASK), on, access, base)
+
     def _offset_piece(
-        self, c: Cohort, space: str, address: Array, on: Array | None, access: Access
+        self,
+        c: Cohort,
+        space: str,
+        address: Array,
+        on: Array | None,
+        access: Access,
+        base: Array | None = None,
     ) -> Piece:
         size = self.shared_size if space == "shared" else self.local_size
         width = access.width
@@ -113,10 +130,9 @@ class Memory:
                 f"{size} bytes are allocated ({_who(c, bad, on)})"
             )
         _check_alignment(c, address, on, width, f"{space} address")
-        base = self._bases(c, space)
-        base = np.broadcast_to(base, c.mask.shape)
-        if on is not None:
-            base = base[on]
+        if base is None:
+            base = np.broadcast_to(self._bases(c, space), c.mask.shape)
+            base = base if on is None else base[on]
         storage = self.shared if space == "shared" else self.local
         index = (address.view(np.int64) + base) >> (width.bit_length() - 1)
         return Piece(storage, index, None)

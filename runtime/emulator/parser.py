@@ -182,11 +182,14 @@ class _Parser:
         if self.text[self.position : self.position + 1] == "(":
             self.position += 1
             params = self.params(self.until(")"), start)
+        cluster = None
         while (directive := self.peek()) not in ("{", ";", None):
             if directive is None or directive[0] != ".":
                 raise self.fail(f"unexpected `{directive}` in a function's head")
             end = re.compile(r"[^\n.{;]*").match(self.text, self.position + len(directive))
             assert end is not None
+            if directive == ".reqnctapercluster":
+                cluster = self.cluster(end[0], start)
             self.position = end.end()
         declared_only = directive == ";"
         self.position += 1
@@ -194,10 +197,17 @@ class _Parser:
             return
         if word == ".func" or returns:
             raise self.fail("a `.func` with a body is not supported", start)
-        body = FunctionBody(name, self.line(start), params)
+        body = FunctionBody(name, self.line(start), params, cluster=cluster)
         self.space_used["local"] = 0
         _BodyParser(self, body).run()
         self.functions[name] = body
+
+    def cluster(self, text: str, start: int) -> tuple[int, int, int]:
+        extents = [parse_integer(part.strip()) or 0 for part in text.split(",")]
+        if not 1 <= len(extents) <= 3 or min(extents) < 1:
+            raise self.fail(f"unreadable extents `{text.strip()}` of clusters", start)
+        x, y, z = (*extents, 1, 1)[:3]
+        return x, y, z
 
     def params(self, text: str, start: int) -> tuple[Param, ...]:
         found: list[Param] = []

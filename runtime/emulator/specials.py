@@ -17,7 +17,7 @@ def special_value(machine: Machine, name: str, blocks: Array, threads: Array) ->
     """A special register for `threads` (linear in their block) of linear `blocks`."""
     base, _, axis = name[1:].partition(".")
     place = "xyz".index(axis) if axis else 0
-    block, grid = machine.block, machine.grid
+    block, grid, cluster = machine.block, machine.grid, machine.clusters.extents
     whole = np.zeros_like(threads)
     lanes = threads % 32
     ones = np.int64(1)
@@ -26,10 +26,13 @@ def special_value(machine: Machine, name: str, blocks: Array, threads: Array) ->
         "ntid": lambda: whole + block[place],
         "ctaid": lambda: _component(blocks, grid, place),
         "nctaid": lambda: whole + grid[place],
-        "clusterid": lambda: _component(blocks, grid, place),
-        "nclusterid": lambda: whole + grid[place],
-        "cluster_nctaid": lambda: whole + 1,
-        "cluster_nctarank": lambda: whole + 1,
+        "clusterid": lambda: _component(blocks, grid, place) // cluster[place],
+        "nclusterid": lambda: whole + grid[place] // cluster[place],
+        "cluster_ctaid": lambda: _component(blocks, grid, place) % cluster[place],
+        "cluster_nctaid": lambda: whole + cluster[place],
+        "cluster_ctarank": lambda: _rank(blocks, grid, cluster),
+        "cluster_nctarank": lambda: whole + machine.clusters.size,
+        "is_explicit_cluster": lambda: whole + (machine.clusters.size > 1),
         "laneid": lambda: lanes,
         "warpid": lambda: threads // 32,
         "nwarpid": lambda: whole + machine.warps_per_block,
@@ -43,6 +46,11 @@ def special_value(machine: Machine, name: str, blocks: Array, threads: Array) ->
         "lanemask_gt": lambda: 0xFFFFFFFF & ~((ones << (lanes + 1)) - 1),
     }
     return values[base]() if base in values else whole
+
+
+def _rank(blocks: Array, grid: tuple[int, int, int], cluster: tuple[int, int, int]) -> Array:
+    x, y, z = (_component(blocks, grid, axis) % cluster[axis] for axis in range(3))
+    return x + cluster[0] * (y + cluster[1] * z)
 
 
 def _component(linear: Array, extents: tuple[int, int, int], place: int) -> Array:

@@ -126,6 +126,7 @@ class FunctionBody:
     specials: dict[str, Reg] = field(default_factory=dict)
     local_bytes: int = 0
     shared_bytes: int = 0
+    cluster: tuple[int, int, int] | None = None
 
 
 class SourceMap:
