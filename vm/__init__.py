@@ -22,7 +22,7 @@ from .dsl.cluster import (
     store_remote,
     wait_dependencies,
 )
-from .dsl.control import break_, launch, loop, otherwise, return_, when
+from .dsl.control import break_, constant, launch, loop, otherwise, return_, when
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
 from .dsl.math import (
@@ -163,6 +163,7 @@ __all__ = [
     "cluster_rank",
     "codebook",
     "concat",
+    "constant",
     "convert_layout",
     "copy_async",
     "copy_async_commit",

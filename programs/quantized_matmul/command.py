@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--activation", default="f16", help="f16 or bf16 (default: f16)")
     parser.add_argument("--seed", type=int, default=0, help="of the random data (default: 0)")
+
+
+def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `tileloom tune quantized_matmul`."""
+    parser.add_argument("--weights", default="u4", help="dtypes, comma-separated (default: u4)")
+    parser.add_argument("--shapes", default="4096x4096", help="k x n, comma-separated")
+    parser.add_argument("--m", default="1,16", help="tokens, comma-separated (default: 1,16)")
+    parser.add_argument("--group", type=int, default=128, help="rows of a scale (default: 128)")
+    parser.add_argument("--activation", default="f16", help="f16 or bf16 (default: f16)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilations at a time")
+    parser.add_argument("-o", "--output", type=Path, help="the record to append to")
+
+
+def tune(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures the schedules of every problem on this machine's GPU."""
+    from tileloom.runtime.cuda.context import current_device
+
+    from .tuning import Problem, run
+
+    shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
+    tokens = [int(m) for m in args.m.split(",")]
+    weights = [find_dtype(name).name for name in args.weights.split(",")]
+    problems = [
+        Problem(weight, k, n, m, args.group, check_activation(args.activation))
+        for weight, (k, n), m in product(weights, shapes, tokens)
+    ]
+    findings = run(problems, args.jobs, args.output, current_device().name)
+    return {"problems": len(findings), "measured": sum(len(f.times) for f in findings)}
 
 
 def _size(text: str) -> int:

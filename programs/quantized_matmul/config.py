@@ -30,7 +30,7 @@ class Config:
     split: bool = False  # blocks along grid.z split k
     x_vector: int = 8  # elements of x that one load may take
     min_blocks: int = 0
-    prefetch: str = "all"  # what a turn reads for the next one: "none", "words", "all"
+    prefetch: str = "words"  # what a turn reads for the next one: "none", "words", "all"
 
     @cached_property
     def layouts(self) -> Layouts:

@@ -16,10 +16,10 @@ from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.cuda.stream import current_stream
 from tileloom.vm.diagnostics import LaunchError
 
+from .config import Config
 from .operands import Operands
 from .packing import Packed
 from .plan import Plan, Weights, arguments, host_weights, traced
-from .program import Config
 
 
 @lru_cache(maxsize=512)

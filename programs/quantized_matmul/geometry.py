@@ -29,8 +29,8 @@ from tileloom.layouts import RegisterLayout, replicate
 
 LARGEST_CHUNK = 128
 
-# At 1 bit the sum over parts would cost as much as the decode.
-DEFAULT_TILES = {1: 16}
+# 64 features a block: 8192 of them are a block for each multiprocessor of an H100.
+DEFAULT_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Geometry:
     def _tiles(self, chunk: int) -> int:
         """T: as asked for, or the next for which parts divide the fragments of a chunk."""
         pairs = 16 // gcd(self.bits, 16)
-        tiles = min(self.tiles or DEFAULT_TILES.get(self.bits, 4), pairs)
+        tiles = min(self.tiles or DEFAULT_TILES, pairs)
         while tiles < pairs and (pairs % tiles or chunk // 16 % (pairs // tiles)):
             tiles += 1
         return tiles

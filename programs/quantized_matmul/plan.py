@@ -11,8 +11,9 @@ import numpy as np
 
 from tileloom.vm import Function
 
+from .config import Config
 from .packing import Packed
-from .program import Config, quantized_matmul
+from .program import quantized_matmul
 from .schedule import Schedule, choose
 
 # Elements of x that one 16-byte load holds, down to one.
@@ -77,6 +78,7 @@ def plan(
         split=chosen.splits > 1,
         x_vector=vector,
         prefetch=chosen.prefetch,
+        min_blocks=chosen.min_blocks,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

@@ -73,7 +73,9 @@ def quantized_matmul(
     out: str,
 ) -> None:
     cut = config.cut
-    vm.assume(m >= 1)
+    for extent in (m, n, splits):
+        vm.assume(extent >= 1)
+    vm.assume(chunks >= 0)
     vm.assume(k % config.x_vector == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(
@@ -87,13 +89,13 @@ def quantized_matmul(
     # Views end where the block's part of k does: what a turn reads beyond it is zero.
     words_shape = (cut.steps, cut.unit_words, 32, 4)
     scales_shape = (8, cut.tiles, 2)
-    scale_rows = (1, 1) if cut.one_scale else (end, chunks)
+    seen, rows = (vm.constant(1),) * 2 if cut.one_scale else (end, chunks)
     block = Block(
         config,
         x,
         _chunk_view(w, blocks, end, chunks, words_shape),
-        _chunk_view(scales, blocks, *scale_rows, scales_shape),
-        _chunk_view(zeros, blocks, *scale_rows, scales_shape),
+        _chunk_view(scales, blocks, seen, rows, scales_shape),
+        _chunk_view(zeros, blocks, seen, rows, scales_shape),
         m,
         k,
         end,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 from tileloom.vm.diagnostics import VMValueError
 
 from .geometry import Geometry
 
-ACCUMULATOR_REGISTERS = 128
+ACCUMULATOR_REGISTERS = 64
 MULTIPROCESSORS = 132
 
 
@@ -22,19 +23,26 @@ MULTIPROCESSORS = 132
 class Schedule:
     """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
 
-    `prefetch` says what a warp reads a turn ahead: "all", "words" or "none".
+    `prefetch` says what a warp reads a turn ahead: "all", "words" or "none". `min_blocks` limits
+    registers so that many blocks fit a multiprocessor (0: no limit).
     """
 
     k_warps: int
     feature_warps: int
     tokens: int
     splits: int
-    prefetch: str = "all"
+    prefetch: str = "words"
+    min_blocks: int = 0
 
     def __str__(self) -> str:
-        """In one word, for reports: `k8f1t16s1`, with `w` or `n` for less prefetching."""
-        ahead = "" if self.prefetch == "all" else self.prefetch[0]
-        return f"k{self.k_warps}f{self.feature_warps}t{self.tokens}s{self.splits}{ahead}"
+        """In one word, for reports: `k8f1t16s1`, `k8f1t16s1ab2`.
+
+        `a` or `n` stand for more or less reading ahead, `b2` for two blocks a multiprocessor.
+        """
+        ahead = "" if self.prefetch == "words" else self.prefetch[0]
+        blocks = f"b{self.min_blocks}" if self.min_blocks else ""
+        warps = f"k{self.k_warps}f{self.feature_warps}"
+        return f"{warps}t{self.tokens}s{self.splits}{ahead}{blocks}"
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -43,18 +51,19 @@ class Schedule:
         Raises:
             VMValueError: it is no such word.
         """
-        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)([wn]?)", text)
+        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)([an]?)(?:b(\d+))?", text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, ahead = match.groups()
-        prefetch = {"": "all", "w": "words", "n": "none"}[ahead]
-        return cls(*map(int, numbers), prefetch)
+        *numbers, ahead, blocks = match.groups()
+        prefetch = {"": "words", "a": "all", "n": "none"}[ahead]
+        k_warps, feature_warps, tokens, splits = map(int, numbers)
+        return cls(k_warps, feature_warps, tokens, splits, prefetch, int(blocks or 0))
 
 
 def largest_tokens(geometry: Geometry) -> int:
     """The most tokens a block may take before its accumulators crowd out everything else."""
     fragments = ACCUMULATOR_REGISTERS // (4 * geometry.cut.tiles)
-    return 8 * max(1, min(8, fragments))
+    return 8 * max(1, min(4, fragments))
 
 
 def choose(geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS) -> Schedule:
@@ -62,19 +71,57 @@ def choose(geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS) -
     tokens = 8
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
-    # Warps can split k only where the chunks of a turn are evenly spaced in x.
-    k_warps, feature_warps = (4, 1) if geometry.cut.contiguous else (1, 4)
-    if tokens >= 32 and geometry.num_blocks >= 2 * multiprocessors:
-        k_warps, feature_warps = 2 if geometry.cut.contiguous else 1, 2
+    if not geometry.cut.contiguous:
+        # Warps can split k only where the chunks of a turn are evenly spaced in x.
+        k_warps, feature_warps = 1, 4
+    elif tokens <= 16:
+        k_warps, feature_warps = _k_warps(geometry, tokens, multiprocessors), 1
+    else:
+        k_warps, feature_warps = 4, 1
     blocks = -(-m // tokens) * -(-geometry.num_blocks // feature_warps)
     turns = -(-geometry.num_chunks // k_warps)
-    return Schedule(k_warps, feature_warps, tokens, _splits(blocks, turns, multiprocessors))
+    splits = _splits(blocks, turns, multiprocessors)
+    # The tensor core is busy at 16 tokens of narrow weights: x must be there when it is wanted.
+    prefetch = "all" if tokens == 16 and geometry.bits <= 2 else "words"
+    if tokens > 16:
+        prefetch = "none"  # the accumulators leave no registers for it
+    return Schedule(k_warps, feature_warps, tokens, splits, prefetch)
+
+
+def _k_warps(geometry: Geometry, tokens: int, multiprocessors: int) -> int:
+    """Warps that split k: 16 where a block has a multiprocessor to itself, 8 where two share it."""
+    blocks, bits = geometry.num_blocks, geometry.bits
+    several_waves = blocks > 2 * multiprocessors
+    alone = blocks <= multiprocessors or (several_waves and bits in (3, 5, 6, 7))
+    wanted = 16 if tokens == 8 and alone else 8
+    # More warps than chunks would have nothing to do.
+    while wanted > 1 and wanted > geometry.num_chunks:
+        wanted //= 2
+    return wanted
 
 
 def _splits(blocks: int, turns: int, multiprocessors: int) -> int:
-    """Parts of k: enough to give every multiprocessor about four blocks, two turns at least."""
-    wanted = max(1, 4 * multiprocessors // max(blocks, 1))
+    """Parts of k. Blocks that split k meet in memory, which costs as much as a small product: only
+    where half the multiprocessors would idle, and with two turns at least for every part."""
+    wanted = max(1, multiprocessors // max(blocks, 1))
     splits = max(1, min(wanted, turns // 2, 32))
     # The same number of turns in every part, or one less: no part may be empty.
     each = -(-turns // splits) if turns else 1
     return -(-turns // each) if turns else 1
+
+
+def candidates(geometry: Geometry, m: int) -> list[Schedule]:
+    """The schedules worth measuring for m tokens, without splitting k over blocks unless few blocks
+    leave multiprocessors idle."""
+    default = choose(geometry, m)
+    if not geometry.cut.contiguous:
+        return [default]
+    found = {default: None}
+    for k_warps, prefetch, resident in product((4, 8, 16), ("words", "none", "all"), (0, 1)):
+        if k_warps > max(geometry.num_chunks, 1) or (k_warps == 16 and default.tokens > 8):
+            continue
+        # As many threads as leave each 80 registers, or as it comes.
+        blocks = 24 // k_warps if resident and k_warps < 16 else 0
+        splits = default.splits if k_warps == default.k_warps else 1
+        found[Schedule(k_warps, 1, default.tokens, splits, prefetch, blocks)] = None
+    return list(found)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.runtime.bench import Timing, measure, rotation
-from tileloom.runtime.cuda.context import current_device
+from tileloom.runtime.cuda.context import api, check, current_device
 from tileloom.runtime.cuda.memory import DeviceArray
 
-from .device import Workspace, gpu_weights, launch
+from .device import Workspace, gpu_weights, launch, loaded
+from .geometry import Geometry
 from .packing import Packed
-from .plan import plan, x_vector
+from .plan import Plan, plan, x_vector
 from .schedule import Schedule
 
 
@@ -46,3 +48,52 @@ def _copy(packed: Packed) -> Packed:
         packed.words, packed.scales, packed.zeros, packed.dtype, packed.geometry,
         packed.zero_point, packed.activation,
     )  # fmt: skip
+
+
+class Bench:
+    """Times plans on random bits: one large buffer serves the weights of every problem."""
+
+    def __init__(self) -> None:
+        self.gpu = current_device()
+        rng = np.random.default_rng(0)
+        self.weights = self._filled(rng.integers(0, 1 << 32, 1 << 24, np.uint32), WEIGHT_BYTES)
+        ordinary = rng.uniform(0.5, 1.0, 1 << 22).astype(np.float16)
+        self.halves = self._filled(ordinary.view(np.uint32), HALF_BYTES)
+        self.output = DeviceArray((OUTPUT_BYTES,), np.uint8, self.gpu)
+        self.counters = DeviceArray((1 << 20,), np.uint32, self.gpu)
+        self.counters.fill_bytes(0)
+
+    def _filled(self, block: NDArray[np.uint32], nbytes: int) -> DeviceArray:
+        """Memory in which a block of random words repeats."""
+        array = DeviceArray((nbytes // 4,), np.uint32, self.gpu)
+        source = DeviceArray.of(block, self.gpu)
+        for start in range(0, nbytes, source.nbytes):
+            size = min(source.nbytes, nbytes - start)
+            check(api().cuMemcpyDtoD(array.data_ptr() + start, source.data_ptr(), size))
+        self.gpu.synchronize()
+        return array
+
+    def time(self, chosen: Plan, geometry: Geometry) -> float:
+        """Median microseconds of one product under a plan."""
+        kernel = loaded(chosen.config, self.gpu.ordinal)
+        words = 4 * prod(geometry.word_shape())
+        copies = max(2, min(128, WEIGHT_BYTES // words))
+        assert copies * words <= WEIGHT_BYTES, "the weights don't fit the tuner's buffer"
+        launches = []
+        for index in range(copies):
+            values = self._values(chosen, geometry, index * words)
+            launches.append(partial(kernel.launch, chosen.grid, values))
+        return measure(launches, replays=5, warm_up=1).median_us
+
+    def _values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int]:
+        halves, output = self.halves.data_ptr(), self.output.data_ptr()
+        return [
+            halves, self.weights.data_ptr() + start, halves, halves, halves, output,
+            output + OUTPUT_BYTES // 2, self.counters.data_ptr(),
+            chosen.m, geometry.k, geometry.n, geometry.num_chunks, chosen.schedule.splits,
+        ]  # fmt: skip
+
+
+WEIGHT_BYTES = 3 << 29
+HALF_BYTES = 1 << 28
+OUTPUT_BYTES = 1 << 29
