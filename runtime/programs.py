@@ -30,6 +30,7 @@ SOURCE_TREE = {
     "matmul": "tileloom.programs.matmul.command",
     "minilm": "tileloom.programs.minilm.command",
     "quantized_matmul": "tileloom.programs.quantized_matmul.command",
+    "softmax": "tileloom.programs.softmax.command",
     "vector_add": "tileloom.programs.vector_add.command",
 }
 
