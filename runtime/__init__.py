@@ -14,14 +14,26 @@ from tileloom.vm import executors as _registry
 if TYPE_CHECKING:
     from .compiled import CompiledKernel, compile_kernel
     from .executors import run_function
+    from .jit import CompilationCounts, compilation_counts, no_jit
     from .signature import Strided
 
-__all__ = ["CompiledKernel", "Strided", "compile_kernel", "run_function"]
+__all__ = [
+    "CompilationCounts",
+    "CompiledKernel",
+    "Strided",
+    "compilation_counts",
+    "compile_kernel",
+    "no_jit",
+    "run_function",
+]
 
 _HOMES = {
+    "CompilationCounts": "jit",
     "CompiledKernel": "compiled",
     "Strided": "signature",
+    "compilation_counts": "jit",
     "compile_kernel": "compiled",
+    "no_jit": "jit",
     "run_function": "executors",
 }
 # Names in the registry, and the functions behind them: the same as in `pyproject.toml`.

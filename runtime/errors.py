@@ -43,5 +43,17 @@ class AlignmentError(ArgumentError):
     """An array that starts at an address the kernel can't read in the pieces it was built for."""
 
 
+class JitError(VMError):
+    """A kernel that would have to be compiled where `no_jit()` forbids it."""
+
+    kind = "jit error"
+
+
+class CacheError(VMError):
+    """A damaged cache entry or bundle, or one that can't be read or written."""
+
+    kind = "cache error"
+
+
 class CacheWarning(UserWarning):
     """The disk cache can't be used; compiling goes on without it."""

@@ -16,7 +16,7 @@ from tileloom.vm import Kernel
 from tileloom.vm.diagnostics import user_errors
 from tileloom.vm.ir import Function
 
-from . import devices
+from . import devices, jit
 from .compiled import CompiledKernel, compile_kernel
 from .signature import Signature
 
@@ -32,7 +32,8 @@ class _Program:
     def for_target(self, target: str) -> CompiledKernel:
         kernel = self.compiled.get(target)
         if kernel is None:
-            kernel = self.compiled[target] = compile_kernel(self.function, target)
+            with jit.launching():
+                kernel = self.compiled[target] = compile_kernel(self.function, target)
         return kernel
 
 
@@ -82,7 +83,12 @@ def _traced(kernel: Kernel, constants: Mapping[str, Any]) -> _Program:
 
 # Functions are compared by identity: the same one, run again, is neither read nor compiled anew.
 _signature = lru_cache(maxsize=256)(Signature)
-_compiled = lru_cache(maxsize=256)(compile_kernel)
+
+
+@lru_cache(maxsize=256)
+def _compiled(function: Function, target: str) -> CompiledKernel:
+    with jit.launching():
+        return compile_kernel(function, target)
 
 
 @user_errors()
