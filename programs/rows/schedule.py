@@ -88,8 +88,8 @@ def row_schedule(columns: int, itemsize: int) -> RowSchedule:
     vector = vector_of(columns, itemsize)
     needed = -(-columns // ELEMENTS)
     threads = max(_power_above(needed), min(32, _power_above(-(-columns // vector))))
-    if threads > MAX_THREADS:
-        return RowSchedule(MAX_THREADS, ELEMENTS // vector, vector, loops=True)
+    if threads > MAX_THREADS:  # programs that loop keep more of each element
+        return RowSchedule(MAX_THREADS, ELEMENTS // 2 // vector, vector, loops=True)
     return RowSchedule(threads, max(1, -(-columns // (threads * vector))), vector)
 
 
