@@ -198,9 +198,7 @@ def _map_statement(statement: Statement, mapping: Callable[[Value], Value]) -> S
             )
         case While():
             condition = expr(statement.condition)
-            return replace(
-                statement, condition=condition, body=map_values(statement.body, mapping)
-            )
+            return replace(statement, condition=condition, body=map_values(statement.body, mapping))
         case If():
             return replace(
                 statement,

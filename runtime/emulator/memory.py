@@ -103,9 +103,7 @@ class Memory:
             return list(self._generic(c, address, on, access, write))
         return self._global(c, address, on, access, write)
 
-    def _cluster_piece(
-        self, c: Cohort, address: Array, on: Array | None, access: Access
-    ) -> Piece:
+    def _cluster_piece(self, c: Cohort, address: Array, on: Array | None, access: Access) -> Piece:
         slots = np.broadcast_to(c.slots, c.mask.shape)
         slots = slots if on is None else slots[on]
         base = c.machine.clusters.owners(c, slots, address) * self.shared_stride

@@ -128,8 +128,10 @@ def test_leading_dimensions_bias_and_output_dtype() -> None:
     assert np.linalg.norm(y.reshape(6, N) - reference) <= 1e-6 * np.linalg.norm(reference)
 
 
-@pytest.mark.parametrize("schedule", [Schedule(4, 1, 8, 2), Schedule(2, 2, 16, 1),
-                                      Schedule(1, 4, 8, 3), Schedule(8, 1, 8, 1)])
+@pytest.mark.parametrize(
+    "schedule",
+    [Schedule(4, 1, 8, 2), Schedule(2, 2, 16, 1), Schedule(1, 4, 8, 3), Schedule(8, 1, 8, 1)],
+)
 def test_schedules_agree(schedule: Schedule) -> None:
     for name in ("u4", "u3"):
         check(quantize(weights(1024, 200), name, 64, "int"), "f16", 11, schedule=schedule)

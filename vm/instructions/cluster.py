@@ -24,9 +24,7 @@ from .checks import (
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterBarrier(
-    Instruction, name="cluster_barrier", effect=Effect.SYNCHRONIZES, result=False
-):
+class ClusterBarrier(Instruction, name="cluster_barrier", effect=Effect.SYNCHRONIZES, result=False):
     """All threads of all blocks of the cluster meet; what each wrote before, to its own memory or
     another block's, is visible to the others after.
 
@@ -39,9 +37,7 @@ class ClusterBarrier(
 
 
 @dataclass(frozen=True, eq=False)
-class LoadRemote(
-    Instruction, name="load_remote", effect=Effect.READS_MEMORY, needs_type=True
-):
+class LoadRemote(Instruction, name="load_remote", effect=Effect.READS_MEMORY, needs_type=True):
     """`load` from the shared tile of another block: the one of that `rank` in the cluster.
 
     The other block must have allocated the tile, and written what is read, before a
@@ -71,9 +67,7 @@ class LoadRemote(
 
 
 @dataclass(frozen=True, eq=False)
-class StoreRemote(
-    Instruction, name="store_remote", effect=Effect.WRITES_MEMORY, result=False
-):
+class StoreRemote(Instruction, name="store_remote", effect=Effect.WRITES_MEMORY, result=False):
     """`store` to the shared tile of another block: the one of that `rank` in the cluster.
 
     The other block must have allocated the tile before a `cluster_barrier`, and sees the values
