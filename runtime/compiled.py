@@ -161,18 +161,25 @@ class CompiledKernel:
         return self.stages[stage]
 
     @user_errors()
-    def __call__(self, *arguments: Any, device: str | None = None, stream: Any = None) -> None:
+    def __call__(
+        self,
+        *arguments: Any,
+        device: str | None = None,
+        stream: Any = None,
+        programmatic: bool = False,
+    ) -> None:
         """Runs the kernel on arrays and numbers, in the parameters' order.
 
         On `cuda` it returns when the launch is queued on `stream` (default: torch's or cupy's
         current one where such arrays are passed, else the default stream); arrays in the host's
-        memory are copied there and back, which waits.
+        memory are copied there and back, which waits. A `programmatic` launch may start while the
+        one before it on the stream still runs: the kernel must wait for it (`wait_dependencies`).
 
         Raises:
             LaunchError: an argument doesn't fit.
             DeviceError: the device is unknown, absent, or failed.
         """
-        devices.run(self, arguments, device, stream)
+        devices.run(self, arguments, device, stream, programmatic)
 
     @user_errors()
     def prepare(self, *arguments: Any) -> launcher.Prepared:

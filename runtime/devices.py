@@ -32,6 +32,7 @@ from tileloom.vm.types import PointerType
 from . import options
 from .arrays import Array, storage
 from .cuda import context, launcher
+from .cuda.launch import PLAIN, PROGRAMMATIC
 from .signature import Bound, Signature
 
 if TYPE_CHECKING:
@@ -71,12 +72,19 @@ def _default() -> str:
 
 
 def run(
-    kernel: CompiledKernel, arguments: Sequence[Any], device: str | None, stream: object = None
+    kernel: CompiledKernel,
+    arguments: Sequence[Any],
+    device: str | None,
+    stream: object = None,
+    programmatic: bool = False,
 ) -> None:
     """Runs a compiled kernel; see its `__call__`."""
     name = choose(device)
+    if programmatic:
+        kernel.signature.check_programmatic()
     if name == "cuda":
-        launcher.launch(kernel, arguments, stream)
+        attributes = PROGRAMMATIC if programmatic else PLAIN
+        launcher.launch(kernel, arguments, stream, attributes)
         return
     if stream is not None:
         raise LaunchError(f"the `{name}` has no streams", call_location())

@@ -16,6 +16,8 @@ import numpy as np
 from tileloom.vm.diagnostics import LaunchError, LimitError, VMError, call_location, quote
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import references
+from tileloom.vm.instructions.dependencies import WaitDependencies
+from tileloom.vm.interpreter.launch import check_clusters
 from tileloom.vm.ir import Function, Value
 from tileloom.vm.text.printer import print_expr
 from tileloom.vm.types import PointerType, ScalarType
@@ -201,7 +203,21 @@ class Signature:
                     f"not 0 to {limit}",
                     notes=[("it is defined here", self.function.location)],
                 )
+        check_clusters(self.function, extents)
         return extents[0], extents[1], extents[2]
+
+    def check_programmatic(self) -> None:
+        """Raises LaunchError if the function doesn't wait for the launch before it, as one that
+        starts early must, in every block."""
+        if any(isinstance(statement, WaitDependencies) for statement in self.function.body):
+            return
+        raise LaunchError(
+            f"`{self.function.name}` can't start early: it doesn't wait for the launch before it",
+            call_location(),
+            notes=[("it is defined here", self.function.location)],
+            hint="call `wait_dependencies` (outside every branch and loop) before it touches what "
+            "another launch reads or writes",
+        )
 
     def check_alignment(self, index: int, address: int) -> None:
         """Raises AlignmentError if an address isn't what the views of a parameter promise."""

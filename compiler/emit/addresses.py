@@ -14,7 +14,7 @@ from tileloom.layouts import RegisterLayout, Swizzle
 from tileloom.vm.expr import Expr
 from tileloom.vm.types import RegType
 
-from ..ptx import Address, Register, RegisterKind
+from ..ptx import Address, Operand, Register, RegisterKind
 from .chunks import Element
 from .context import Context, GlobalBinding, SharedBinding
 from .linear import Facts, Linear, gcd
@@ -34,7 +34,7 @@ class Access:
     """Where each element of a tile lies, as seen by one thread.
 
     `bases` are in elements without their constants; `elements` hold bits. `masks` are conditions
-    by class; a class of None needs none.
+    by class; a class of None needs none. `hints` are a load's operands after the address.
     """
 
     context: Context
@@ -44,6 +44,7 @@ class Access:
     masks: dict[object, Condition]
     common: Condition = True
     byte_bases: dict[Key, Linear] = field(default_factory=dict)
+    hints: tuple[Operand, ...] = ()
 
     @property
     def is_global(self) -> bool:

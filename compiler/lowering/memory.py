@@ -23,6 +23,7 @@ from tileloom.vm.types import GlobalType, RegType, SharedType
 
 from ..emit.addresses import Access, build_access
 from ..emit.bits import Piece, assemble, split_at_words
+from ..emit.caching import cache_hints
 from ..emit.chunks import Chunk, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import from_words, pack_bools
@@ -101,8 +102,8 @@ def lower_load(context: Context, instruction: Load) -> None:
         if words is not None:
             context.bind(result, words)
             return
-    hint = ".L1::no_allocate" if instruction.cache == "stream" and access.is_global else ""
-    context.bind(result, load_tile(access, result.type, f"ld.{access.space}{hint}"))
+    modifiers, access.hints = cache_hints(context, instruction.cache if access.is_global else "")
+    context.bind(result, load_tile(access, result.type, f"ld.{access.space}{modifiers}"))
 
 
 def load_tile(access: Access, type_: RegType, opcode: str) -> list[Register]:
@@ -153,7 +154,7 @@ def _load_chunk(access: Access, chunk: Chunk, opcode: str) -> list[Register]:
     vector = f".v{count}" if count > 1 else ""
     predicate = condition if isinstance(condition, Register) else None
     address = access.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
-    builder.emit(f"{opcode}{vector}.{kind}", (target,), (address,), predicate)
+    builder.emit(f"{opcode}{vector}.{kind}", (target,), (address, *access.hints), predicate)
     return registers
 
 
@@ -176,7 +177,7 @@ def _load_wide(access: Access, chunks: list[Chunk], opcode: str, count: int) -> 
         operand: Operand = targets[0] if len(targets) == 1 else Vector(targets)
         vector = ".v2" if len(targets) == 2 else ""
         predicate = condition if isinstance(condition, Register) else None
-        builder.emit(f"{opcode}{vector}.b64", (operand,), (address,), predicate)
+        builder.emit(f"{opcode}{vector}.b64", (operand,), (address, *access.hints), predicate)
     return registers
 
 
@@ -234,7 +235,7 @@ def _load_byte(
         context.builder.emit("mov.b32", (register,), (0,))
     if condition is not False:
         predicate = condition if isinstance(condition, Register) else None
-        source = (Address(address, offset),)
+        source = (Address(address, offset), *access.hints)
         context.builder.emit(f"{opcode}.u8", (register,), source, predicate)
     return register
 

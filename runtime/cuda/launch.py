@@ -82,7 +82,8 @@ class LaunchAttributes:
     """How a launch differs from the plain one.
 
     `programmatic` lets the kernel start while the one before it on the stream drains; the kernel
-    must wait for it itself (`griddepcontrol.wait`). `cluster` is the cluster's extent in blocks.
+    must wait for it itself (`griddepcontrol.wait`). `cluster` is the cluster's extent in blocks,
+    for code that doesn't say it itself, as the compiler's does.
     """
 
     programmatic: bool = False
@@ -94,6 +95,7 @@ class LaunchAttributes:
 
 
 PLAIN = LaunchAttributes()
+PROGRAMMATIC = LaunchAttributes(programmatic=True)
 
 
 class LoadedKernel:
@@ -197,6 +199,13 @@ class LoadedKernel:
             extent.x, extent.y, extent.z = attributes.cluster
             entries.append(entry)
         return entries
+
+    def active_clusters(self, cluster: tuple[int, int, int]) -> int:
+        """How many clusters of an extent the GPU holds at once, as the driver computes it."""
+        attributes = LaunchAttributes(cluster=cluster)
+        configuration = self._configuration(cluster, 0, attributes)
+        count = self._driver.cuOccupancyMaxActiveClusters(self.function, configuration)
+        return int(check(count))
 
     def blocks_per_multiprocessor(self) -> int:
         """How many blocks fit a multiprocessor, as the driver computes it."""

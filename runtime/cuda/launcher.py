@@ -49,9 +49,16 @@ class Prepared:
     values: tuple[Any, ...]
     stream: Callable[[], int]
     arguments: tuple[Any, ...]
+    signature: Signature
 
     def launch(self, stream: int | None = None, attributes: LaunchAttributes = PLAIN) -> None:
-        """Queues the launch on a stream (its handle), or on the current one."""
+        """Queues the launch on a stream (its handle), or on the current one.
+
+        Raises:
+            LaunchError: it shall start early, but doesn't wait for the launch before it.
+        """
+        if attributes.programmatic:
+            self.signature.check_programmatic()
         if 0 not in self.grid:
             handle = self.stream() if stream is None else stream
             self.loaded.launch(self.grid, self.values, handle, attributes)
@@ -70,14 +77,19 @@ class Plans:
         self.kinds = [type if i in free else _kind for i in range(len(signature.params))]
 
 
-def launch(kernel: CompiledKernel, arguments: Sequence[Any], stream: object = None) -> None:
+def launch(
+    kernel: CompiledKernel,
+    arguments: Sequence[Any],
+    stream: object = None,
+    attributes: LaunchAttributes = PLAIN,
+) -> None:
     """Runs a kernel on a GPU; see `CompiledKernel.__call__`."""
     cache = kernel.plans
     try:
         kind = tuple([kind(a) for kind, a in zip(cache.kinds, arguments, strict=False)])
         plan = cache.plans.get(kind)
     except _NotPlanned:
-        _launch_host(kernel, cache, arguments, stream)
+        _launch_host(kernel, cache, arguments, stream, attributes)
         return
     if plan is None:
         plan = _plan(kernel, cache, arguments)
@@ -90,7 +102,7 @@ def launch(kernel: CompiledKernel, arguments: Sequence[Any], stream: object = No
             kernel.signature.check_alignment(index, values[index])
     if not plan.is_empty:
         handle = plan.stream() if stream is None else stream_handle(stream)
-        plan.loaded.launch(plan.grid, values, handle)
+        plan.loaded.launch(plan.grid, values, handle, attributes)
 
 
 def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
@@ -103,7 +115,9 @@ def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
     values = tuple(fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True))
     for index, _ in plan.aligned:
         kernel.signature.check_alignment(index, values[index])
-    return Prepared(plan.loaded, plan.grid, values, plan.stream, tuple(arguments))
+    return Prepared(
+        plan.loaded, plan.grid, values, plan.stream, tuple(arguments), kernel.signature
+    )
 
 
 class _NotPlanned(Exception):  # noqa: N818 - not an error: the slow way is taken
@@ -241,7 +255,11 @@ def _stream_query(arguments: Sequence[Any], ordinal: int) -> Callable[[], int]:
 
 
 def _launch_host(
-    kernel: CompiledKernel, cache: Plans, arguments: Sequence[Any], stream: object
+    kernel: CompiledKernel,
+    cache: Plans,
+    arguments: Sequence[Any],
+    stream: object,
+    attributes: LaunchAttributes,
 ) -> None:
     """The slow way: arrays in the host's memory are copied to the GPU, and back if written."""
     signature = kernel.signature
@@ -262,7 +280,7 @@ def _launch_host(
         else:
             values.append(0 if argument is None else signature.pack(index, argument))
     if not bound.is_empty:
-        loaded.launch(bound.grid, values, handle)
+        loaded.launch(bound.grid, values, handle, attributes)
     for index, (array, copy) in copies.items():
         if index in signature.facts.written:
             copy.copy_to(array.host_view(np.uint8), handle)

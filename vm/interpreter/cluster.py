@@ -168,4 +168,9 @@ class Cluster:
                 f"`%{name}` may not be allocated yet in the block of rank {rank}",
                 hint="add a `cluster_barrier` between its `alloc_shared` and the access",
             )
+        if found.freed:
+            raise ExecutionError(
+                f"`%{name}` was freed in the block of rank {rank} before this access",
+                hint="free it only after a `cluster_barrier` that follows the last access",
+            )
         return found

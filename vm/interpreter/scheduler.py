@@ -54,7 +54,7 @@ def run_blocks(
     random = Random(seed)
     live: list[Task] = []
     while True:
-        clusters = (resident - len(live)) // cluster_size or not live
+        clusters = max((resident - len(live)) // cluster_size, not live)
         live.extend(islice(tasks, clusters * cluster_size))
         if not live:
             return
