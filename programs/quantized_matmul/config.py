@@ -30,7 +30,8 @@ class Config:
     split: bool = False  # blocks along grid.z split k
     x_vector: int = 8  # elements of x that one load may take
     min_blocks: int = 0
-    prefetch: str = "words"  # what a turn reads for the next one: "none", "words", "all"
+    buffers: int = 1  # of words, read that many turns ahead (0: when they are used)
+    ahead: bool = False  # x and scales are read a turn ahead
 
     @cached_property
     def layouts(self) -> Layouts:

@@ -77,7 +77,8 @@ def plan(
         chosen.tokens,
         split=chosen.splits > 1,
         x_vector=vector,
-        prefetch=chosen.prefetch,
+        buffers=chosen.buffers,
+        ahead=chosen.ahead,
         min_blocks=chosen.min_blocks,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)

@@ -26,7 +26,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
-from .turn import Block, Operands
+from .turn import Block
 
 Emit = Callable[[int, Tile], None]
 
@@ -120,25 +120,38 @@ def _chunk_view(
 
 
 def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
-    """The main loop: the warps walk their chunks, each turn reading what the next one needs."""
+    """The main loop: the warps walk their chunks, reading words, and x if asked, ahead of use."""
     config, step = block.config, block.config.k_warps
-    if config.prefetch == "none":
-        for chunk in vm.range(begin, block.end, step):
-            block.add(block.load(chunk), totals)
-    elif config.prefetch == "words" or not config.cut.contiguous:
-        words = block.words(begin)
-        for chunk in vm.range(begin, block.end, step):
-            ahead = block.words(chunk + step)
-            block.add(Operands(words, *block.others(chunk)), totals)
-            words.set(ahead)
-    else:
-        # Two turns a round, so that operands needn't be moved; an odd last one adds nothing.
-        even = block.load(begin)
-        for chunk in vm.range(begin, block.end, 2 * step):
-            odd = block.load(chunk + step)
-            block.add(even, totals)
-            even.set(block.load(chunk + 2 * step))
-            block.add(odd, totals)
+    if config.buffers < 2 or not config.cut.contiguous:
+        _walk_with_one(block, begin, totals)
+        return
+    words = [block.words(begin + turn * step) for turn in range(config.buffers)]
+    others = block.others(begin) if config.ahead else None
+    for chunk in vm.range(begin, block.end, config.buffers * step):
+        # A turn past the end reads zeros and adds nothing.
+        for turn in range(config.buffers):
+            at = chunk + turn * step
+            following = block.others(at + step) if config.ahead else None
+            block.add(words[turn], others or block.others(at), totals)
+            words[turn].set(block.words(at + config.buffers * step))
+            if others is not None and following is not None:
+                others.set(following)
+
+
+def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
+    """The loop with one buffer of words, filled during a turn for the next, or none."""
+    config, step = block.config, block.config.k_warps
+    words = block.words(begin) if config.buffers else None
+    others = block.others(begin) if config.ahead else None
+    for chunk in vm.range(begin, block.end, step):
+        coming = block.words(chunk + step) if words is not None else None
+        following = block.others(chunk + step) if others is not None else None
+        now = block.words(chunk) if words is None else words
+        block.add(now, others or block.others(chunk), totals)
+        if words is not None and coming is not None:
+            words.set(coming)
+        if others is not None and following is not None:
+            others.set(following)
 
 
 @dataclass

@@ -23,26 +23,28 @@ MULTIPROCESSORS = 132
 class Schedule:
     """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
 
-    `prefetch` says what a warp reads a turn ahead: "all", "words" or "none". `min_blocks` limits
-    registers so that many blocks fit a multiprocessor (0: no limit).
+    `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`.
+    `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit).
     """
 
     k_warps: int
     feature_warps: int
     tokens: int
     splits: int
-    prefetch: str = "words"
+    buffers: int = 1
+    ahead: bool = False
     min_blocks: int = 0
 
     def __str__(self) -> str:
-        """In one word, for reports: `k8f1t16s1`, `k8f1t16s1ab2`.
+        """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
-        `a` or `n` stand for more or less reading ahead, `b2` for two blocks a multiprocessor.
+        `d2` stands for two buffers (one is the rule), `x` for x read ahead, `b2` for two blocks a
+        multiprocessor.
         """
-        ahead = "" if self.prefetch == "words" else self.prefetch[0]
+        depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
-        return f"{warps}t{self.tokens}s{self.splits}{ahead}{blocks}"
+        return f"{warps}t{self.tokens}s{self.splits}{depth}{'x' * self.ahead}{blocks}"
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -51,13 +53,13 @@ class Schedule:
         Raises:
             VMValueError: it is no such word.
         """
-        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)([an]?)(?:b(\d+))?", text)
+        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)(?:d(\d+))?(x?)(?:b(\d+))?", text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, ahead, blocks = match.groups()
-        prefetch = {"": "words", "a": "all", "n": "none"}[ahead]
+        *numbers, depth, ahead, blocks = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
-        return cls(k_warps, feature_warps, tokens, splits, prefetch, int(blocks or 0))
+        buffers = 1 if depth is None else int(depth)
+        return cls(k_warps, feature_warps, tokens, splits, buffers, bool(ahead), int(blocks or 0))
 
 
 def largest_tokens(geometry: Geometry) -> int:
@@ -81,11 +83,8 @@ def choose(geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS) -
     blocks = -(-m // tokens) * -(-geometry.num_blocks // feature_warps)
     turns = -(-geometry.num_chunks // k_warps)
     splits = _splits(blocks, turns, multiprocessors)
-    # The tensor core is busy at 16 tokens of narrow weights: x must be there when it is wanted.
-    prefetch = "all" if tokens == 16 and geometry.bits <= 2 else "words"
-    if tokens > 16:
-        prefetch = "none"  # the accumulators leave no registers for it
-    return Schedule(k_warps, feature_warps, tokens, splits, prefetch)
+    # Many accumulators leave no registers for a buffer.
+    return Schedule(k_warps, feature_warps, tokens, splits, buffers=0 if tokens > 16 else 1)
 
 
 def _k_warps(geometry: Geometry, tokens: int, multiprocessors: int) -> int:
@@ -117,11 +116,10 @@ def candidates(geometry: Geometry, m: int) -> list[Schedule]:
     if not geometry.cut.contiguous:
         return [default]
     found = {default: None}
-    for k_warps, prefetch, resident in product((4, 8, 16), ("words", "none", "all"), (0, 1)):
-        if k_warps > max(geometry.num_chunks, 1) or (k_warps == 16 and default.tokens > 8):
+    depths = [d for d in (0, 1, 2, 3, 4, 6) if d * geometry.bits <= 12 or d < 2]
+    for k_warps, depth, ahead in product((4, 8, 12, 16), depths, (False, True)):
+        if k_warps > max(geometry.num_chunks, 1) or (k_warps == 16 and default.tokens > 8 and geometry.bits > 2):
             continue
-        # As many threads as leave each 80 registers, or as it comes.
-        blocks = 24 // k_warps if resident and k_warps < 16 else 0
         splits = default.splits if k_warps == default.k_warps else 1
-        found[Schedule(k_warps, 1, default.tokens, splits, prefetch, blocks)] = None
+        found[Schedule(k_warps, 1, default.tokens, splits, depth, ahead)] = None
     return list(found)

@@ -16,23 +16,18 @@ from .geometry import Cut
 
 @dataclass
 class Operands:
-    """A chunk's operands as they are in memory: words, rows of x, f16 scales and zeros."""
+    """What a chunk's codes meet, as it is in memory: rows of x, f16 scales and zeros."""
 
-    words: Tile
     x: Tile
     scales: Tile
     zeros: Tile | None
 
     def set(self, other: Operands) -> None:
         """Overwrites the operands with another chunk's."""
-        for mine, new in (
-            (self.words, other.words),
-            (self.x, other.x),
-            (self.scales, other.scales),
-            (self.zeros, other.zeros),
-        ):
-            if mine is not None and new is not None:
-                mine.set(new)
+        self.x.set(other.x)
+        self.scales.set(other.scales)
+        if self.zeros is not None and other.zeros is not None:
+            self.zeros.set(other.zeros)
 
 
 @dataclass
@@ -50,20 +45,16 @@ class Block:
     first: Scalar  # the first of the block's feature blocks
     token: Scalar  # its first token
 
-    def load(self, chunk: Scalar) -> Operands:
-        """Reads what the warps need of their chunks, `chunk` and after; zeros past the end."""
-        return Operands(self.words(chunk), *self.others(chunk))
-
     def words(self, chunk: Scalar) -> Tile:
-        """[F, W, steps, U, 32, 4] packed words."""
+        """[F, W, steps, U, 32, 4] packed words; zeros past the block's part of k."""
         layout = self.config.layouts.words()
         offsets: list[ScalarLike] = [self.first, chunk, 0, 0, 0, 0]
         return vm.load(self.words_view, offsets, layout.shape, layout, cache="stream")
 
-    def others(self, chunk: Scalar) -> tuple[Tile, Tile, Tile | None]:
-        """Rows of x, scales and zeros."""
+    def others(self, chunk: Scalar) -> Operands:
+        """Rows of x, scales and zeros of the warps' chunks, `chunk` and after."""
         zeros = self.per_feature(self.zeros_view, chunk) if self.config.has_zeros else None
-        return self.x_rows(chunk), self.per_feature(self.scales_view, chunk), zeros
+        return Operands(self.x_rows(chunk), self.per_feature(self.scales_view, chunk), zeros)
 
     def x_rows(self, chunk: Scalar) -> Tile:
         """[tokens, W * chunk] of x."""
@@ -86,9 +77,9 @@ class Block:
         layout = config.layouts.scales(1 if cut.one_scale else config.k_warps)
         return vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
 
-    def add(self, operands: Operands, totals: Sequence[Tile]) -> None:
+    def add(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
         """Adds the product of one chunk a warp to the totals of all feature tiles."""
-        parts, values = self.x_parts(operands.x), self.decoded(operands.words)
+        parts, values = self.x_parts(operands.x), self.decoded(words)
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
         sums = RankOne(self.config, [self.sums(x) for x in parts])
