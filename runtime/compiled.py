@@ -13,6 +13,7 @@ for: the interpreter and the emulator need no assembler.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tileloom.vm.diagnostics import Location, VMNameError, did_you_mean, user_errors
 from tileloom.vm.ir import Function
 
-from . import devices, options
+from . import devices, jit, options
 from .assemble import Assembled, assemble
 from .assemblers import Assembler
 from .cache import Entry, disk_cache, key_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tileloom.compiler import Lowered
 
     from . import emulator
+    from .override import OverriddenKernel
 
 _FORMAT = "1"  # of the metadata in the disk cache
 
@@ -59,7 +61,10 @@ class CompiledKernel:
         self._lock = threading.Lock()
         self._generated, self._assembled = self._from_disk()
         if self._generated is None:
+            jit.note_run("compiled", function.name, target)
             self._generated = generate(function, target)
+        else:
+            jit.note_hit(function.name, target)
 
     @property
     def name(self) -> str:
@@ -186,6 +191,22 @@ class CompiledKernel:
         """The launch on these arrays of a GPU, checked once, to be started again and again."""
         return launcher.prepare(self, arguments)
 
+    @user_errors()
+    def override(
+        self, *, ptx: str | os.PathLike[str], dynamic_shared: int | None = None
+    ) -> OverriddenKernel:
+        """This kernel with edited PTX (its text, or the path of a file), to be run as it is.
+
+        It must have the same name and parameters; `dynamic_shared` are the bytes of shared memory
+        a launch asks for (default: as many as before).
+
+        Raises:
+            VMError: the PTX can't be read, or is another kernel's.
+        """
+        from .override import OverriddenKernel
+
+        return OverriddenKernel(self, ptx, dynamic_shared)
+
     def __repr__(self) -> str:
         return f"<compiled kernel {self.name} for {self.target}>"
 
@@ -208,6 +229,7 @@ class CompiledKernel:
         disk = disk_cache()
 
         def make() -> Entry:
+            jit.note_run("assembled", self.function.name, self.target)
             assembled = assemble(self.ptx, self.target, assembler=assembler, place_of=self.place_of)
             assert self._generated is not None
             metadata = {"generated": asdict(self._generated), "assembled": assembled.metadata()}

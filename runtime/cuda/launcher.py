@@ -15,6 +15,7 @@ import numpy as np
 
 from tileloom.vm.diagnostics import LaunchError, TargetError, call_location
 
+from .. import jit
 from ..arrays import Array
 from ..assemble import compute_capability
 from ..signature import Bound, Signature, Strided
@@ -206,8 +207,10 @@ def _load(kernel: CompiledKernel, cache: Plans, gpu: Device) -> LoadedKernel:
     loaded = cache.loaded.get(gpu.ordinal)
     if loaded is None:
         _check_target(kernel, gpu)
+        with jit.launching():
+            cubin = kernel.cubin
         loaded = cache.loaded[gpu.ordinal] = LoadedKernel(
-            gpu, kernel.cubin, kernel.name, kernel.num_threads, kernel.dynamic_shared,
+            gpu, cubin, kernel.name, kernel.num_threads, kernel.dynamic_shared,
             kernel.signature.codes(),
         )  # fmt: skip
     return loaded

@@ -143,6 +143,8 @@ class RegisterTable:
         return found
 
     def _parse(self, text: str) -> Operand:
+        if not text:
+            raise OperandError("an operand is missing")
         head = text[0]
         if head == "[":
             return self._memory(text[1:-1].strip())

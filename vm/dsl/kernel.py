@@ -137,6 +137,11 @@ class Kernel:
         return compiler()(self.trace(**constants), target=target)
 
     @user_errors()
+    def override(self, *, ptx: Any, target: str = "sm_90a", **constants: Any) -> Any:
+        """The kernel compiled for a target, with edited PTX in place of its own: callable."""
+        return self.compile(target, **constants).override(ptx=ptx)
+
+    @user_errors()
     def __call__(self, *arguments: Any, device: str | None = None, **constants: Any) -> Any:
         """Runs the kernel on numpy, torch or cupy arrays and numbers, in the parameters' order."""
         from ..executors import launch
