@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     values = [
         rng.standard_normal(shape, np.float32) for shape in ((args.m, args.k), (args.k, args.n))
     ]
+    a: np.ndarray[Any, Any]
+    b: np.ndarray[Any, Any]
     if args.element == "f16":
         a, b = (v.astype(np.float16) for v in values)
         exact = [a.astype(np.float64), b.astype(np.float64)]

@@ -45,12 +45,14 @@ def special_value(machine: Machine, name: str, blocks: Array, threads: Array) ->
         "lanemask_ge": lambda: 0xFFFFFFFF & ~((ones << lanes) - 1),
         "lanemask_gt": lambda: 0xFFFFFFFF & ~((ones << (lanes + 1)) - 1),
     }
-    return values[base]() if base in values else whole
+    value: Array = values[base]() if base in values else whole
+    return value
 
 
 def _rank(blocks: Array, grid: tuple[int, int, int], cluster: tuple[int, int, int]) -> Array:
     x, y, z = (_component(blocks, grid, axis) % cluster[axis] for axis in range(3))
-    return x + cluster[0] * (y + cluster[1] * z)
+    ranks: Array = x + cluster[0] * (y + cluster[1] * z)
+    return ranks
 
 
 def _component(linear: Array, extents: tuple[int, int, int], place: int) -> Array:
