@@ -32,6 +32,7 @@ SOURCE_TREE = {
     "minilm": "tileloom.programs.minilm.command",
     "quantized_matmul": "tileloom.programs.quantized_matmul.command",
     "softmax": "tileloom.programs.softmax.command",
+    "transpose": "tileloom.programs.transpose.command",
     "vector_add": "tileloom.programs.vector_add.command",
 }
 

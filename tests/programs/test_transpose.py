@@ -1,0 +1,70 @@
+"""Transposes against numpy's, element for element, and what their accesses look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tileloom.layouts.banks import access_wavefronts
+from tileloom.programs.transpose.command import ELEMENTS
+from tileloom.programs.transpose.program import reference, transpose
+from tileloom.programs.transpose.schedule import Schedule, Shared, Squares, schedule_for
+
+SHAPES = [(1, 1, 1), (2, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
+
+
+def check(
+    shape: tuple[int, int, int], element: str, device: str, schedule: Schedule | None = None
+) -> None:
+    batch, rows, columns = shape
+    kind = np.dtype(ELEMENTS[element])
+    x = np.random.default_rng(rows).integers(0, 100, shape).astype(kind)
+    y = np.full((batch, columns, rows), 101, kind)
+    chosen = schedule or schedule_for(rows, columns, kind.itemsize)
+    transpose(x, y, *shape, device=device, element=element, schedule=chosen)
+    np.testing.assert_array_equal(y, reference(x))
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_every_shape(device: str, element: str) -> None:
+    for shape in SHAPES:
+        check(shape, element, device)
+
+
+@pytest.mark.parametrize("schedule", [Squares(4, 1, 2), Shared(2, 2, 2), Shared(2, 1, 2)])
+def test_schedules(device: str, schedule: Schedule) -> None:
+    check((2, 44, 68), "f16", device, schedule)
+
+
+@pytest.mark.parametrize("itemsize", [1, 2, 4, 8])
+def test_shared_memory_meets_no_bank_twice(itemsize: int) -> None:
+    word = max(1, 4 // itemsize)
+    least = max(1, itemsize // 4)  # elements of 8 bytes take two turns
+    for reads, writes in {(1, 1), (word, 1), (1, min(word, 2))}:
+        s = Shared(itemsize, reads, writes)
+        into = access_wavefronts(s.layout, s.memory, 8 * itemsize, reads)
+        out_of = access_wavefronts(s.transposed, s.memory.permute(1, 0), 8 * itemsize)
+        assert out_of.max() == least
+        assert into.max() <= (2 if reads == 4 else least)
+
+
+@pytest.mark.parametrize(("element", "edge"), [("f16", 8), ("f32", 4), ("bf16", 8)])
+def test_aligned_matrices_move_16_bytes_at_once(element: str, edge: int) -> None:
+    ptx = transpose.compile(element=element, schedule=Squares(edge)).ptx
+    assert ptx.count("ld.global.v4.b32") == edge and ptx.count("st.global.v4.b32") == edge
+    assert "ld.global.b" not in ptx and "shared" not in ptx
+
+
+def test_every_schedule_suits_its_shape() -> None:
+    for itemsize in (1, 2, 4, 8):
+        for rows in (1, 2, 3, 4, 6, 8, 12, 16, 40, 1000, 1001):
+            for columns in (1, 2, 4, 5, 8, 24, 64, 1002):
+                s = schedule_for(rows, columns, itemsize)
+                assert rows % s.row_grain == 0 and columns % s.column_grain == 0
+                if isinstance(s, Squares):
+                    assert 8 <= s.edge * itemsize <= 16 and s.edge <= 8
+                else:
+                    assert s.layout.shape == s.transposed.shape == s.memory.shape
+                assert s.layout.num_threads == 32 * s.num_warps
+    assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 4) == Squares(4)
+    assert schedule_for(64, 63, 2) == Shared(2, 1, 2)
