@@ -45,19 +45,23 @@ def launch(
     kernel: Kernel, arguments: Sequence[Any], device: str | None, constants: Mapping[str, Any]
 ) -> None:
     """Runs a kernel of the DSL. It is traced once for each set of constants, and compiled once for
-    each target. `stream` among the constants is the stream, unless the kernel has such a constant.
+    each target. `stream` and `programmatic` among the constants are the launch's, unless the kernel
+    has such a constant.
     """
-    stream = None
+    stream, programmatic = None, False
     if "stream" in constants and "stream" not in kernel.constants:
         constants = dict(constants)
         stream = constants.pop("stream")
+    if "programmatic" in constants and "programmatic" not in kernel.constants:
+        constants = dict(constants)
+        programmatic = constants.pop("programmatic")
     program = _program(kernel, constants)
     name = devices.choose(device)
     if devices.needs_code(name):
         target = _targets.get(name)
         if target is None:
             target = _targets[name] = devices.target_of(name)
-        devices.run(program.for_target(target), arguments, name, stream)
+        devices.run(program.for_target(target), arguments, name, stream, programmatic)
     else:
         devices.interpret(program.signature, arguments, name)
 

@@ -169,11 +169,15 @@ def test_headers() -> None:
         ({"num_warps": 0}, "`@f` has 0 warps"),
         ({"num_warps": 33}, "`@f` has 33 warps"),
         ({"min_blocks": -1}, "`min_blocks` is -1"),
+        ({"cluster": (2, 0)}, "`cluster` is [2, 0]"),
+        ({"cluster": (1, 1, 1, 2)}, "`cluster` is [1, 1, 1, 2]"),
         ({"grid": ()}, "a grid of 0 extents"),
         ({"grid": (Const(1),) * 4}, "a grid of 4 extents"),
         ({"grid": (Const(0),)}, "a grid extent of 0"),
     ):
         assert failure(VMValueError, build(**changes)) == message
+    verify(build(cluster=(2, 2, 2)))
+    assert failure(LimitError, build(cluster=(4, 1, 3))) == "`cluster` is [4, 1, 3], 12 blocks"
     tiled = build(params=(tile(),))
     assert failure(VMTypeError, tiled).startswith("parameter `%t` is `reg<f32, [8, 4]>`")
     storage = build(params=(Value("q", ScalarType(dtype("u4"))),))
