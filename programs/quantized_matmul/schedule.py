@@ -116,10 +116,12 @@ def candidates(geometry: Geometry, m: int) -> list[Schedule]:
     if not geometry.cut.contiguous:
         return [default]
     found = {default: None}
-    depths = [d for d in (0, 1, 2, 3, 4, 6) if d * geometry.bits <= 12 or d < 2]
-    for k_warps, depth, ahead in product((4, 8, 12, 16), depths, (False, True)):
-        if k_warps > max(geometry.num_chunks, 1) or (k_warps == 16 and default.tokens > 8 and geometry.bits > 2):
+    depths = [d for d in (0, 1, 2, 4) if d * geometry.bits <= 8 or d < 2]
+    shapes = [(k, f) for f in (1, 2, 4) for k in (2, 4, 8, 12, 16) if 4 <= k * f <= 16]
+    for (k_warps, feature_warps), depth, ahead in product(shapes, depths, (False, True)):
+        crowded = k_warps * feature_warps > 12 and default.tokens > 8 and geometry.bits > 2
+        if k_warps > max(geometry.num_chunks, 1) or crowded:
             continue
         splits = default.splits if k_warps == default.k_warps else 1
-        found[Schedule(k_warps, 1, default.tokens, splits, depth, ahead)] = None
+        found[Schedule(k_warps, feature_warps, default.tokens, splits, depth, ahead)] = None
     return list(found)

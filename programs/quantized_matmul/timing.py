@@ -81,11 +81,11 @@ class Bench:
         assert copies * words <= WEIGHT_BYTES, "the weights don't fit the tuner's buffer"
         launches = []
         for index in range(copies):
-            values = self._values(chosen, geometry, index * words)
+            values = self.values(chosen, geometry, index * words)
             launches.append(partial(kernel.launch, chosen.grid, values))
         return measure(launches, replays=5, warm_up=1).median_us
 
-    def _values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int]:
+    def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int]:
         halves, output = self.halves.data_ptr(), self.output.data_ptr()
         return [
             halves, self.weights.data_ptr() + start, halves, halves, halves, output,
