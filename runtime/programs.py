@@ -31,6 +31,7 @@ SOURCE_TREE = {
     "matmul": "tileloom.programs.matmul.command",
     "minilm": "tileloom.programs.minilm.command",
     "quantized_matmul": "tileloom.programs.quantized_matmul.command",
+    "rotary": "tileloom.programs.rotary.command",
     "softmax": "tileloom.programs.softmax.command",
     "transpose": "tileloom.programs.transpose.command",
     "vector_add": "tileloom.programs.vector_add.command",
