@@ -1,6 +1,6 @@
 """Launches one configuration of the quantized matmul a few times, for a profiler to look at.
 
-    ncu --section WarpStateStats python benchmarks/profile_kernel.py u1 8192 57344 8 k4f1t8s1d2x
+ncu --section WarpStateStats python benchmarks/profile_kernel.py u1 8192 57344 8 k4f1t8s1d2x
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
 from tileloom.runtime.bench import measure, rotation
 from tileloom.runtime.cuda.context import driver_version
+from tileloom.runtime.cuda.launch import LaunchAttributes
 from tileloom.runtime.toolkit import find_assembler
 from tileloom.vm.dtypes import dtype
 
@@ -81,7 +82,12 @@ def _copy(packed: Packed, source: Weights, data: Data) -> Packed:
 
 
 def ours(
-    problem: Problem, x: Any, data: Data, packs: list[Packed], schedule: Schedule | None
+    problem: Problem,
+    x: Any,
+    data: Data,
+    packs: list[Packed],
+    schedule: Schedule | None,
+    pdl: bool = False,
 ) -> Candidate:
     """Our kernel under a schedule (None: the shipped choice)."""
     case, torch = problem.case, data.torch
@@ -91,9 +97,10 @@ def ours(
     )
     workspace = Workspace.of(chosen.workspace, data.gpu)
     ordinal = data.gpu.ordinal
+    attributes = LaunchAttributes(programmatic=pdl)
 
     def start(packed: Packed, stream: int) -> None:
-        launch(chosen, packed, x, None, out, workspace, stream, ordinal)
+        launch(chosen, packed, x, None, out, workspace, stream, ordinal, attributes)
 
     launches = [partial(start, packed) for packed in packs]
     return Candidate("tileloom", str(chosen.schedule), launches, lambda: out)
@@ -145,14 +152,14 @@ def environment(data: Data, commit: str) -> dict[str, str]:
 
 
 def measured(
-    case: Case, impls: list[str], schedules: list[Schedule | None], data: Data
+    case: Case, impls: list[str], schedules: list[Schedule | None], data: Data, pdl: bool
 ) -> Iterator[dict[str, Any]]:
     """One row for each implementation and schedule of a case."""
     problem, x = data.draw(case), data.x(case)
     packs = copies(problem, data)
     candidates = []
     if "tileloom" in impls:
-        candidates += [ours(problem, x, data, packs, s) for s in schedules]
+        candidates += [ours(problem, x, data, packs, s, pdl) for s in schedules]
     if "cublas" in impls:
         candidates.append(cublas(problem, x, data))
     times = time_in_turn(candidates)
@@ -166,7 +173,7 @@ def measured(
             "k": case.k,
             "n": case.n,
             "m": case.m,
-            "pdl": False,
+            "pdl": pdl and candidate.impl == "tileloom",
             "us": round(times[f"{candidate.impl} {candidate.schedule}"], 3),
             "floor_us": round(floor_us(problem.packed, case.m), 3),
             "rel_error": relative_error(problem, x, candidate.result()),
@@ -198,6 +205,7 @@ def main() -> int:
     parser.add_argument("--zero-point", default="")
     parser.add_argument("--impls", default="tileloom,cublas")
     parser.add_argument("--schedules", default="", help="such as k4f1t8s4,k8f1t8s2")
+    parser.add_argument("--pdl", action="store_true", help="programmatic dependent launches")
     parser.add_argument("--tiles", default="0", help="feature tiles of a block")
     parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--out", type=Path)
@@ -206,7 +214,7 @@ def main() -> int:
     about = environment(data, args.commit)
     schedules = [Schedule.parse(s) if s else None for s in args.schedules.split(",")]
     for case in cases_of(args):
-        for row in measured(case, args.impls.split(","), schedules, data):
+        for row in measured(case, args.impls.split(","), schedules, data, args.pdl):
             ratio = row["us"] / row["floor_us"]
             print(
                 f"{row['weight']:>5} {row['k']}x{row['n']} m={row['m']:<4} {row['impl']:<9}"

@@ -27,7 +27,8 @@ class Config:
     k_warps: int = 4
     feature_warps: int = 1
     tokens: int = 8
-    split: bool = False  # blocks along grid.z split k
+    split: bool = False  # blocks along grid.z split k and meet in a workspace
+    cluster: int = 1  # or so many blocks do, and meet in distributed shared memory
     x_vector: int = 8  # elements of x that one load may take
     min_blocks: int = 0
     buffers: int = 1  # of words, read that many turns ahead (0: when they are used)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tileloom.runtime.compiled import CompiledKernel, compile_kernel
 from tileloom.runtime.cuda.context import Device, current_device, device
-from tileloom.runtime.cuda.launch import LoadedKernel
+from tileloom.runtime.cuda.launch import PLAIN, LaunchAttributes, LoadedKernel
 from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.cuda.stream import current_stream
 from tileloom.vm.diagnostics import LaunchError
@@ -147,6 +147,7 @@ def launch(
     workspace: Workspace | None,
     stream: int,
     ordinal: int,
+    attributes: LaunchAttributes = PLAIN,
 ) -> None:
     """Queues the kernel on a stream; all arrays lie in the device's memory."""
     state = gpu_weights(packed, ordinal)
@@ -164,7 +165,7 @@ def launch(
             )
         buffers = (workspace.partials, workspace.counters)
     values = arguments(plan, packed, state.weights, x, bias, y, buffers)
-    kernel.launch(plan.grid, [_value(v) for v in values], stream)
+    kernel.launch(plan.grid, [_value(v) for v in values], stream, attributes)
 
 
 def _value(argument: Any) -> Any:

@@ -82,7 +82,10 @@ def quantized_matmul(
         grid=[vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.feature_warps), splits],
         warps=config.k_warps * config.feature_warps,
         min_blocks=config.min_blocks,
+        cluster=(1, 1, config.cluster),
     )
+    # The next kernel's blocks may come as ours leave: weights depend on nothing before.
+    vm.launch_dependents()
     turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), splits)
     begin = vm.block_index(2) * turns * config.k_warps
     end = vm.smaller(chunks, begin + turns * config.k_warps)
@@ -126,6 +129,7 @@ def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
         _walk_with_one(block, begin, totals)
         return
     words = [block.words(begin + turn * step) for turn in range(config.buffers)]
+    vm.wait_dependencies()
     others = block.others(begin) if config.ahead else None
     for chunk in vm.range(begin, block.end, config.buffers * step):
         # A turn past the end reads zeros and adds nothing.
@@ -142,6 +146,7 @@ def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     """The loop with one buffer of words, filled during a turn for the next, or none."""
     config, step = block.config, block.config.k_warps
     words = block.words(begin) if config.buffers else None
+    vm.wait_dependencies()
     others = block.others(begin) if config.ahead else None
     for chunk in vm.range(begin, block.end, step):
         coming = block.words(chunk + step) if words is not None else None
@@ -166,7 +171,7 @@ class Output:
     n: Scalar
     splits: Scalar
 
-    def write(self, config: Config, block: Block, feature: int, total: Tile) -> None:
+    def write(self, config: Config, block: Block, feature: ScalarLike, total: Tile) -> None:
         """y[token, feature] = total[feature, token] + bias[feature], rounded once."""
         start = block.first * config.cut.block_features + feature
         if config.bias:
@@ -180,9 +185,34 @@ class Output:
 
 def finish(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:
     """Sums what warps and blocks computed apart, and writes y."""
-    if not config.split:
+    if config.cluster > 1:
+        _meet_in_cluster(config, block, totals, output)
+    elif config.split:
+        _meet_in_workspace(config, block, totals, output)
+    else:
         reduce_warps(config, totals, lambda at, total: output.write(config, block, at, total))
-        return
+
+
+def _meet_in_cluster(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:
+    """Each block of the cluster sums a slice of the features over all of them, in rank order."""
+    shape = (config.features, config.tokens)
+    mine = vm.alloc_shared(f32, shape)
+    reduce_warps(config, totals, lambda at, total: vm.store(mine, [at, 0], total))
+    vm.cluster_barrier()
+    size = config.features // config.cluster
+    start = vm.cluster_rank() * size
+    part = vm.load_remote(mine, [start, 0], 0, (size, config.tokens))
+    for rank in range(1, config.cluster):
+        part = part + vm.load_remote(mine, [start, 0], rank, (size, config.tokens))
+    # Nobody leaves while others read its memory.
+    vm.cluster_barrier()
+    output.write(config, block, start, part)
+
+
+def _meet_in_workspace(
+    config: Config, block: Block, totals: Sequence[Tile], output: Output
+) -> None:
+    """The blocks leave their sums in memory; the last to arrive adds them up, in order."""
     tiles = (vm.grid_size(0), vm.grid_size(1))
     place = (vm.block_index(0), vm.block_index(1))
     extents = [output.splits, *tiles, config.features, config.tokens]

@@ -17,6 +17,7 @@ from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
 MULTIPROCESSORS = 132
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:b(\d+))?"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Schedule:
     """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
 
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`.
-    `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit).
+    `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
+    `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
 
     k_warps: int
@@ -34,17 +36,19 @@ class Schedule:
     buffers: int = 1
     ahead: bool = False
     min_blocks: int = 0
+    cluster: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `b2` for two blocks a
-        multiprocessor.
+        multiprocessor, `c` for a cluster.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
-        return f"{warps}t{self.tokens}s{self.splits}{depth}{'x' * self.ahead}{blocks}"
+        parts = f"s{self.splits}{'c' * self.cluster}"
+        return f"{warps}t{self.tokens}{parts}{depth}{'x' * self.ahead}{blocks}"
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -53,13 +57,16 @@ class Schedule:
         Raises:
             VMValueError: it is no such word.
         """
-        match = re.fullmatch(r"k(\d+)f(\d+)t(\d+)s(\d+)(?:d(\d+))?(x?)(?:b(\d+))?", text)
+        match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, depth, ahead, blocks = match.groups()
+        *numbers, cluster, depth, ahead, blocks = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
-        return cls(k_warps, feature_warps, tokens, splits, buffers, bool(ahead), int(blocks or 0))
+        resident = int(blocks or 0)
+        return cls(
+            k_warps, feature_warps, tokens, splits, buffers, bool(ahead), resident, bool(cluster)
+        )
 
 
 def largest_tokens(geometry: Geometry) -> int:
@@ -110,18 +117,19 @@ def _splits(blocks: int, turns: int, multiprocessors: int) -> int:
 
 
 def candidates(geometry: Geometry, m: int) -> list[Schedule]:
-    """The schedules worth measuring for m tokens, without splitting k over blocks unless few blocks
-    leave multiprocessors idle."""
+    """The schedules worth measuring for m tokens: what was ever the fastest, and its neighbours."""
     default = choose(geometry, m)
-    if not geometry.cut.contiguous:
-        return [default]
+    tokens, chunks = default.tokens, max(geometry.num_chunks, 1)
     found = {default: None}
-    depths = [d for d in (0, 1, 2, 4) if d * geometry.bits <= 8 or d < 2]
-    shapes = [(k, f) for f in (1, 2, 4) for k in (2, 4, 8, 12, 16) if 4 <= k * f <= 16]
-    for (k_warps, feature_warps), depth, ahead in product(shapes, depths, (False, True)):
-        crowded = k_warps * feature_warps > 12 and default.tokens > 8 and geometry.bits > 2
-        if k_warps > max(geometry.num_chunks, 1) or crowded:
-            continue
-        splits = default.splits if k_warps == default.k_warps else 1
-        found[Schedule(k_warps, feature_warps, default.tokens, splits, depth, ahead)] = None
+    if not geometry.cut.contiguous:
+        return list(found)
+    depths = [d for d in (0, 1, 2) if d * geometry.bits <= 8 or d < 2]
+    widest = 16 if tokens == 8 or geometry.bits <= 2 else 8
+    for k_warps, depth, ahead in product((4, 8, 16), depths, (False, True)):
+        if k_warps <= min(chunks, widest):
+            splits = default.splits if k_warps == default.k_warps else 1
+            found[Schedule(k_warps, 1, tokens, splits, depth, ahead)] = None
+    for (k_warps, parts), depth in product(((8, 2), (4, 2), (4, 4), (4, 8)), depths[1:]):
+        if 2 * k_warps * parts <= chunks and geometry.num_blocks * parts <= 1024:
+            found[Schedule(k_warps, 1, tokens, parts, depth, cluster=True)] = None
     return list(found)
