@@ -173,8 +173,9 @@ _TESTS: dict[str, Callable[..., Any]] = {
     "infinite": np.isinf,
     "number": lambda x: ~np.isnan(x),
     "notanumber": np.isnan,
-    "normal": lambda x: np.isfinite(x) & (np.abs(x) >= np.finfo(x.dtype).tiny),
-    "subnormal": lambda x: (x == 0) | (np.abs(x) < np.finfo(x.dtype).tiny),
+    # Zeros count as normal.
+    "normal": lambda x: np.isfinite(x) & ((x == 0) | (np.abs(x) >= np.finfo(x.dtype).tiny)),
+    "subnormal": lambda x: (x != 0) & (np.abs(x) < np.finfo(x.dtype).tiny),
 }
 
 

@@ -117,13 +117,41 @@ def _conversion(out: Type, source: Type, rules: _Rules) -> Callable[[Array], Arr
     if out.kind in "us" and source.kind in "us":
         return _integer_to_integer(out, source, rules.sat)
     if out.kind in "us":
-        return _float_to_integer(out, read_float(source, rules.ftz), rules.integral)
+        wide_nan = out.bits == 64 or source.name == "f64"
+        nan = 1 << (out.bits - 1) if wide_nan else 0
+        return _float_to_integer(out, read_float(source, rules.ftz), rules.integral, nan)
     if source.kind in "us":
         return _integer_to_float(out, source, rules)
     read, write = read_float(source, rules.ftz), write_float(out, rules)
+    if source.name == "bf16" and out.name == "f32" and rules == _Rules():
+        return lambda raw: raw.astype(np.uint32) << np.uint32(16)
+    if "f64" in (source.name, out.name) and not rules.sat:
+        return lambda raw: _keep_nan(read(raw), write, out)
+    if rules.mode == "rna":
+        return lambda raw: _truncate_nan(raw, write(read(raw)))
     if source.name == "f32" and out.name in ("f16", "f16x2") and rules == _Rules("rn"):
         return lambda raw: to_f16(raw.view(np.float32))
     return lambda raw: write(read(raw))
+
+
+def _keep_nan(values: Array, write: Callable[[Array], Array], out: Type) -> Array:
+    """To or from f64 a NaN keeps its sign and the upper bits of its payload, made quiet."""
+    codes = write(values)
+    nans = np.isnan(values)
+    if not nans.any():
+        return codes
+    bits = values.view(np.uint64) | np.uint64(1 << 51)
+    if out.name != "f64":
+        target = FORMATS[out.name]
+        payload = (bits & np.uint64((1 << 52) - 1)) >> np.uint64(52 - target.mantissa_bits)
+        sign = bits >> np.uint64(63) << np.uint64(target.bits - 1)
+        bits = (sign | np.uint64(target.infinity) | payload).astype(out.raw)
+    return np.where(nans, bits, codes)
+
+
+def _truncate_nan(raw: Array, codes: Array) -> Array:
+    """cvt.rna.tf32 cuts the bits of a NaN off."""
+    return np.where(np.isnan(raw.view(np.float32)), raw & np.uint32(0xFFFFE000), codes)
 
 
 # ---- integers
@@ -152,13 +180,12 @@ def _range(type_: Type) -> tuple[int, int]:
 
 
 def _float_to_integer(
-    out: Type, read: Callable[[Array], Array], integral: str
+    out: Type, read: Callable[[Array], Array], integral: str, nan: int
 ) -> Callable[[Array], Array]:
-    """Saturates. NaN gives 0, in 64 bits the top bit alone."""
+    """Saturates. NaN gives `nan`: 0, or the top bit alone where either side has 64 bits."""
     low, high = _range(out)
     round_ = _TO_INTEGER[integral]
     wide = np.int64 if out.signed else np.uint64
-    nan = 1 << 63 if out.bits == 64 else 0
 
     def run(raw: Array) -> Array:
         values = round_(read(raw))

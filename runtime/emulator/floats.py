@@ -24,7 +24,7 @@ from .rounding import (
     odd_sum,
     pick_by_value,
 )
-from .types import Array, Type
+from .types import RAW, Array, Type
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -69,7 +69,7 @@ def binary(mods: Mods, type_: Type) -> Form:
     if type_.bits == 64:
         if mode != "rn":
             raise OpcodeError(f"`{mods.text}`: only .rn is supported for f64")
-        return Pure((type_,), (type_, type_), lambda a, b: _f64(fn(*_doubles(a, b))))
+        return Pure((type_,), (type_, type_), lambda a, b: _f64(fn(*_doubles(a, b)), a, b))
     read = _inputs(ftz)
     if mode == "rn":
         return Pure(
@@ -106,8 +106,17 @@ def _doubles(*raw: Array) -> list[Array]:
     return [array.view(np.float64) for array in raw]
 
 
-def _f64(values: Array) -> Array:
-    return canonical(np.asarray(values), np.uint64, 0xFFF8000000000000)
+_QUIET = np.uint64(1 << 51)
+
+
+def _f64(values: Array, *operands: Array) -> Array:
+    """f64 results -> raw. A NaN is that of the last raw operand that is one, made quiet."""
+    bits = canonical(np.asarray(values), np.uint64, 0xFFF8000000000000)
+    nans = np.isnan(values)
+    if nans.any():
+        for raw in operands:
+            bits = np.where(nans & np.isnan(raw.view(np.float64)), raw | _QUIET, bits)
+    return bits
 
 
 # ---- fused multiply-add
@@ -155,7 +164,7 @@ def _fma_f64(a: Array, b: Array, c: Array) -> Array:
     # The product of finite factors may overflow in f64, but it is finite.
     infinite = np.isinf(z) & np.isfinite(x) & np.isfinite(y)
     result = np.where(infinite, z, result)
-    return _f64(result)
+    return _f64(result, a, c, b)
 
 
 def _nearest(exact: Fraction) -> float:
@@ -176,24 +185,34 @@ def minimum_maximum(mods: Mods, type_: Type) -> Form:
     def run(a: Array, b: Array) -> Array:
         if ftz:
             a, b = (flush(x.view(np.float32)).view(np.uint32) for x in (a, b))
-        return pick_by_value(a, b, bits, infinity, largest, propagate)
+        result = pick_by_value(a, b, bits, infinity, largest, propagate)
+        return _f64(result.view(np.float64), a, b) if bits == 64 else result
 
     return Pure((type_,), (type_, type_), run)
 
 
 def sign(mods: Mods, type_: Type) -> Form:
-    """neg and abs of any float: the sign bit of each element."""
+    """neg and abs of any float: the sign bit of each element. A NaN becomes the canonical one, in
+    f64 a quiet one."""
     ftz = mods.flag("ftz")
     width = type_.bits // type_.lanes
     top = sum(1 << (width * lane + width - 1) for lane in range(type_.lanes))
     keep, flip = type_.raw.type(~top % (1 << type_.bits)), type_.raw.type(top)
     negate = mods.base == "neg"
+    infinity = {"f16": 0x7C00, "bf16": 0x7F80}.get(type_.name.removesuffix("x2"), 0x7F800000)
 
     def run(a: Array) -> Array:
         if ftz and type_.name == "f32":
             a = flush(a.view(np.float32)).view(np.uint32)
         changed: Array = a ^ flip if negate else a & keep
-        return changed
+        if width == 64:
+            return np.where(np.isnan(a.view(np.float64)), a | _QUIET, changed)
+        element = RAW[width]
+        codes = np.ascontiguousarray(changed).view(element)
+        nans = (codes & element.type((1 << (width - 1)) - 1)) > infinity
+        if nans.any():
+            codes = np.where(nans, element.type((1 << (width - 1)) - 1), codes)
+        return codes.view(type_.raw)
 
     return Pure((type_,), (type_,), run)
 
@@ -216,7 +235,7 @@ def divide(mods: Mods, type_: Type) -> Form:
     if mode in ("rz", "rm", "rp"):
         raise OpcodeError(f"`{mods.text}`: only .rn, .approx and .full are supported")
     if type_.bits == 64:
-        return Pure((type_,), (type_, type_), lambda a, b: _f64(np.divide(*_doubles(a, b))))
+        return Pure((type_,), (type_, type_), lambda a, b: _f64(np.divide(*_doubles(a, b)), b, a))
     read = _inputs(ftz)
     return Pure(
         (type_,),
@@ -255,7 +274,7 @@ def function(mods: Mods) -> Form:
             raise OpcodeError(f"unknown opcode `{mods.text}`")
         return halves.function(type_, fn, ftz)
     if type_.bits == 64:
-        return Pure((type_,), (type_,), lambda a: _f64(fn(a.view(np.float64))))
+        return Pure((type_,), (type_,), lambda a: _f64(fn(a.view(np.float64)), a))
     read = _inputs(ftz)
     if mods.base in ("sqrt", "rcp"):
         # numpy's f32 operation is correctly rounded, subnormal results included.

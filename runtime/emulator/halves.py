@@ -32,7 +32,7 @@ def element(type_: Type) -> Type:
 def _finish(type_: Type, ftz: bool, sat: bool, relu: bool) -> Callable[[Array], Array]:
     """f32 or f64 values -> raw of `type_`."""
     raw = type_.raw
-    is_half = type_.kind == "f"
+    is_half, infinity = type_.kind == "f", _infinity(type_)
 
     def run(values: Array) -> Array:
         if sat:
@@ -41,22 +41,28 @@ def _finish(type_: Type, ftz: bool, sat: bool, relu: bool) -> Callable[[Array], 
             values = np.where(values < 0, 0, values) + 0.0
         codes = to_f16(values) if is_half else to_bf16(values.astype(np.float64))
         if ftz:
-            codes = flush_codes(codes)
+            codes = flush_codes(codes, infinity)
         return codes.view(raw)
 
     return run
 
 
-def flush_codes(codes: Array) -> Array:
-    """Raw f16 subnormals -> zero of the same sign."""
-    return np.where(codes & 0x7C00 == 0, codes & np.uint16(0x8000), codes)
+def flush_codes(codes: Array, exponent: int) -> Array:
+    """Raw subnormals -> zero of the same sign; `exponent` masks the exponent's bits."""
+    return np.where(codes & np.uint16(exponent) == 0, codes & np.uint16(0x8000), codes)
+
+
+def _infinity(type_: Type) -> int:
+    """The code of infinity, which is also the mask of the exponent."""
+    return 0x7C00 if type_.kind == "f" else 0x7F80
 
 
 def _reader(type_: Type, ftz: bool) -> Callable[[Array], Array]:
     read = decode(type_)
     if not ftz:
         return read
-    return lambda raw: read(flush_codes(np.ascontiguousarray(raw).view(np.uint16)))
+    infinity = _infinity(type_)
+    return lambda raw: read(flush_codes(np.ascontiguousarray(raw).view(np.uint16), infinity))
 
 
 def binary(mods: Mods, type_: Type) -> Form:
@@ -100,14 +106,14 @@ def function(type_: Type, fn: Callable[..., Any], ftz: bool) -> Form:
 def _minimum_maximum(mods: Mods, type_: Type) -> Form:
     ftz, propagate = mods.flag("ftz"), mods.flag("NaN")
     largest = mods.base == "max"
-    infinity = 0x7C00 if type_.kind == "f" else 0x7F80
+    infinity = _infinity(type_)
     if ftz and type_.kind != "f":
         raise OpcodeError(f"unknown modifier `.ftz` of `{mods.text}`")
 
     def run(a: Array, b: Array) -> Array:
         x, y = (np.ascontiguousarray(raw).view(np.uint16) for raw in (a, b))
         if ftz:
-            x, y = flush_codes(x), flush_codes(y)
+            x, y = flush_codes(x, infinity), flush_codes(y, infinity)
         return pick_by_value(x, y, 16, infinity, largest, propagate).view(type_.raw)
 
     return Pure((type_,), (type_, type_), run)

@@ -1,7 +1,6 @@
 """mma.sync: f16, bf16, tf32, fp8 and 8-bit integers.
 
-Products and sums are formed in f64 (or exactly, for integers) and rounded once at the end, to f32
-or f16: the hardware's sums are less exact, in an order the manual leaves open.
+Integers are exact; floats sum as an H100 does (see `tensor_core`).
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import tensor_core
 from .cohort import Cohort, FaultError
 from .convert import fp8_values
 from .fragments import a_map, b_map, c_inverse, c_map, inverse
 from .linker import expect
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
-from .rounding import bf16_values, canonical, to_f16
+from .rounding import canonical
 from .step import Step, lane_mask
 from .types import B32, RAW, TYPES, Array, Type, any_along
 
@@ -84,7 +84,7 @@ def _legal(shape: _Shape) -> bool:
     if set(names) <= {"u8", "s8"}:
         return shape.c.name == "s32"
     if set(names) <= {"e4m3", "e5m2"}:
-        return shape.c.name in ("f16", "f32")
+        return shape.c.name == "f32"
     return False
 
 
@@ -100,7 +100,9 @@ def _build(instruction: Instruction, linker: Linker, shape: _Shape) -> Step:
     ]
     guard = instruction.guard
     multiply = _multiplier(shape)
-    to_registers = c_map(shape.c_per_register)
+    # Where each register's element lies in the transposed result.
+    row, column = np.divmod(c_map(shape.c_per_register), 8)
+    to_registers = column * 16 + row
 
     def run(cohort: Cohort) -> None:
         if guard is not None:
@@ -138,52 +140,75 @@ def gather_matrix(c: Cohort, slots: tuple[int, ...], places: Array, unit: int) -
     return joined.view(RAW[8 * unit]).take(places, axis=1)
 
 
-def _decoder(type_: Type) -> Callable[[Array], Array]:
-    """Raw elements -> f64 (integers too: they stay below 2^53)."""
-    name = type_.name
-    if name == "bf16":
-        return lambda raw: bf16_values(raw).astype(np.float64)
-    if name == "tf32":
-        # The hardware reads only the upper 19 bits.
-        mask = np.uint32(0xFFFFE000)
-        return lambda raw: (raw & mask).view(np.float32).astype(np.float64)
-    if name in ("e4m3", "e5m2"):
-        table = fp8_values(name)
-        return lambda raw: table[raw]
-    view = type_.view
-    return lambda raw: raw.view(view).astype(np.float64)
-
-
 @lru_cache(maxsize=64)
 def _multiplier(shape: _Shape) -> Callable[[Cohort, list[tuple[int, ...]]], Array]:
-    """A closure computing D [n, 16, 8] as an array whose bits go to the registers."""
+    """A closure computing the transpose of D, [n, 8, 16], whose bits go to the registers."""
     k, w = shape.k, shape.per_register
-    unit = 4 // w
-    a_places, b_places = inverse("a", k, w), inverse("b", k, w)
-    c_places = c_inverse(shape.c_per_register)
-    read_a, read_b, read_c = (_decoder(t) for t in (shape.a, shape.b, shape.c))
+    a_places = inverse("a", k, w).reshape(16, k).T.reshape(-1)
+    b_places = inverse("b", k, w)
+    c_places = c_inverse(shape.c_per_register).reshape(16, 8).T.reshape(-1)
     c_unit = 2 if shape.c_per_register == 2 else 4
-    finish = _finisher(shape)
+    compute = _floats(shape) if shape.a.kind in "fx" else _integers(shape)
 
     def run(cohort: Cohort, ins: list[tuple[int, ...]]) -> Array:
         n = cohort.num_warps
-        a = read_a(gather_matrix(cohort, ins[0], a_places, unit)).reshape(n, 16, k)
-        b = read_b(gather_matrix(cohort, ins[1], b_places, unit)).reshape(n, k, 8)
-        c = read_c(gather_matrix(cohort, ins[2], c_places, c_unit)).reshape(n, 16, 8)
-        return finish(np.matmul(a, b) + c)
+        a = gather_matrix(cohort, ins[0], a_places, 4 // w).reshape(n, k, 16)
+        b = gather_matrix(cohort, ins[1], b_places, 4 // w).reshape(n, k, 8)
+        c = gather_matrix(cohort, ins[2], c_places, c_unit).reshape(n, 8, 16)
+        return compute(a, b, c)
 
     return run
 
 
-def _finisher(shape: _Shape) -> Callable[[Array], Array]:
-    if shape.c.name == "f32":
-        return lambda total: canonical(total.astype(np.float32), np.uint32, 0x7FFFFFFF)
-    if shape.c.name == "f16":
-        return to_f16
-    if shape.sat:
-        low, high = -(2.0**31), 2.0**31 - 1
-        return lambda total: np.clip(total, low, high).astype(np.int64).astype(np.int32)
-    return lambda total: total.astype(np.int64).astype(np.int32)
+Compute = Callable[[Array, Array, Array], Array]
+
+
+def _floats(shape: _Shape) -> Compute:
+    finish = tensor_core.finisher(shape.c)
+    addend = tensor_core.operand(shape.c)
+    if shape.a.name in ("e4m3", "e5m2"):
+        return _eight_bit_floats(shape)
+    factor = tensor_core.operand(shape.a)
+    return lambda a, b, c: finish(tensor_core.multiply_add(factor, addend, a, b, c))
+
+
+def _eight_bit_floats(shape: _Shape) -> Compute:
+    """Hopper computes these as halves: first the elements of k with k % 4 < 2, then the others on
+    top of that sum, and adds C in the end, in f32."""
+    tables = [fp8_values(t.name).astype(np.float16).view(np.uint16) for t in (shape.a, shape.b)]
+    factor, addend = tensor_core.operand(TYPES["f16"]), tensor_core.operand(TYPES["f32"])
+    first = np.arange(shape.k) % 4 < 2
+
+    def run(a: Array, b: Array, c: Array) -> Array:
+        x, y = tables[0][a], tables[1][b]
+        total = np.zeros(c.shape, np.uint32)
+        for part in (first, ~first):
+            exact = tensor_core.multiply_add(factor, addend, x[:, part], y[:, part], total)
+            total = tensor_core.to_f32(exact)
+        return canonical(total.view(np.float32) + c.view(np.float32), np.uint32, 0x7FFFFFFF)
+
+    return run
+
+
+def _product(a: Array, b: Array) -> Array:
+    """[n, k, 8] transposed @ [n, k, 16]."""
+    result: Array = np.matmul(b.swapaxes(1, 2), a)
+    return result
+
+
+def _integers(shape: _Shape) -> Compute:
+    """Exact in f64: sums stay below 2^53."""
+    views = shape.a.view, shape.b.view, np.dtype(np.int32)
+
+    def run(a: Array, b: Array, c: Array) -> Array:
+        x, y, z = (raw.view(v).astype(np.float64) for raw, v in zip((a, b, c), views, strict=True))
+        total = _product(x, y) + z
+        if shape.sat:
+            total = np.clip(total, -(2.0**31), 2.0**31 - 1)
+        wrapped: Array = total.astype(np.int64).astype(np.int32)
+        return wrapped
+
+    return run
 
 
 def _undefined_result(

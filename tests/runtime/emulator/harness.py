@@ -47,8 +47,36 @@ def _index(pointer: int, size: int) -> str:
   add.u64 %rd{pointer}, %rd{pointer}, %rd40;"""
 
 
+def op_kernel(
+    text: str, inputs: Sequence[np.dtype[Any]], outputs: Sequence[np.dtype[Any]], count: int
+) -> str:
+    """A kernel of one thread an element, 128 a block, around `text`; see `run_op`."""
+    body = "  mov.u32 %r50, %tid.x; mov.u32 %r51, %ctaid.x; mad.lo.u32 %r50, %r51, 128, %r50;\n"
+    body += f"  setp.ge.u32 %p19, %r50, {count}; @%p19 bra DONE;"
+    registers, stores = "", ""
+    names: dict[str, str] = {}
+    for number, kind in enumerate([*inputs, *outputs]):
+        role = f"i{number}" if number < len(inputs) else f"o{number - len(inputs)}"
+        bits = 8 * kind.itemsize
+        predicate = kind == np.bool_
+        registers += f"  .reg .{_REGISTER[bits]} %{role}; .reg .pred %{role}p;"
+        body += _index(number, kind.itemsize)
+        names[role] = f"%{role}p" if predicate else f"%{role}"
+        if number < len(inputs):
+            body += f"\n  ld.global.b{bits} %{role}, [%rd{number}];"
+            if predicate:
+                body += f"\n  setp.ne.u16 %{role}p, %{role}, 0;"
+        else:
+            if predicate:
+                stores += f"\n  selp.u16 %{role}, 1, 0, %{role}p;"
+            stores += f"\n  st.global.b{bits} [%rd{number}], %{role};"
+    body += f"\n  {text.format(**names)}{stores}\nDONE:"
+    shared = "smem" in text
+    return kernel_text(body, len(inputs) + len(outputs), registers, shared)
+
+
 def run_op(
-    text: str, inputs: Sequence[np.ndarray[Any, Any]], outputs: Sequence[Any]
+    text: str, inputs: Sequence[np.ndarray[Any, Any]], outputs: Sequence[Any], shared: int = 0
 ) -> list[np.ndarray[Any, Any]]:
     """Executes `text`, in which {o0}, {o1} .. and {i0}, {i1} .. stand for registers.
 
@@ -56,31 +84,12 @@ def run_op(
     back as arrays of the given types.
     """
     count = len(inputs[0])
-    results = [np.zeros(count, np.dtype(kind)) for kind in outputs]
-    body = "  mov.u32 %r50, %tid.x; mov.u32 %r51, %ctaid.x; mad.lo.u32 %r50, %r51, 128, %r50;\n"
-    body += f"  setp.ge.u32 %p19, %r50, {count}; @%p19 bra DONE;"
-    registers, names, stores, buffers = "", {}, "", []
-    for number, array in enumerate([*inputs, *results]):
-        role = f"i{number}" if number < len(inputs) else f"o{number - len(inputs)}"
-        size = array.dtype.itemsize
-        predicate = array.dtype == np.bool_
-        kind = _REGISTER[8 * size]
-        registers += f"  .reg .{kind} %{role}; .reg .pred %{role}p;"
-        body += _index(number, size)
-        names[role] = f"%{role}p" if predicate else f"%{role}"
-        if number < len(inputs):
-            body += f"\n  ld.global.b{8 * size} %{role}, [%rd{number}];"
-            if predicate:
-                body += f"\n  setp.ne.u16 %{role}p, %{role}, 0;"
-        else:
-            if predicate:
-                stores += f"\n  selp.u16 %{role}, 1, 0, %{role}p;"
-            stores += f"\n  st.global.b{8 * size} [%rd{number}], %{role};"
-        buffers.append(np.ascontiguousarray(array))
-    body += f"\n  {text.format(**names)}{stores}\nDONE:"
-    module = parse_module(kernel_text(body, len(buffers), registers))
-    module.kernels["k"].launch(-(-count // 128), 128, buffers)
-    return buffers[len(inputs) :]
+    kinds = [np.dtype(kind) for kind in outputs]
+    module = parse_module(op_kernel(text, [array.dtype for array in inputs], kinds, count))
+    results = [np.zeros(count, kind) for kind in kinds]
+    buffers = [*map(np.ascontiguousarray, inputs), *results]
+    module.kernels["k"].launch(-(-count // 128), 128, buffers, shared_bytes=shared)
+    return results
 
 
 def sample_integers(bits: int, count: int, seed: int) -> np.ndarray[Any, Any]:

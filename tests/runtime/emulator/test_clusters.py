@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from .harness import kernel_text
 
 from tileloom.runtime.emulator import EmulatorError, parse_module
+
+from .harness import kernel_text
 
 ARRIVE, WAIT = "  barrier.cluster.arrive.aligned;\n", "  barrier.cluster.wait.aligned;\n"
 # Thread i of every block puts 100 * ctaid + i at smem[i], whose address is in %r5; %r6: its rank.

@@ -147,8 +147,8 @@ def test_testp() -> None:
         top & (mantissa == 0),
         ~(top & (mantissa != 0)),
         top & (mantissa != 0),
-        ~top & (exponent != 0),
-        exponent == 0,
+        ~top & ((exponent != 0) | (mantissa == 0)),
+        (exponent == 0) & (mantissa != 0),
     )
     for result, expected in zip(found, wanted, strict=True):
         assert np.array_equal(result, expected)

@@ -67,7 +67,9 @@ def test_float_to_integer(out: str, source: str, mode: str) -> None:
     for x, result in zip(a.tolist(), found.tolist(), strict=True):
         value = kind.decode(x)
         if value == exact.NAN:
-            wanted = 1 << 63 if out[1:] == "64" else 0
+            # The top bit alone where one side has 64 bits, as recorded on an H100.
+            wide = "64" in (out[1:], source[1:])
+            wanted = as_integer(1 << (int(out[1:]) - 1), out) if wide else 0
         elif isinstance(value, str):
             wanted = high if value == exact.INF else low
         else:
@@ -91,6 +93,14 @@ def test_integer_to_float(out: str, source: str, mode: str) -> None:
 
 def convert(out: Kind, source: Kind, code: int, mode: str, saturate: bool = False) -> int:
     value = source.decode(code)
+    if value == exact.NAN and F64 in (out, source):
+        # Sign and payload survive, made quiet: recorded on an H100.
+        payload = code & ((1 << source.mantissa) - 1) | 1 << (source.mantissa - 1)
+        cut = source.mantissa - out.mantissa
+        payload = payload >> cut if cut > 0 else payload << -cut
+        return (out.sign if code & source.sign else 0) | out.infinity | payload
+    if value == exact.NAN and mode == "rna":
+        return (code >> (source.mantissa - out.mantissa)) & (2 * out.sign - 1)
     return out.encode(value, mode, exact.is_negative(source, code), saturate)
 
 
@@ -126,8 +136,8 @@ def test_widening(out: str, source: str) -> None:
     a = codes(kinds[1], 5)
     (found,) = run_op(f"cvt.{out}.{source} {{o0}}, {{i0}};", [a], [f"u{kinds[0].bits // 8}"])
     for x, result in zip(a.tolist(), found.tolist(), strict=True):
-        if kinds[1].decode(x) == exact.NAN:
-            assert kinds[0].decode(result) == exact.NAN
+        if kinds[1].decode(x) == exact.NAN and source == "bf16":
+            assert result == x << 16
         else:
             assert result == convert(*kinds, x, "rn")
 

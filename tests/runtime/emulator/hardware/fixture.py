@@ -1,0 +1,104 @@
+"""The recorded results in compact form, and how the emulator's are compared with them.
+
+Of every result a checksum is kept for each 256 elements. Of approximate ones also the distance to
+the emulator's code, element by element: adding it must give the checksums, and it must be within
+the bound. `python -m tests.runtime.emulator.hardware.fixture DIR` makes the file from what `record`
+wrote into DIR.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..harness import run_op
+from .cases import Array, Bound, Case, all_cases
+
+PATH = Path(__file__).with_name("h100.npz")
+_CHUNK = 256
+
+
+def emulated(case: Case) -> list[Array]:
+    return run_op(case.text, case.operands(), case.outputs, case.shared)
+
+
+def checksums(result: Array) -> list[int]:
+    return [
+        zlib.crc32(np.ascontiguousarray(result[start : start + _CHUNK]).tobytes())
+        for start in range(0, len(result), _CHUNK)
+    ]
+
+
+def elements(result: Array, bound: Bound) -> Array:
+    """Raw results as the codes of single elements."""
+    return result.view({"f32": np.uint32}.get(bound.kind, np.uint16))
+
+
+def values(codes: Array, bound: Bound) -> Array:
+    if bound.kind == "f32":
+        return codes.view(np.float32).astype(np.float64)
+    if bound.kind == "f16":
+        return codes.view(np.float16).astype(np.float64)
+    return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+
+
+def outside(first: Array, second: Array, bound: Bound) -> Array:
+    """Elements whose codes are further apart than the bound allows."""
+    distance = np.abs(first.astype(np.int64) - second.astype(np.int64))
+    x, y = values(first, bound), values(second, bound)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(x - y)
+        near = (error <= bound.absolute) | (error <= bound.relative * np.abs(y))
+    far: Array = ~((distance <= bound.ulps) | near)
+    return far
+
+
+def write(recorded: dict[str, Array]) -> None:
+    """Makes the fixture file; says which results differ from the emulator's."""
+    names: list[str] = []
+    sums: list[int] = []
+    distances: dict[str, Array] = {}
+    for case in all_cases():
+        for number, mine in enumerate(emulated(case)):
+            name = f"{case.name}|{number}"
+            theirs = recorded[name]
+            names.append(name)
+            sums += checksums(theirs)
+            if case.bound is not None:
+                codes = elements(theirs, case.bound), elements(mine, case.bound)
+                distance = codes[0].astype(np.int64) - codes[1].astype(np.int64)
+                distances[name] = distance.astype(np.int32)
+                bad = outside(codes[0], codes[1], case.bound)
+            else:
+                bad = theirs != mine
+            if bad.any():
+                print(f"{name}: {int(bad.sum())} differ, first at {int(bad.argmax())}")
+    packed: dict[str, Any] = {f"distance {name}": array for name, array in distances.items()}
+    np.savez_compressed(PATH, names=np.array(names), sums=np.array(sums, np.uint32), **packed)
+
+
+def read() -> tuple[dict[str, list[int]], dict[str, Array]]:
+    """Checksums and distances by name of the result."""
+    with np.load(PATH) as file:
+        names = [str(name) for name in file["names"]]
+        sums = file["sums"].reshape(len(names), -1).tolist()
+        distances = {
+            key.removeprefix("distance "): file[key] for key in file.files if key[0] == "d"
+        }
+    return dict(zip(names, sums, strict=True)), distances
+
+
+def main(folder: Path) -> None:
+    recorded: dict[str, Array] = {}
+    for path in sorted(folder.glob("results-*.npz")):
+        with np.load(path) as file:
+            recorded |= {name: file[name] for name in file.files}
+    write(recorded)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
