@@ -13,6 +13,9 @@ all; the digest finds torn and damaged ones, which are thrown away and made agai
 file is ever executed while it is read. Since a cubin is code, the directory must belong to the
 user and nobody else may write to it; otherwise it isn't used.
 
+Beside the directory there may be *layers*: bundles (bundles.py) that are only ever read, and only
+where the directory has no such entry.
+
 Two processes that want the same entry make it once: the second waits at a lock that the kernel
 releases when its holder dies. A disk that is full, or can't be written, costs one warning.
 """
@@ -31,11 +34,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import options
-from .errors import CacheWarning
+from .errors import CacheError, CacheWarning
+
+if TYPE_CHECKING:
+    from .bundles import Bundle
 
 _MAGIC = b"TILELM\x00\x01"
 _HEADER = struct.Struct("<8s32sI")
@@ -67,18 +74,25 @@ def key_of(*parts: str) -> str:
 
 
 class DiskCache:
-    """Entries in a directory, the least recently used thrown away beyond `max_bytes`."""
+    """Entries in a directory, the least recently used thrown away beyond `max_bytes`; `layers` are
+    bundles that are read too."""
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
+    def __init__(self, directory: Path, max_bytes: int, layers: tuple[Path, ...] = ()) -> None:
         self.directory = directory
         self.max_bytes = max_bytes
+        self.layers = layers
         self._usable: bool | None = None
         self._warned = False
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none that is whole."""
-        if not self._prepare():
-            return None
+        entry = self._get_own(key) if self._prepare() else None
+        if entry is not None:
+            return entry
+        layered = (bundle.get(key) for bundle in self._bundles) if self.layers else iter(())
+        return next(filter(None, layered), None)
+
+    def _get_own(self, key: str) -> Entry | None:
         path = self._path(key)
         data = self._read(path)
         if data is None:
@@ -124,6 +138,33 @@ class DiskCache:
                 entry = make()
                 self.put(key, entry)
         return entry
+
+    def entries(self) -> dict[str, os.stat_result]:
+        """The keys of the directory's entries, and the status of their files."""
+        found = sorted(self._files()) if self._prepare() else []
+        return {path.stem: status for path, status in found}
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an entry's file as they are; None where there are none that may be used:
+        somebody else owns them or may write to them."""
+        return self._read(self._path(key))
+
+    def remove(self, key: str) -> None:
+        """Throws one entry away."""
+        with suppress(OSError):
+            self._path(key).unlink()
+
+    @cached_property
+    def _bundles(self) -> list[Bundle]:
+        from .bundles import Bundle
+
+        opened = []
+        for path in self.layers:
+            try:
+                opened.append(Bundle(path))
+            except CacheError as error:
+                warnings.warn(f"a layer of the cache: {error.message}", CacheWarning, stacklevel=4)
+        return opened
 
     def prune(self) -> None:
         """Throws away what was used longest ago until the rest fits, and abandoned files."""
@@ -171,25 +212,26 @@ class DiskCache:
     def _prepare(self) -> bool:
         """Makes the directory; False where it can't be used."""
         if self._usable is None:
-            self._usable = self._check_directory()
+            reason = self.why_unusable()
+            self._usable = reason is None
+            if reason is not None:
+                self._warn(reason)
         return self._usable
 
-    def _check_directory(self) -> bool:
+    def why_unusable(self) -> str | None:
+        """What is wrong with the directory, which is made if it isn't there; None: nothing."""
         try:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 self.directory.mkdir(mode=0o700)
             status = self.directory.stat()
         except OSError as error:
-            self._warn(f"the directory can't be made: {error}")
-            return False
+            return f"the directory can't be made: {error}"
         if not stat.S_ISDIR(status.st_mode):
-            self._warn("it is no directory")
-            return False
+            return "it is no directory"
         if not _is_private(status):
-            self._warn("others own it or may write to it, and it holds code; `chmod 700` it")
-            return False
-        return True
+            return "others own it or may write to it, and it holds code; `chmod 700` it"
+        return None
 
     @contextmanager
     def _lock(self, name: str, wait_s: float) -> Iterator[bool]:
@@ -260,7 +302,7 @@ def decode_entry(data: bytes) -> Entry | None:
     return Entry(metadata, data[end:]) if isinstance(metadata, dict) else None
 
 
-_caches: dict[tuple[Path, int], DiskCache] = {}
+_caches: dict[tuple[Path, int, tuple[Path, ...]], DiskCache] = {}
 
 
 def disk_cache() -> DiskCache | None:
@@ -268,5 +310,5 @@ def disk_cache() -> DiskCache | None:
     settings = options.current()
     if not settings.cache_enabled:
         return None
-    identity = (settings.cache_dir, settings.cache_bytes)
+    identity = (settings.cache_dir, settings.cache_bytes, settings.cache_layers)
     return _caches.setdefault(identity, DiskCache(*identity))

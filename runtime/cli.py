@@ -1,16 +1,20 @@
-"""The command line: `tileloom run PROGRAM ...` and `tileloom compile PROGRAM|FILE ...`.
+"""The command line: `tileloom COMMAND ...`.
 
-A user's mistake is printed as the error it is, and the exit status is 2.
+The commands are a registry, `COMMANDS`; those but `run` and `compile` live in modules of their own,
+imported when they are called. A user's mistake is printed as the error it is, and the exit status
+is 2.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,11 +24,28 @@ from tileloom.vm.diagnostics import Location, UsageError, VMError, VMNameError, 
 from tileloom.vm.dtypes import DtypeError
 
 from . import options, output
-from .programs import Program, program, programs
+from .arguments import Parser, program_parser
+from .programs import program, programs
 
-_COMMANDS = {
-    "run": "run a program and report what it found",
-    "compile": "write a program's VM text, PTX, machine code and resources to a directory",
+
+@dataclass(frozen=True)
+class Command:
+    """One command: what it takes and does, in words, and the module whose `main(arguments)` runs
+    it and gives the exit status ("": this one's own)."""
+
+    takes: str
+    text: str
+    module: str = ""
+
+
+COMMANDS = {
+    "run": Command("PROGRAM", "run a program and report what it found"),
+    "compile": Command(
+        "PROGRAM|FILE.vm|FILE.ptx",
+        "write a program's VM text, PTX, machine code and resources to a directory",
+    ),
+    "cache": Command("ACTION", "look into the cache of compiled kernels", "cache_commands"),
+    "doctor": Command("", "say what is installed and what works here", "doctor"),
 }
 USER_ERROR = 2
 _INTERRUPTED = 130
@@ -70,11 +91,15 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"tileloom {_version()}")
         return 0
     command, rest = arguments[0], arguments[1:]
-    if command not in _COMMANDS:
+    if command not in COMMANDS:
+        listed = ", ".join(f"`{name}`" for name in COMMANDS)
         raise VMNameError(
             f"there is no command `{command}`",
-            hint=did_you_mean(command, _COMMANDS) or "the commands: `run`, `compile`",
+            hint=did_you_mean(command, COMMANDS) or f"the commands: {listed}",
         )
+    if module := COMMANDS[command].module:
+        status: int = import_module(f".{module}", __package__).main(rest)
+        return status
     if not rest or rest[0] in ("-h", "--help"):
         print(_command_help(command))
         return 0 if rest else USER_ERROR
@@ -87,7 +112,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     chosen = program(name)
-    parser = _parser("run", name, chosen)
+    parser = program_parser("run", name, chosen)
     parser.add_argument("--device", help="cuda, interpreter or emulator (default: what is there)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args(arguments)
@@ -103,13 +128,13 @@ def _run(name: str, arguments: list[str]) -> int:
 
 def _compile(subject: str, arguments: list[str]) -> int:
     if subject.endswith(_FILE_SUFFIXES):
-        parser = argparse.ArgumentParser(prog=f"tileloom compile {subject}")
+        parser = Parser(prog=f"tileloom compile {subject}")
         _add_compile_arguments(parser)
         args = parser.parse_args(arguments)
         written = output.compile_file(Path(subject), args.target, args.output, args.opt_level)
     else:
         chosen = program(subject)
-        parser = _parser("compile", subject, chosen)
+        parser = program_parser("compile", subject, chosen)
         _add_compile_arguments(parser)
         args = parser.parse_args(arguments)
         kernels = chosen.compile(args)
@@ -124,16 +149,7 @@ def _compile(subject: str, arguments: list[str]) -> int:
     return 0
 
 
-def _parser(command: str, name: str, chosen: Program) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"tileloom {command} {name}",
-        description=(getattr(chosen, "__doc__", None) or "").strip().partition("\n")[0],
-    )
-    chosen.add_arguments(parser)
-    return parser
-
-
-def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_compile_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--target", default="sm_90a", help="the GPU architecture (default: sm_90a)")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path(), help="the directory to write to"
@@ -144,7 +160,7 @@ def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _help() -> str:
     lines = ["usage: tileloom COMMAND ...", "", "commands:"]
-    lines += [f"  {name:<9}{text}" for name, text in _COMMANDS.items()]
+    lines += [f"  {name:<9}{command.text}" for name, command in COMMANDS.items()]
     lines += ["", "programs:", f"  {', '.join(programs())}", "", "environment:"]
     width = max(map(len, options.VARIABLES))
     lines += [f"  {name:<{width}}  {text}" for name, text in options.VARIABLES.items()]
@@ -152,9 +168,9 @@ def _help() -> str:
 
 
 def _command_help(command: str) -> str:
-    subject = "PROGRAM" if command == "run" else "PROGRAM|FILE.vm|FILE.ptx"
+    known = COMMANDS[command]
     return (
-        f"usage: tileloom {command} {subject} ...\n\n{_COMMANDS[command]}\n\n"
+        f"usage: tileloom {command} {known.takes} ...\n\n{known.text}\n\n"
         f"programs: {', '.join(programs())}\n"
         f"`tileloom {command} PROGRAM --help` lists a program's options"
     )

@@ -18,6 +18,7 @@ VARIABLES: dict[str, str] = {
     "TILELOOM_CACHE": "0 turns the disk cache of compiled kernels off",
     "TILELOOM_CACHE_DIR": "the disk cache's directory (default: ~/.cache/tileloom)",
     "TILELOOM_CACHE_BYTES": "the disk cache's size bound in bytes (default: 1073741824)",
+    "TILELOOM_CACHE_LAYERS": "bundles of compiled kernels to read from too, as PATH lists folders",
     "TILELOOM_ASSEMBLER": "ptxas, nvjitlink, driver, or the path of a ptxas; default: first found",
     "TILELOOM_ASSEMBLER_FLAGS": "more flags for the assembler, as a shell would split them",
     "TILELOOM_ASSEMBLER_TIMEOUT": "seconds one run of ptxas may take (default: 600)",
@@ -36,6 +37,7 @@ class Options:
     cache_enabled: bool
     cache_dir: Path
     cache_bytes: int
+    cache_layers: tuple[Path, ...]
     assembler: str | None
     assembler_flags: tuple[str, ...]
     assembler_timeout_s: float
@@ -53,6 +55,7 @@ def current() -> Options:
         cache_enabled=os.environ.get("TILELOOM_CACHE", "1") not in ("0", "off", "no", "false"),
         cache_dir=_cache_dir(),
         cache_bytes=int(_number("TILELOOM_CACHE_BYTES", DEFAULT_CACHE_BYTES)),
+        cache_layers=_paths("TILELOOM_CACHE_LAYERS"),
         assembler=_text("TILELOOM_ASSEMBLER"),
         assembler_flags=tuple(shlex.split(os.environ.get("TILELOOM_ASSEMBLER_FLAGS", ""))),
         assembler_timeout_s=_number("TILELOOM_ASSEMBLER_TIMEOUT", DEFAULT_TIMEOUT_S),
@@ -73,6 +76,11 @@ def _cache_dir() -> Path:
     # The specification of XDG says that a relative path is to be ignored.
     base = Path(root) if root and os.path.isabs(root) else Path(os.path.expanduser("~/.cache"))
     return base / "tileloom"
+
+
+def _paths(variable: str) -> tuple[Path, ...]:
+    listed = os.environ.get(variable, "").split(os.pathsep)
+    return tuple(Path(each).expanduser() for each in listed if each)
 
 
 def _text(variable: str) -> str | None:
