@@ -64,7 +64,7 @@ def plan(
     schedule: Schedule | None = None,
 ) -> Plan:
     """The kernel for m tokens, and its grid."""
-    chosen = schedule or choose(packed.geometry, m)
+    chosen = schedule or choose(packed.geometry, m, weight=packed.dtype.name)
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,

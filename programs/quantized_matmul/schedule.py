@@ -1,4 +1,4 @@
-"""Which kernel serves which problem: a function of the cut, m and the machine, and of nothing else.
+"""Which kernel serves which problem: a function of the cut, m, the dtype and the machine alone.
 
 Memory time is what counts at small m: enough blocks for every multiprocessor, each with several
 warps' loads in flight, and k split in as few parts as that takes. The number of accumulators
@@ -7,9 +7,13 @@ warps' loads in flight, and k split in as few parts as that takes. The number of
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from itertools import product
+from math import log2
 
 from tileloom.vm.diagnostics import VMValueError
 
@@ -75,11 +79,78 @@ def largest_tokens(geometry: Geometry) -> int:
     return 8 * max(1, min(4, fragments))
 
 
-def choose(geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS) -> Schedule:
-    """The schedule for m tokens. Legal for every geometry and m >= 1."""
+def choose(
+    geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS, weight: str = ""
+) -> Schedule:
+    """The schedule for m tokens. Legal for every geometry and m >= 1.
+
+    Where the machine has a record (schedules/), the fastest schedule of the nearest problem in it;
+    else what the rules here say. `weight` is the weights' dtype (default: the uN of the width).
+    """
     tokens = 8
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
+    if tokens <= 16 and multiprocessors == MULTIPROCESSORS and geometry.cut.contiguous:
+        recorded = _nearest(geometry, tokens, weight or f"u{geometry.bits}")
+        if recorded is not None:
+            return recorded
+    return _by_rule(geometry, m, tokens, multiprocessors)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a record: the fastest schedule of a problem."""
+
+    weight: str
+    k: int
+    n: int
+    tokens: int
+    schedule: Schedule
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """The shipped record of the H100."""
+    text = files(__package__).joinpath("schedules", "h100.jsonl").read_text("utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return tuple(
+        Entry(r["weight"], r["k"], r["n"], 8 if r["m"] <= 8 else 16, Schedule.parse(r["schedule"]))
+        for r in rows
+    )
+
+
+def _nearest(geometry: Geometry, tokens: int, weight: str) -> Schedule | None:
+    """The schedule of the nearest recorded problem, if it is within a factor of two and legal."""
+    kin = _kin(weight, geometry.bits)
+    found = [e for e in entries() if e.tokens == tokens and e.weight == kin]
+    nearest = min(found, key=lambda e: _distance(e, geometry), default=None)
+    if nearest is None or _distance(nearest, geometry) > 1.0:
+        return None
+    chosen = nearest.schedule
+    parts = chosen.splits if chosen.cluster else 1
+    # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
+    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_chunks:
+        return None
+    return chosen
+
+
+def _distance(entry: Entry, geometry: Geometry) -> float:
+    """How unlike two shapes are: n counts more, for it decides how blocks fill the machine."""
+    n, k = max(geometry.n, 1), max(geometry.k, 1)
+    return 2 * abs(log2(entry.n / n)) + abs(log2(entry.k / k)) / 2
+
+
+def _kin(weight: str, bits: int) -> str:
+    """The recorded dtype whose decode is most like another's."""
+    recorded = {e.weight for e in entries()}
+    if weight in recorded:
+        return weight
+    tables = weight[0] == "e" or weight.startswith("nf")
+    floats = {3: "e2m1", 4: "e2m1", 5: "e3m2", 6: "e3m2", 7: "e3m2", 8: "e5m2"}
+    return floats[bits] if tables and bits in floats else f"u{bits}"
+
+
+def _by_rule(geometry: Geometry, m: int, tokens: int, multiprocessors: int) -> Schedule:
     if not geometry.cut.contiguous:
         # Warps can split k only where the chunks of a turn are evenly spaced in x.
         k_warps, feature_warps = 1, 4
