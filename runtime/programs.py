@@ -32,6 +32,7 @@ SOURCE_TREE = {
     "matmul": "tileloom.programs.matmul.command",
     "minilm": "tileloom.programs.minilm.command",
     "quantized_matmul": "tileloom.programs.quantized_matmul.command",
+    "reduction": "tileloom.programs.reduction.command",
     "rotary": "tileloom.programs.rotary.command",
     "softmax": "tileloom.programs.softmax.command",
     "transpose": "tileloom.programs.transpose.command",

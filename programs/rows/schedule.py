@@ -65,10 +65,15 @@ class RowSchedule:
 
     def inside(self, n: ScalarLike) -> Tile:
         """[1, columns]: which columns are below n, a multiple of `vector`."""
-        runs = self.columns // self.vector
-        first = vm.arange(vm.i32, (1, runs, 1), dim=1, step=self.vector)
-        every = vm.broadcast(first < n, (1, runs, self.vector))
-        return vm.reshape(every, (1, self.columns))
+        return columns_inside(self.columns, self.vector, n)
+
+
+def columns_inside(columns: int, vector: int, n: ScalarLike) -> Tile:
+    """[1, columns]: which columns are below n, one comparison for each `vector` of them."""
+    runs = columns // vector
+    first = vm.arange(vm.i32, (1, runs, 1), dim=1, step=vector)
+    every = vm.broadcast(first < n, (1, runs, vector))
+    return vm.reshape(every, (1, columns))
 
 
 def vector_of(columns: int, itemsize: int) -> int:
@@ -87,11 +92,12 @@ def row_schedule(columns: int, itemsize: int) -> RowSchedule:
     """
     vector = vector_of(columns, itemsize)
     needed = -(-columns // ELEMENTS)
-    threads = max(_power_above(needed), min(32, _power_above(-(-columns // vector))))
+    threads = max(power_above(needed), min(32, power_above(-(-columns // vector))))
     if threads > MAX_THREADS:  # programs that loop keep more of each element
         return RowSchedule(MAX_THREADS, ELEMENTS // 2 // vector, vector, loops=True)
     return RowSchedule(threads, max(1, -(-columns // (threads * vector))), vector)
 
 
-def _power_above(value: int) -> int:
+def power_above(value: int) -> int:
+    """The smallest power of two that is at least `value`."""
     return 1 << max(0, value - 1).bit_length()
