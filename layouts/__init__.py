@@ -11,8 +11,10 @@ from .banks import access_wavefronts, bank_conflicts, ldmatrix_wavefronts, wavef
 from .draw import draw, draw_banks, draw_banks_svg, draw_svg
 from .errors import LayoutError
 from .global_layout import GlobalLayout
+from .holdings import access_costs, lines_of, registers_of
 from .memory_layout import MemoryLayout, column_major, row_major, strided, swizzled
 from .memory_parse import parse_memory_layout
+from .page import memory_html, page, register_html
 from .parse import parse_layout
 from .register_layout import RegisterLayout
 from .swizzle import Swizzle
@@ -23,6 +25,7 @@ __all__ = [
     "MemoryLayout",
     "RegisterLayout",
     "Swizzle",
+    "access_costs",
     "access_wavefronts",
     "auto",
     "bank_conflicts",
@@ -35,9 +38,14 @@ __all__ = [
     "draw_svg",
     "fragments",
     "ldmatrix_wavefronts",
+    "lines_of",
     "local",
+    "memory_html",
+    "page",
     "parse_layout",
     "parse_memory_layout",
+    "register_html",
+    "registers_of",
     "replicate",
     "row_major",
     "spatial",

@@ -3,11 +3,16 @@
 A register layout's cell says which lane and which local element hold it, `5.2` for element 2 of
 thread 5; `0+.2` for thread 0 and others. A memory layout's cell says the element's bank, or its
 place.
+
+A picture may have a `limit`: it then shows the first so many rows, columns and grids, and
+`is_cropped` says whether something is missing.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
-from itertools import product
+from itertools import islice, product
+from math import prod
 from typing import NamedTuple
 
 from .banks import NUM_BANKS, WORD_BYTES
@@ -15,11 +20,13 @@ from .memory_layout import MemoryLayout
 from .register_layout import RegisterLayout
 
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 44, 22, 30  # pixels
-_STYLE = "font: 11px monospace; text-anchor: middle; dominant-baseline: central"
+_STYLE = "font: 11px ui-monospace, monospace; text-anchor: middle; dominant-baseline: central"
+_WARP_THREADS = 32
+_PAPER, _LINE, _INK, _FAINT = "#ffffff", "#ffffff", "#1f2430", "#7a8194"
 
 
 class Cell(NamedTuple):
-    """What stands at an index; cells of one group share a colour."""
+    """What stands at an index; cells of one group (a thread, a bank) share a colour."""
 
     text: str
     group: int
@@ -33,27 +40,33 @@ class Grid(NamedTuple):
     cells: list[list[Cell]]
 
 
-def draw(layout: RegisterLayout) -> str:
+def draw(layout: RegisterLayout, limit: int | None = None) -> str:
     """Which thread and local element hold each element: lines of text, a grid for each value of
     the leading dimensions."""
-    return _as_text(_grids(layout.shape, lambda index: _register_cell(layout, index)))
+    return _as_text(_grids(layout.shape, lambda index: _register_cell(layout, index), limit))
 
 
-def draw_svg(layout: RegisterLayout) -> str:
-    """The same as an SVG document; colours go by thread, tooltips list all owners."""
-    grids = _grids(layout.shape, lambda index: _register_cell(layout, index))
-    return _as_svg(grids, str(layout), layout.num_threads)
+def draw_svg(layout: RegisterLayout, limit: int | None = None) -> str:
+    """The same as an SVG document; colours go by lane, tooltips list all owners."""
+    grids = _grids(layout.shape, lambda index: _register_cell(layout, index), limit)
+    return _as_svg(grids, str(layout), min(layout.num_threads, _WARP_THREADS))
 
 
-def draw_banks(layout: MemoryLayout, element_bits: int) -> str:
+def draw_banks(layout: MemoryLayout, element_bits: int, limit: int | None = None) -> str:
     """The shared-memory bank in which each element starts, as text."""
-    return _as_text(_grids(layout.shape, lambda index: _bank_cell(layout, element_bits, index)))
+    cell = partial(_bank_cell, layout, element_bits)
+    return _as_text(_grids(layout.shape, cell, limit))
 
 
-def draw_banks_svg(layout: MemoryLayout, element_bits: int) -> str:
+def draw_banks_svg(layout: MemoryLayout, element_bits: int, limit: int | None = None) -> str:
     """The same as an SVG document; colours go by bank, tooltips give the byte."""
-    grids = _grids(layout.shape, lambda index: _bank_cell(layout, element_bits, index))
-    return _as_svg(grids, str(layout), NUM_BANKS)
+    cell = partial(_bank_cell, layout, element_bits)
+    return _as_svg(_grids(layout.shape, cell, limit), str(layout), NUM_BANKS)
+
+
+def is_cropped(shape: tuple[int, ...], limit: int | None) -> bool:
+    """Whether a picture of a tile of `shape` with this limit leaves something out."""
+    return limit is not None and any(extent > limit for extent in (prod(shape[:-2]), *shape[-2:]))
 
 
 def _register_cell(layout: RegisterLayout, index: tuple[int, ...]) -> Cell:
@@ -70,9 +83,13 @@ def _bank_cell(layout: MemoryLayout, element_bits: int, index: tuple[int, ...]) 
     return Cell(str(bank), bank, f"{index}: byte {byte}")
 
 
-def _grids(shape: tuple[int, ...], cell: Callable[[tuple[int, ...]], Cell]) -> list[Grid]:
+def _grids(
+    shape: tuple[int, ...], cell: Callable[[tuple[int, ...]], Cell], limit: int | None
+) -> list[Grid]:
     plane = (1,) * (2 - len(shape)) + shape
     *lead_shape, rows, columns = plane
+    if limit is not None:
+        rows, columns = min(rows, limit), min(columns, limit)
     return [
         Grid(
             lead,
@@ -81,7 +98,7 @@ def _grids(shape: tuple[int, ...], cell: Callable[[tuple[int, ...]], Cell]) -> l
                 for row in range(rows)
             ],
         )
-        for lead in product(*map(range, lead_shape))
+        for lead in islice(product(*map(range, lead_shape)), limit)
     ]
 
 
@@ -110,7 +127,7 @@ def _as_svg(grids: Sequence[Grid], title: str, num_groups: int) -> str:
     size = (MARGIN + columns * CELL_WIDTH + 8, len(grids) * height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" '
-        f'style="{_STYLE}; background: white">\n' + "\n".join(body) + "\n</svg>\n"
+        f'style="{_STYLE}; background: {_PAPER}">\n' + "\n".join(body) + "\n</svg>\n"
     )
 
 
@@ -127,16 +144,22 @@ def _grid_svg(grid: Grid, top: int, num_groups: int) -> list[str]:
         out.append(_text_svg(MARGIN // 2, y + CELL_HEIGHT // 2, str(number)))
         for column, cell in enumerate(row):
             x = MARGIN + column * CELL_WIDTH
-            hue = cell.group * 360 // max(num_groups, 1)
             out.append(
-                f"<g><title>{escape(cell.title)}</title>"
-                f'<rect x="{x}" y="{y}" width="{CELL_WIDTH}" height="{CELL_HEIGHT}" '
-                f'fill="hsl({hue}, 70%, 85%)" stroke="#888"/>'
-                + _text_svg(x + CELL_WIDTH // 2, y + CELL_HEIGHT // 2, cell.text)
+                f'<g data-group="{cell.group}"><title>{escape(cell.title)}</title>'
+                f'<rect x="{x}" y="{y}" width="{CELL_WIDTH}" height="{CELL_HEIGHT}" rx="3" '
+                f'fill="{_colour(cell.group, num_groups)}" stroke="{_LINE}"/>'
+                + _text_svg(x + CELL_WIDTH // 2, y + CELL_HEIGHT // 2, cell.text, _INK)
                 + "</g>"
             )
     return out
 
 
-def _text_svg(x: int, y: int, text: str) -> str:
-    return f'<text x="{x}" y="{y}">{escape(text)}</text>'
+def _colour(group: int, num_groups: int) -> str:
+    """A hue for each lane or bank; the warps alternate between a light and a darker shade."""
+    hue = group % num_groups * 360 // num_groups
+    saturation, lightness = (58, 72) if group // num_groups % 2 else (72, 85)
+    return f"hsl({hue}, {saturation}%, {lightness}%)"
+
+
+def _text_svg(x: int, y: int, text: str, colour: str = _FAINT) -> str:
+    return f'<text x="{x}" y="{y}" fill="{colour}">{escape(text)}</text>'

@@ -90,6 +90,12 @@ class MemoryLayout:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        """The picture that notebooks show, of elements of 16 bits."""
+        from .page import memory_html
+
+        return memory_html(self)
+
     # Places
 
     def digits_of(self, dim: int) -> list[tuple[int, int, int]]:

@@ -121,6 +121,12 @@ class RegisterLayout:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        """The picture that notebooks show."""
+        from .page import register_html
+
+        return register_html(self)
+
     # The function, and its inverse image
 
     def __call__(self, thread: int, local: int) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ COMMANDS = {
         "PROGRAM|FILE.vm|FILE.ptx",
         "write a program's VM text, PTX, machine code and resources to a directory",
     ),
+    "layout": Command('"LAYOUT"', "draw a layout: who holds which element", "layout_command"),
     "cache": Command("ACTION", "look into the cache of compiled kernels", "cache_commands"),
     "doctor": Command("", "say what is installed and what works here", "doctor"),
 }
