@@ -1,23 +1,37 @@
 """Scalar expressions: the index arithmetic of a VM program.
 
 An expression is an immutable tree over constants, scalar values, and the block's place in the grid.
-Every thread of a block computes the same value (expressions are uniform). Integers are
-mathematical while they are built; the executors compute them in 32 or 64 bits (`i64` if an operand
-is) and `/` and `%` round toward minus infinity, as Python's `//` and `%` do.
+Every thread of a block computes the same value (expressions are uniform). `/` and `%` round toward
+minus infinity, as Python's `//` and `%` do.
 
     expr := Const | Ref | Special | Unary(op, expr) | Binary(op, expr, expr) | Select(c, a, b)
+
+Every expression has a dtype (`expr_dtype`), which all executors compute it in:
+
+    constants           i32, or i64 where 32 bits can't hold it; f32; bool
+    block and grid      i32
+    arithmetic          f64 if an operand is, else f32 if one is a float, else an integer: of 64
+                        bits if an operand has 64, or if one is u32 and another signed; else of 32.
+                        Unsigned if every operand with a sign of its own (no constant, no block or
+                        grid index) is u32 or u64. `<<` and `>>` have their left operand's dtype.
+    comparisons, `and`, `or`, `not`, and `& | ^` of truth values: bool
+
+Operands are converted to the dtype first; integer results wrap, floats round. Integers of
+different dtypes compare as the numbers they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .dtypes import Dtype, bool_, dtype, f32, f64, i32, i64
 
 if TYPE_CHECKING:
     from .ir import Value
 
-ExprLike: TypeAlias = "Union[Expr, int, float, bool]"
+ExprLike: TypeAlias = "Expr | int | float | bool"
 
 ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", "min", "max")
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
@@ -248,3 +262,72 @@ def substitute(expr: Expr, mapping: Callable[[Value], Value]) -> Expr:
             parts = [substitute(e, mapping) for e in (condition, then, otherwise)]
             return Select(*parts)
     return expr
+
+
+def expr_dtype(expr: Expr) -> Dtype:
+    """The dtype an expression is computed in; see the head of the file."""
+    match expr:
+        case Const(value):
+            return constant_dtype(value)
+        case Ref(value):
+            element: Dtype = value.type.dtype  # type: ignore[union-attr]
+            return element
+        case Special():
+            return i32
+        case Unary(op, operand):
+            return bool_ if op == "not" else common_dtype(operand, expr_dtype(operand))
+        case Binary(op, lhs, rhs):
+            return binary_dtype(op, (lhs, expr_dtype(lhs)), (rhs, expr_dtype(rhs)))
+        case Select(_, then, otherwise):
+            return select_dtype((then, expr_dtype(then)), (otherwise, expr_dtype(otherwise)))
+    raise AssertionError(expr)
+
+
+Typed: TypeAlias = tuple[Expr, Dtype]
+
+
+def constant_dtype(value: int | float | bool) -> Dtype:
+    """The dtype of a number in a program."""
+    if isinstance(value, bool):
+        return bool_
+    if isinstance(value, float):
+        return f32
+    return i32 if -(2**31) <= value < 2**31 else i64
+
+
+def binary_dtype(op: str, lhs: Typed, rhs: Typed) -> Dtype:
+    """The dtype of `lhs op rhs` from its operands and theirs."""
+    if op in LOGICAL or op in COMPARISONS:
+        return bool_
+    if op in ("&", "|", "^") and lhs[1].kind == rhs[1].kind == "bool":
+        return bool_
+    return common_dtype(*lhs) if op in ("<<", ">>") else common_dtype(*lhs, *rhs)
+
+
+def select_dtype(then: Typed, otherwise: Typed) -> Dtype:
+    """The dtype of a choice between two expressions."""
+    both = then[1].kind == otherwise[1].kind == "bool"
+    return bool_ if both else common_dtype(*then, *otherwise)
+
+
+def common_dtype(lhs: Expr, a: Dtype, rhs: Expr | None = None, b: Dtype = i32) -> Dtype:
+    """The dtype that arithmetic on one or two operands runs in."""
+    operands = [(lhs, a), (rhs, b)] if rhs is not None else [(lhs, a)]
+    if any(element.is_float for _, element in operands):
+        return f64 if any(element == f64 for _, element in operands) else f32
+    signs = {_sign(expr, element) for expr, element in operands} - {None}
+    unsigned = signs == {"uint"}
+    wide = len(signs) == 2 or any(
+        element.bits > 32 and not (unsigned and _fits_u32(expr)) for expr, element in operands
+    )
+    return dtype(f"{'u' if unsigned else 'i'}{64 if wide else 32}")
+
+
+def _sign(expr: Expr | None, element: Dtype) -> str | None:
+    """Whether an operand wants a sign; None for what 31 bits hold, constants and indices."""
+    small = element.kind != "int" and element.bits < 32
+    return None if small or isinstance(expr, Const | Special) else element.kind
+
+
+def _fits_u32(expr: Expr | None) -> bool:
+    return isinstance(expr, Const) and 0 <= expr.value < 2**32

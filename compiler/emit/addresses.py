@@ -228,10 +228,10 @@ def _scaled(context: Context, form: Linear, stride: Linear) -> Linear:
     if stride.is_const:
         return form * stride.const
     scalars = context.scalars
-    step = scalars.in_register(stride)
+    step = scalars.in_register(stride, scalars.is_wide(stride))
     total = stride * form.const
     for group in form.by_region():
-        index = scalars.in_register(group)
+        index = scalars.in_register(group, scalars.is_wide(group))
         if step.kind is B64 or index.kind is B64:
             wide = scalars.product(_widened(group, scalars), _widened(stride, scalars))
             total = total + wide

@@ -12,6 +12,7 @@ from tileloom.vm.expr import apply_binary
 
 from ..ptx import Builder, Operand, Register, RegisterKind
 from .linear import Facts, FactTable, Linear, gcd
+from .unsigned import Unsigned, signed
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
 
@@ -19,10 +20,11 @@ COMPARE = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 BITWISE = {"&": "and", "|": "or", "^": "xor"}
 
 
-class Arithmetic:
+class Arithmetic(Unsigned):
     """Computes with linear forms in a builder; facts of new registers are learned."""
 
     def __init__(self, builder: Builder, facts: FactTable) -> None:
+        super().__init__()
         self.builder = builder
         self.facts = facts
 
@@ -167,10 +169,10 @@ class Arithmetic:
     # From forms to registers
 
     def is_wide(self, form: Linear) -> bool:
-        """True if a term has 64 bits, or the constant needs them."""
-        if not -(2**31) <= form.const < 2**31:
+        """True if a term has 64 bits, or 32 and no sign, or a number in the form needs more."""
+        if any(not -(2**31) <= c < 2**31 for c in (form.const, *form.terms.values())):
             return True
-        return any(register.kind is B64 for register in form.terms)
+        return any(r.kind is B64 or self.is_large(r) for r in form.terms)
 
     def register(self, form: Linear, wide: bool = False) -> Register | int:
         """The form's value in one register of 32 (or 64) bits, or a constant."""
@@ -178,11 +180,12 @@ class Arithmetic:
         for group in form.by_region():
             for term, coefficient in group.terms.items():
                 total = self._accumulate(total, term, coefficient, wide)
+        const = signed(form.const, 64) if wide else form.const
         if total is None:
-            return form.const
-        if form.const:
+            return const
+        if const:
             suffix, kind = ("s64", B64) if wide else ("s32", B32)
-            return self.builder.pure(f"add.{suffix}", kind, total, form.const)
+            return self.builder.pure(f"add.{suffix}", kind, total, const)
         return total
 
     def in_register(self, form: Linear, wide: bool = False) -> Register:
@@ -195,12 +198,19 @@ class Arithmetic:
 
     def narrow(self, form: Linear) -> Register | int:
         """The low 32 bits of the form's value."""
-        if not self.is_wide(form):
-            return self.register(form)
+        if form.is_const:
+            return signed(form.const)
+        if all(register.kind is B32 for register in form.terms):
+            terms = {register: signed(c) for register, c in form.terms.items()}
+            return self.register(Linear(terms, signed(form.const)))
         value = self.register(form, wide=True)
-        if isinstance(value, int):
-            return (value + 2**31) % 2**32 - 2**31
+        assert isinstance(value, Register)
         return self.builder.pure("cvt.u32.u64", B32, value)
+
+    def narrow_register(self, form: Linear) -> Register:
+        """As `narrow`, with constants moved into a register."""
+        value = self.narrow(form)
+        return value if isinstance(value, Register) else self.in_register(Linear({}, value))
 
     def _accumulate(
         self, total: Register | None, term: Register, coefficient: int, wide: bool
@@ -213,6 +223,8 @@ class Arithmetic:
             if total is None:
                 return pure("mul.lo.s32", B32, term, coefficient)
             return pure("mad.lo.s32", B32, term, coefficient, total)
+        if self.is_large(term) and term.kind is B32:
+            term = pure("cvt.u64.u32", B64, term)
         if term.kind is B32 and -(2**31) <= coefficient < 2**31:
             if total is None:
                 return pure("mul.wide.s32", B64, term, coefficient)
@@ -227,7 +239,7 @@ class Arithmetic:
 
     # Conditions
 
-    def compare(self, op: str, a: Linear, b: Linear, unsigned: bool = False) -> Register | bool:
+    def compare(self, op: str, a: Linear, b: Linear) -> Register | bool:
         """The predicate `a op b`, or its value where the facts decide it."""
         difference = b - a
         nonnegative = self.facts.is_nonnegative
@@ -245,8 +257,11 @@ class Arithmetic:
                 return True
             if nonnegative(never):
                 return False
+        found = self.compare_large(op, a, b) if self.has_large(a, b) else None
+        if found is not None:
+            return found
         wide = self.is_wide(a) or self.is_wide(b)
-        kind = ("u" if unsigned else "s") + ("64" if wide else "32")
+        kind = "s64" if wide else "s32"
         x, y = self.in_register(a, wide), self.register(b, wide)
         return self.builder.pure(f"setp.{COMPARE[op]}.{kind}", PRED, x, y)
 

@@ -107,16 +107,16 @@ def scalar_element(context: Context, expr: Expr, dtype: Dtype) -> Operand:
         if isinstance(predicate, bool):
             return context.builder.pure("setp.ne.s32", PRED, int(predicate), 0)
         return predicate
+    if dtype.bits == 64 and dtype.is_float:
+        return context.scalars.floating(expr, double=True)
     if isinstance(expr, Const):
         return _constant(dtype, expr.value)
     if dtype.bits == 64:
-        if dtype.is_float:
-            value = context.scalars.floating(expr)
-            return context.builder.pure("cvt.f64.f32", B64, value)
         return context.scalars.register(context.scalars.integer(expr), wide=True)
     if not dtype.is_float:
         assert scalar_kind(expr) != "float", "a float scalar for an integer tile"
-        return context.scalars.narrow(context.scalars.integer(expr))
+        number = context.scalars.narrow(context.scalars.integer(expr))
+        return extended(context, number, dtype)
     value = context.scalars.floating(expr)
     if is_half(dtype):
         word = context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)
@@ -127,13 +127,26 @@ def scalar_element(context: Context, expr: Expr, dtype: Dtype) -> Operand:
     return value
 
 
+def extended(context: Context, value: Register | int, dtype: Dtype) -> Register | int:
+    """An integer wrapped to a dtype of up to 32 bits, extended to 32."""
+    if dtype.bits == 32:
+        return value
+    if isinstance(value, int):
+        value %= 1 << dtype.bits
+        return value - (value >> dtype.bits - 1 << dtype.bits) if dtype.kind == "int" else value
+    known = context.facts.of(value)
+    bounded = known.lo is not None and known.hi is not None
+    if dtype.kind == "uint" and bounded and known.lo >= 0 and known.hi >> dtype.bits == 0:  # type: ignore[operator]
+        return value
+    opcode = f"bfe.{'s' if dtype.kind == 'int' else 'u'}32"
+    return context.builder.pure(opcode, B32, value, 0, dtype.bits)
+
+
 def _constant(dtype: Dtype, value: float | int | bool) -> Operand:
-    code = int(dtype.encode(value))
-    if dtype.bits == 64:
-        return code
     if dtype.is_float:
-        return Float32.of(float(dtype.decode(code)))
-    return int(dtype.decode(code))
+        return Float32.of(float(dtype.decode(dtype.encode(value))))
+    code = int(value) % (1 << dtype.bits)
+    return code - (code >> dtype.bits - 1 << dtype.bits) if dtype.kind == "int" else code
 
 
 def scalar_word(context: Context, expr: Expr, dtype: Dtype) -> Operand:

@@ -1,13 +1,26 @@
 """Lowers scalar expressions: integers as linear forms, conditions as predicates, floats in f32.
 
-Expressions are mathematical integers; they are computed in 32 bits, or 64 where an operand has 64.
+Each is computed in its dtype (`tileloom.vm.expr`): a form stands for the number that dtype holds.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
-from tileloom.vm.expr import COMPARISONS, Binary, Const, Expr, Ref, Select, Special, Unary
+from tileloom.vm.dtypes import Dtype
+from tileloom.vm.expr import (
+    COMPARISONS,
+    Binary,
+    Const,
+    Expr,
+    Ref,
+    Select,
+    Special,
+    Unary,
+    common_dtype,
+    expr_dtype,
+)
 from tileloom.vm.types import ScalarType
 
 from ..ptx import Builder, Float32, Operand, Register, RegisterKind, special
@@ -28,24 +41,8 @@ _MAX_BLOCKS = {"x": 2**31 - 1, "y": 65535, "z": 65535}
 
 def scalar_kind(expr: Expr) -> str:
     """`int`, `float` or `bool`: how an expression is computed."""
-    match expr:
-        case Const(value):
-            return (
-                "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
-            )
-        case Ref(value):
-            assert isinstance(value.type, ScalarType)
-            kind = value.type.dtype.kind
-            return {"bool": "bool", "float": "float"}.get(kind, "int")
-        case Unary(op, operand):
-            return "bool" if op == "not" else scalar_kind(operand)
-        case Binary(op, lhs, rhs):
-            if op in COMPARE or op in ("and", "or"):
-                return "bool"
-            return "float" if "float" in (scalar_kind(lhs), scalar_kind(rhs)) else "int"
-        case Select(_, then, otherwise):
-            return "float" if "float" in (scalar_kind(then), scalar_kind(otherwise)) else "int"
-    return "int"
+    kind = expr_dtype(expr).kind
+    return "int" if kind == "uint" else kind
 
 
 class Scalars(Arithmetic):
@@ -64,16 +61,16 @@ class Scalars(Arithmetic):
         match expr:
             case Const(value):
                 return Linear({}, int(value))
-            case Ref(value):
+            case Ref(value) if not _is_bool(expr):
                 return self._bound(value)
             case Special(name):
                 return self._special(name)
             case Unary("-", operand):
-                return self.integer(operand) * -1
-            case Binary(op, lhs, rhs) if op not in COMPARE and op not in ("and", "or"):
-                return self._binary(op, self.integer(lhs), self.integer(rhs))
-            case Select(condition, then, otherwise):
-                return self._select(self.predicate(condition), then, otherwise)
+                return self.wrapped(self.integer(operand) * -1, expr_dtype(expr))
+            case Binary(op, lhs, rhs) if not _is_bool(expr):
+                return self._binary(op, self.integer(lhs), self.integer(rhs), expr_dtype(expr))
+            case Select(condition, then, otherwise) if not _is_bool(expr):
+                return self._select(self.predicate(condition), then, otherwise, expr_dtype(expr))
         predicate = self.predicate(expr)
         if isinstance(predicate, bool):
             return Linear({}, int(predicate))
@@ -84,10 +81,15 @@ class Scalars(Arithmetic):
         if isinstance(bound, Linear):
             return bound
         assert bound.kind in (B32, B64), f"{value.name} is no integer"
-        if bound.region is not None:
-            return Linear.of(bound)
-        wide = bound.kind is B64
-        return Linear.of(self.builder.pure("mov.b64" if wide else "mov.b32", bound.kind, bound))
+        if bound.region is None:
+            bound = self.builder.pure(f"mov.{bound.kind.ptx_type}", bound.kind, bound)
+        assert isinstance(value.type, ScalarType)
+        dtype = value.type.dtype
+        if dtype.kind == "uint":
+            self.mark_unsigned(bound, dtype.bits)
+        elif dtype.bits < 32:
+            self.facts.learn(bound, Facts(-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1))
+        return Linear.of(bound)
 
     def _special(self, name: str) -> Linear:
         if name.startswith("cluster"):
@@ -107,7 +109,17 @@ class Scalars(Arithmetic):
             return Linear({}, 0)
         return Linear.of(register)
 
-    def _binary(self, op: str, a: Linear, b: Linear) -> Linear:
+    def _binary(self, op: str, a: Linear, b: Linear, dtype: Dtype) -> Linear:
+        """a op b, computed in a dtype."""
+        if dtype.kind == "uint":
+            lower = [self.facts.lower(form) for form in (a, b)]
+            if self.has_large(a, b) or any(x is None or x < 0 for x in lower):
+                return self.unsigned_binary(op, a, b, dtype.bits)
+        elif dtype.bits == 64 and op not in ("<<", ">>"):
+            a, b = self.wrapped(a, dtype), self.wrapped(b, dtype)
+        return self.wrapped(self._signed_binary(op, a, b), dtype)
+
+    def _signed_binary(self, op: str, a: Linear, b: Linear) -> Linear:
         match op:
             case "+":
                 return a + b
@@ -139,11 +151,13 @@ class Scalars(Arithmetic):
         # Clusters tile the grid. The assembler divides by a run-time extent for %cluster_ctaid.
         return self.modulo(self._special(f"block.{axis}"), self.cluster["xyz".index(axis)])
 
-    def _select(self, condition: Register | bool, then: Expr, otherwise: Expr) -> Linear:
-        a, b = self.integer(then), self.integer(otherwise)
+    def _select(
+        self, condition: Register | bool, then: Expr, otherwise: Expr, dtype: Dtype
+    ) -> Linear:
+        a, b = (self.wrapped(self.integer(side), dtype) for side in (then, otherwise))
         if isinstance(condition, bool):
             return a if condition else b
-        wide = self.is_wide(a) or self.is_wide(b)
+        wide = dtype.bits == 64 or self.is_wide(a) or self.is_wide(b)
         suffix, kind = ("b64", B64) if wide else ("b32", B32)
         x, y = self.register(a, wide), self.register(b, wide)
         register = self.builder.pure(f"selp.{suffix}", kind, x, y, condition)
@@ -151,6 +165,8 @@ class Scalars(Arithmetic):
         lo = None if fa.lo is None or fb.lo is None else min(fa.lo, fb.lo)
         hi = None if fa.hi is None or fb.hi is None else max(fa.hi, fb.hi)
         self.facts.learn(register, Facts(lo, hi, gcd(fa.divisor, fb.divisor)))
+        if dtype.kind == "uint":
+            self.mark_unsigned(register, dtype.bits)
         return Linear.of(register)
 
     def _pure(self, opcode: str, facts: Facts, *srcs: Operand) -> Register:
@@ -173,11 +189,12 @@ class Scalars(Arithmetic):
             case Binary("and" | "or" as op, lhs, rhs):
                 return self._logical(op, self.predicate(lhs), self.predicate(rhs))
             case Binary(op, lhs, rhs) if op in COMPARISONS:
-                if "float" in (scalar_kind(lhs), scalar_kind(rhs)):
-                    a, b = self.floating(lhs), self.floating(rhs)
-                    name = COMPARE[op] + ("u" if op == "!=" else "")
-                    return self.builder.pure(f"setp.{name}.f32", PRED, a, b)
-                return self.compare(op, self.integer(lhs), self.integer(rhs), _unsigned(expr))
+                kinds = (scalar_kind(lhs), scalar_kind(rhs))
+                if "float" in kinds:
+                    return self._compare_floats(op, lhs, rhs)
+                return self.compare(op, self.integer(lhs), self.integer(rhs))
+            case Binary(op, lhs, rhs) if _is_bool(expr):
+                return self._bitwise(op, self.predicate(lhs), self.predicate(rhs))
             case Ref(value) if scalar_kind(expr) == "bool":
                 bound = self.bindings[value]
                 if isinstance(bound, Linear):
@@ -187,42 +204,83 @@ class Scalars(Arithmetic):
                 return bound
         return self.compare("!=", self.integer(expr), Linear({}, 0))
 
+    def _compare_floats(self, op: str, lhs: Expr, rhs: Expr) -> Register:
+        double = common_dtype(lhs, expr_dtype(lhs), rhs, expr_dtype(rhs)).bits == 64
+        a, b = self.floating(lhs, double), self.floating(rhs, double)
+        name = COMPARE[op] + ("u" if op == "!=" else "")
+        return self.builder.pure(f"setp.{name}.{'f64' if double else 'f32'}", PRED, a, b)
+
+    def _bitwise(self, op: str, a: Register | bool, b: Register | bool) -> Register | bool:
+        """`& | ^` of truth values."""
+        if op != "^":
+            return self._logical("and" if op == "&" else "or", a, b)
+        for one, other in ((a, b), (b, a)):
+            if isinstance(one, bool):
+                inverse = isinstance(other, Register) and one
+                if isinstance(other, bool):
+                    return one != other
+                return self.builder.pure("not.pred", PRED, other) if inverse else other
+        assert isinstance(a, Register) and isinstance(b, Register)
+        return self.builder.pure("xor.pred", PRED, a, b)
+
     # Floats
 
-    def floating(self, expr: Expr) -> Operand:
-        """The f32 value of a scalar expression."""
-        if scalar_kind(expr) != "float":
-            form = self.integer(expr)
-            if form.is_const:
-                return Float32.of(float(form.const))
-            wide = self.is_wide(form)
-            source = self.in_register(form, wide)
-            return self.builder.pure(f"cvt.rn.f32.{'s64' if wide else 's32'}", B32, source)
+    def floating(self, expr: Expr, double: bool = False) -> Operand:
+        """The value of a scalar expression in f32, or in f64."""
+        dtype = expr_dtype(expr)
+        if isinstance(expr, Const):
+            return self._literal(float(expr.value), double)
+        if not dtype.is_float:
+            return self._from_integer(self.integer(expr), "f64" if double else "f32")
+        own = dtype.bits == 64
+        value = self._computed(expr, own)
+        if own == double:
+            return value
+        if double:
+            return self.builder.pure("cvt.f64.f32", B64, value)
+        return self.builder.pure("cvt.rn.f32.f64", B32, value)
+
+    def _computed(self, expr: Expr, double: bool) -> Operand:
+        """A float expression that is no constant, in its own dtype."""
+        pure, kind, suffix = self.builder.pure, B64 if double else B32, "f64" if double else "f32"
         match expr:
-            case Const(value):
-                return Float32.of(float(value))
             case Ref(value):
                 return self._float_reference(value)
             case Unary("-", operand):
-                return self.builder.pure("neg.f32", B32, self.floating(operand))
+                return pure(f"neg.{suffix}", kind, self.floating(operand, double))
             case Select(condition, then, otherwise):
                 predicate = self.predicate(condition)
-                a, b = self.floating(then), self.floating(otherwise)
+                a, b = self.floating(then, double), self.floating(otherwise, double)
                 if isinstance(predicate, bool):
                     return a if predicate else b
-                return self.builder.pure("selp.b32", B32, a, b, predicate)
+                return pure(f"selp.{kind.ptx_type}", kind, a, b, predicate)
         assert isinstance(expr, Binary), f"no float expression {expr}"
-        a, b = self.floating(expr.lhs), self.floating(expr.rhs)
+        a, b = self.floating(expr.lhs, double), self.floating(expr.rhs, double)
         names = {"+": "add.rn", "-": "sub.rn", "*": "mul.rn", "/": "div.rn"}
-        name = names.get(expr.op, expr.op)
-        return self.builder.pure(f"{name}.f32", B32, a, b)
+        return pure(f"{names.get(expr.op, expr.op)}.{suffix}", kind, a, b)
+
+    def _literal(self, value: float, double: bool) -> Operand:
+        if not double:
+            return Float32.of(value)
+        (code,) = struct.unpack("<q", struct.pack("<d", value))
+        return self.builder.pure("mov.b64", B64, code)
+
+    def _from_integer(self, form: Linear, suffix: str) -> Operand:
+        if form.is_const:
+            return self._literal(float(form.const), suffix == "f64")
+        wide, kind = self.is_wide(form), B64 if suffix == "f64" else B32
+        lowest = self.facts.lower(form)
+        sign = "u" if wide and lowest is not None and lowest >= 0 else "s"
+        source = self.in_register(form, wide)
+        return self.builder.pure(f"cvt.rn.{suffix}.{sign}{64 if wide else 32}", kind, source)
 
     def _float_reference(self, value: Value) -> Register:
         bound = self.bindings[value]
         assert isinstance(bound, Register) and isinstance(value.type, ScalarType)
         name = value.type.dtype.name
-        if name == "f32":
-            return self.builder.pure("mov.b32", B32, bound) if bound.region is None else bound
+        if name in ("f32", "f64"):
+            opcode = f"mov.{bound.kind.ptx_type}"
+            return self.builder.pure(opcode, bound.kind, bound) if bound.region is None else bound
         if name == "bf16":
             return self.builder.pure("shl.b32", B32, bound, 16)
         assert name == "f16", f"no scalar arithmetic on {name}"
@@ -230,11 +288,5 @@ class Scalars(Arithmetic):
         return self.builder.pure("cvt.f32.f16", B32, half)
 
 
-def _unsigned(expr: Binary) -> bool:
-    """A comparison is unsigned where an operand is a u32 or u64 itself."""
-    for side in (expr.lhs, expr.rhs):
-        if isinstance(side, Ref) and isinstance(side.value.type, ScalarType):
-            dtype = side.value.type.dtype
-            if dtype.kind == "uint" and dtype.bits >= 32:
-                return True
-    return False
+def _is_bool(expr: Expr) -> bool:
+    return expr_dtype(expr).kind == "bool"

@@ -134,7 +134,8 @@ def lower_atomic_scalar(context: Context, instruction: AtomicScalar) -> None:
     values = [instruction.value]
     if instruction.compare is not None:
         values.insert(0, instruction.compare)
-    operands = [context.scalars.in_register(context.scalars.integer(v)) for v in values]
+    scalars = context.scalars
+    operands = [scalars.narrow_register(scalars.integer(value)) for value in values]
     suffix = _suffix(instruction.op, access.binding.dtype)
     inside = access.condition(None)
     first = context.scalars.conjunction(first_thread(context), inside)

@@ -13,6 +13,7 @@ from tileloom.vm.types import RegType, ScalarType
 
 from ..emit.addresses import Access, build_access
 from ..emit.context import Context
+from ..emit.elements import extended
 from ..emit.linear import Facts
 from ..emit.tiles import Tile
 from ..ptx import Address, Operand, Register, RegisterKind
@@ -40,16 +41,14 @@ def scalar_value(context: Context, expr: Expr, dtype: Dtype) -> Operand:
             return context.builder.pure("setp.ne.s32", PRED, int(predicate), 0)
         return predicate
     if dtype.kind == "float":
-        value = context.scalars.floating(expr)
+        value = context.scalars.floating(expr, double=dtype.bits == 64)
         if dtype.name in ("f16", "bf16"):
             return context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)
         return value
     form = context.scalars.integer(expr)
-    return (
-        context.scalars.register(form, wide=True)
-        if dtype.bits == 64
-        else context.scalars.narrow(form)
-    )
+    if dtype.bits == 64:
+        return context.scalars.register(form, wide=True)
+    return extended(context, context.scalars.narrow(form), dtype)
 
 
 def write_scalar(context: Context, target: Register, value: Operand) -> None:

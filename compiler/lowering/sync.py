@@ -33,7 +33,7 @@ def first_thread(context: Context) -> Register:
 def lower_lock(context: Context, instruction: Lock) -> None:
     builder = context.builder
     _, address = scalar_access(context, instruction.semaphore, instruction.offsets)
-    wanted = context.scalars.register(context.scalars.integer(instruction.value))
+    wanted = context.scalars.narrow(context.scalars.integer(instruction.value))
     first_warp = context.scalars.compare("<", Linear.of(context.thread()), Linear({}, 32))
     # The whole first warp spins together: `bar.sync` below wants whole warps.
     with context.guarded(first_warp):
@@ -51,7 +51,7 @@ def lower_lock(context: Context, instruction: Lock) -> None:
 def lower_release(context: Context, instruction: Release) -> None:
     builder = context.builder
     _, address = scalar_access(context, instruction.semaphore, instruction.offsets)
-    value = context.scalars.in_register(context.scalars.integer(instruction.value))
+    value = context.scalars.narrow_register(context.scalars.integer(instruction.value))
     first = first_thread(context)
     context.barrier()
     with context.guarded(first):

@@ -128,7 +128,7 @@ class ThreadGroup:
         number = self.maybe_scalar(operand)
         if isinstance(number, Poison):
             return tile_of_numbers(dtype, np.zeros(()), np.ones((), np.bool_))
-        return tile_of_numbers(dtype, np.asarray(number))
+        return tile_of_numbers(dtype, np.asarray(normalize(dtype, number)))
 
     def mutate(self, target: Value, tile: Tile) -> None:
         """Give a mutated register tile its new elements."""

@@ -1,9 +1,7 @@
 """Scalar expressions compiled to closures over an environment.
 
-The width of an operation follows from its operands: 64 bits if one has 64, else 32; unsigned if all
-that aren't constants are; f64 before f32 before integers. Integer results wrap. A scalar without a
-value is a `Poison`: arithmetic passes it on, and using it as a number or a truth value raises
-`PoisonError`.
+Each operation runs in the dtype that `vm.expr` gives it. A scalar without a value is a `Poison`:
+arithmetic passes it on, and using it as a number or a truth value raises `PoisonError`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from .. import expr as ex
-from ..dtypes import Dtype, dtype, f32, f64, i32, i64
+from ..dtypes import Dtype, dtype, f32, i32
 from ..types import ScalarType
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ def compile_expr(expr: ex.Expr) -> tuple[Evaluate, Dtype]:
     """A function from environments to the expression's value, and its dtype."""
     match expr:
         case ex.Const(value):
-            return (lambda env: value), _constant_dtype(value)
+            return (lambda env: value), ex.constant_dtype(value)
         case ex.Ref(value):
             assert isinstance(value.type, ScalarType), f"%{value.name} is no scalar"
             return operator.itemgetter(value), value.type.dtype
@@ -97,19 +95,11 @@ def compile_expr(expr: ex.Expr) -> tuple[Evaluate, Dtype]:
     raise AssertionError(expr)
 
 
-def _constant_dtype(value: Number) -> Dtype:
-    if isinstance(value, bool):
-        return BOOL
-    if isinstance(value, float):
-        return f32
-    return i32 if -(2**31) <= value < 2**31 else i64
-
-
 def _compile_unary(op: str, operand: ex.Expr) -> tuple[Evaluate, Dtype]:
     inner, element = compile_expr(operand)
     if op == "not":
         return (lambda env: inner(env) == False), BOOL  # noqa: E712 - poison passes
-    result = _promote(operand, element, ex.Const(0), i32)
+    result = ex.common_dtype(operand, element)
     wrap = _wrapper(result)
     return (lambda env: wrap(-inner(env))), result
 
@@ -119,6 +109,8 @@ def _compile_select(
 ) -> tuple[Evaluate, Dtype]:
     decide, _ = compile_expr(condition)
     (a, a_dtype), (b, b_dtype) = compile_expr(then), compile_expr(otherwise)
+    result = ex.select_dtype((then, a_dtype), (otherwise, b_dtype))
+    a, b = _converted(then, a, a_dtype, result), _converted(otherwise, b, b_dtype, result)
 
     def evaluate(env: Env) -> Any:
         chosen = decide(env)
@@ -126,35 +118,44 @@ def _compile_select(
             return chosen
         return a(env) if chosen else b(env)
 
-    both_bool = a_dtype == b_dtype == BOOL
-    return evaluate, BOOL if both_bool else _promote(then, a_dtype, otherwise, b_dtype)
+    return evaluate, result
 
 
 def _compile_binary(op: str, lhs: ex.Expr, rhs: ex.Expr) -> tuple[Evaluate, Dtype]:
     (a, a_dtype), (b, b_dtype) = compile_expr(lhs), compile_expr(rhs)
-    if op in ex.LOGICAL or op in ex.COMPARISONS:
-        compute = _PLAIN[op]
-        return (lambda env: compute(a(env), b(env))), BOOL
-    if op in ("&", "|", "^") and a_dtype == b_dtype == BOOL:
-        compute = _PLAIN[op]
-        return (lambda env: compute(a(env), b(env))), BOOL
-    result = _promote(lhs, a_dtype, rhs, b_dtype)
-    if op in ("<<", ">>"):
-        result = _promote(lhs, a_dtype, lhs, a_dtype)
+    result = ex.binary_dtype(op, (lhs, a_dtype), (rhs, b_dtype))
+    operands = result
+    if op in ex.COMPARISONS and (a_dtype.is_float or b_dtype.is_float):
+        operands = ex.common_dtype(lhs, a_dtype, rhs, b_dtype)
+    if operands.is_float or op in ("/", "%", "min", "max"):
+        a, b = _converted(lhs, a, a_dtype, operands), _converted(rhs, b, b_dtype, operands)
     compute = _FLOATING.get(op, _PLAIN[op]) if result.is_float else _PLAIN[op]
-    if op in ("min", "max", "&", "|", "^", ">>"):
+    if result == BOOL or op in ("min", "max"):
         return (lambda env: compute(a(env), b(env))), result
     wrap = _wrapper(result)
     return (lambda env: wrap(compute(a(env), b(env)))), result
 
 
-def _promote(lhs: ex.Expr, a: Dtype, rhs: ex.Expr, b: Dtype) -> Dtype:
-    if a.is_float or b.is_float:
-        return f64 if f64 in (a, b) else f32
-    wide = max(a.bits, b.bits) > 32
-    strong = [d for e, d in ((lhs, a), (rhs, b)) if not isinstance(e, ex.Const)]
-    unsigned = bool(strong) and all(each.kind == "uint" for each in strong)
-    return dtype(f"{'u' if unsigned else 'i'}{64 if wide else 32}")
+def _converted(expr: ex.Expr, evaluate: Evaluate, source: Dtype, target: Dtype) -> Evaluate:
+    """The expression's value as `target` holds it; a float constant is rounded only then."""
+    if target == BOOL:
+        return evaluate
+    wrap = _wrapper(target)
+    if isinstance(expr, ex.Const):
+        number = wrap(float(expr.value) if target.is_float else expr.value)
+        return lambda env: number
+    if source == target:
+        return evaluate
+    if target.is_float:
+        return lambda env: wrap(_as_float(evaluate(env), target))
+    return lambda env: wrap(evaluate(env))
+
+
+def _as_float(value: Any, target: Dtype) -> Any:
+    """A number as a float; an integer is rounded once, to the target."""
+    if isinstance(value, int) and not isinstance(value, bool) and target == f32:
+        return float((np.uint64 if value >= 2**63 else np.int64)(value).astype(np.float32))
+    return value if isinstance(value, Poison) else float(value)
 
 
 def _wrapper(element: Dtype) -> Callable[[Any], Any]:

@@ -13,6 +13,7 @@ from ..instructions.sync import Barrier, Fence, Lock, Release
 from ..interpreter.boxes import Box, place
 from ..interpreter.group import Blocked
 from ..interpreter.memory import GlobalTensor
+from ..interpreter.scalars import normalize
 from .registry import semantics
 from .values import from_numbers
 
@@ -48,7 +49,7 @@ def one_element(
 @semantics(Lock)
 def lock(group: ThreadGroup, instruction: Lock) -> Blocked | None:
     tensor, box = one_element(group, instruction.semaphore, instruction.offsets)
-    wanted = group.scalar(instruction.value)
+    wanted = normalize(tensor.dtype, group.scalar(instruction.value))
     if int(tensor.read(box)[()]) == wanted:
         group.meet()
         return None
@@ -59,7 +60,7 @@ def lock(group: ThreadGroup, instruction: Lock) -> Blocked | None:
 @semantics(Release)
 def release(group: ThreadGroup, instruction: Release) -> None:
     tensor, box = one_element(group, instruction.semaphore, instruction.offsets)
-    value = np.asarray(group.scalar(instruction.value))
+    value = np.asarray(normalize(tensor.dtype, group.scalar(instruction.value)))
     group.meet()
     tensor.write(box, from_numbers(tensor.dtype, value))
     group.world.writes += 1
