@@ -13,6 +13,7 @@ from tileloom.vm.dtypes import bf16
 from tileloom.vm.ir import Function
 
 from .program import Schedule, matmul, reference
+from .split_k import matmul_part, matmul_split_k
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in (("m", "rows of c"), ("k", "columns of a"), ("n", "columns of c")):
         parser.add_argument(f"--{name}", type=int, default=512, help=f"{text} (default: 512)")
     parser.add_argument("--element", choices=("f16", "bf16"), default="f16", help="of a and b")
+    parser.add_argument("--split-k", action="store_true", help="cut k into parts, for small c")
     parser.add_argument("--seed", type=int, default=0, help="of the random data (default: 0)")
 
 
@@ -45,7 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         exact = [bf16.decode(a), bf16.decode(b)]
     c = np.full((args.m, args.n), np.nan, np.float32)
     began = time.perf_counter()
-    matmul(
+    product: Any = matmul_split_k if args.split_k else matmul
+    product(
         a, b, c, args.m, args.k, args.n,
         device=device, element=args.element, out="f32", schedule=schedule_for(args.k, args.n),
     )  # fmt: skip
@@ -66,4 +69,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for matrices of this dtype and these row lengths."""
     schedule = schedule_for(args.k, args.n)
+    if args.split_k:
+        return [matmul_part.trace(element=args.element, schedule=schedule)]
     return [matmul.trace(element=args.element, out=args.element, schedule=schedule)]

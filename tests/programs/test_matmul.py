@@ -1,0 +1,80 @@
+"""The tiled product, and the one whose terms are cut into parts, against float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tileloom.programs import samples
+from tileloom.programs.matmul.command import schedule_for
+from tileloom.programs.matmul.program import Schedule, matmul, reference
+from tileloom.programs.matmul.split_k import Split, matmul_split_k, split_for
+from tileloom.vm.diagnostics import UsageError
+
+from .closeness import assert_close
+
+SHAPES = [(1, 8, 8), (40, 72, 136), (17, 300, 33), (3, 1000, 24)]
+
+
+def drawn(
+    m: int, k: int, n: int, element: str
+) -> tuple[list[samples.Array], samples.Floats, samples.Floats]:
+    rng = np.random.default_rng(k)
+    pairs = [samples.draw(rng, shape, element) for shape in ((m, k), (k, n))]
+    exact_a, exact_b = (exact for _, exact in pairs)
+    weight = np.abs(exact_a) @ np.abs(exact_b)
+    return [array for array, _ in pairs], reference(exact_a, exact_b), 2.0**-20 * weight
+
+
+@pytest.mark.parametrize(("element", "out"), [("f16", "f32"), ("bf16", "bf16")])
+def test_every_shape(device: str, element: str, out: str) -> None:
+    for m, k, n in SHAPES:
+        operands, expected, slack = drawn(m, k, n, element)
+        c = samples.poisoned((m, n), out)
+        matmul(
+            *operands, c, m, k, n, element=element, out=out, device=device,
+            schedule=schedule_for(k, n),
+        )  # fmt: skip
+        assert_close(c, expected, out, slack)
+
+
+@pytest.mark.parametrize(("element", "out"), [("f16", "f32"), ("bf16", "bf16"), ("f16", "f16")])
+def test_terms_in_parts(device: str, element: str, out: str) -> None:
+    small = Schedule(rows=32, columns=64, depth=32, row_warps=1, column_warps=2, vector=1)
+    for (m, k, n), turns in (((40, 200, 70), 2), ((3, 1000, 24), 5), ((5, 90, 9), 1)):
+        operands, expected, slack = drawn(m, k, n, element)
+        c = samples.poisoned((m, n), out)
+        split = Split(turns, -(-k // (32 * turns)))
+        assert split.parts > 1
+        matmul_split_k(
+            *operands, c, m, k, n, schedule=small, split=split, element=element, out=out,
+            device=device,
+        )  # fmt: skip
+        assert_close(c, expected, out, slack)
+
+
+def test_the_parts_chosen(device: str) -> None:
+    m, k, n = 16, 1040, 8
+    schedule = Schedule(rows=16, columns=16, row_warps=1, column_warps=1)
+    assert split_for(m, k, n, schedule) == Split(8, 5)
+    operands, expected, slack = drawn(m, k, n, "f16")
+    c = samples.poisoned((m, n), "f32")
+    matmul_split_k(*operands, c, m, k, n, schedule=schedule, out="f32", device=device)
+    assert_close(c, expected, "f32", slack)
+
+
+def test_every_split_covers_its_terms() -> None:
+    s = Schedule()
+    for m, n in ((1, 1), (128, 128), (1000, 300), (8192, 8192)):
+        for k in (1, 31, 32, 1000, 1 << 17):
+            split = split_for(m, k, n, s)
+            turns = -(-k // s.depth)
+            assert (split.parts - 1) * split.turns < turns <= split.parts * split.turns
+    assert split_for(8192, 8192, 8192, s).parts == 1
+    assert split_for(128, 1 << 17, 128, s).parts >= 132  # every multiprocessor has work
+
+
+def test_parts_need_room() -> None:
+    c = np.zeros((4, 8), np.float16)
+    with pytest.raises(UsageError, match="a workspace of 4 parts"):
+        matmul_split_k(object(), c, c, 4, 1024, 8, schedule=Schedule())
