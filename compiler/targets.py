@@ -61,6 +61,7 @@ _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("stmatrix", (7, 8)),
     ("e4m3x2", (7, 8)),
     ("e5m2x2", (7, 8)),
+    ("satfinite.f16x2", (8, 1)),
     ("red.async", (8, 1)),
     ("sync_restrict", (8, 6)),
     ("sync_restrict", (8, 6)),

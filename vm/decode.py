@@ -20,7 +20,8 @@ so that the consumer removes both: sum(value x) = 2**-f * (sum(decoded x) - c su
 * Code books: the table's values, rounded to the destination.
 * In the contiguous packing a decode is a cast: no factor, no constant.
 
-Codes that stand for infinities and NaNs decode to anything: a form says nothing about them.
+Codes that stand for infinities and NaNs decode to anything: a form says nothing about them, and
+the interpreter takes what they give for uninitialised. (`cast` keeps them.)
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ upper code bits; wider entries take one table for each of their bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing
@@ -16,12 +19,28 @@ from .elements import Run, element_runs, field_moves
 from .gather import Move, gather
 from .plan import PlanBuilder, Word
 
+Array: TypeAlias = NDArray[Any]
+
 _GROUP = 4
 
 
 def cast(plan: PlanBuilder, source: Dtype, dest: Dtype, packing: Packing, count: int) -> list[Word]:
     """The table's values rounded to f16, bf16 (two to a word) or f32."""
-    entries = [int(code) for code in dest.encode(source.table)]
+    return _elements(plan, source, dest.encode(dest.limit(source.table)), dest.bits, packing, count)
+
+
+def codes(
+    plan: PlanBuilder, source: Dtype, dest: Dtype, packing: Packing, count: int
+) -> list[Word]:
+    """The codes of the table's values in a dtype of at most 32 bits, one a word."""
+    return _elements(plan, source, dest.encode(source.table), 32, packing, count)
+
+
+def _elements(
+    plan: PlanBuilder, source: Dtype, table: Array, width: int, packing: Packing, count: int
+) -> list[Word]:
+    """Entries of 16 (two to a word) or 32 bits."""
+    entries = [int(code) for code in table]
     runs: Sequence[tuple[Run, ...]] = element_runs(packing, source.bits, count)
     order = (0, 1, 2, 3)
     if packing == PAIRED and source.bits == 4:
@@ -33,9 +52,9 @@ def cast(plan: PlanBuilder, source: Dtype, dest: Dtype, packing: Packing, count:
     bytes_of: dict[int, tuple[list[Word], int]] = {}
     for first in range(0, count, _GROUP):
         group = [first + e for e in order if first + e < count]
-        planes = _lookup(plan, entries, dest.bits // 8, source.bits, [runs[e] for e in group])
+        planes = _lookup(plan, entries, width // 8, source.bits, [runs[e] for e in group])
         bytes_of.update({e: (planes, number) for number, e in enumerate(group)})
-    if dest.bits == 32:
+    if width == 32:
         return [_single(plan, *bytes_of[e]) for e in range(count)]
     return [_pair(plan, bytes_of, e, min(e + 1, count - 1)) for e in range(0, count, 2)]
 

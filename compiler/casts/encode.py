@@ -47,7 +47,7 @@ def narrowed(plan: PlanBuilder, source: Dtype, dest: Dtype, count: int) -> list[
     words = _as_f32(plan, source, count)
     if dest.kind == "float":
         few_bits = source.bits == 16 or not source.is_float
-        return packed_floats(plan, dest, words, few_bits)
+        return packed_floats(plan, dest, words, few_bits, nans=source.is_float)
     kind = "s32" if dest.kind == "int" else "u32"
     rounded = [plan.op(f"cvt.rni.{kind}.f32", word) for word in words]
     low = 0 if kind == "u32" else -(2**31)
@@ -55,10 +55,13 @@ def narrowed(plan: PlanBuilder, source: Dtype, dest: Dtype, count: int) -> list[
 
 
 def packed_floats(
-    plan: PlanBuilder, dest: Dtype, words: Sequence[Word], few_bits: bool
+    plan: PlanBuilder, dest: Dtype, words: Sequence[Word], few_bits: bool, nans: bool
 ) -> list[Word]:
-    """f32 elements as floats of at most 8 bits; `few_bits` promises at most 16 significant ones."""
-    return joined(plan, dest, [_encoded(plan, dest, word, few_bits) for word in words])
+    """f32 elements as floats of at most 8 bits.
+
+    `few_bits` promises at most 16 significant ones; without `nans` there are none.
+    """
+    return joined(plan, dest, [_encoded(plan, dest, word, few_bits, nans) for word in words])
 
 
 def _as_f32(plan: PlanBuilder, source: Dtype, count: int) -> list[Word]:
@@ -78,7 +81,7 @@ def _half_as_f32(plan: PlanBuilder, source: Dtype, number: int) -> Word:
     return plan.op("and.b32", word, 0xFFFF0000) if high else plan.op("shl.b32", word, 16)
 
 
-def _encoded(plan: PlanBuilder, dest: Dtype, word: Word, few_bits: bool) -> Word:
+def _encoded(plan: PlanBuilder, dest: Dtype, word: Word, few_bits: bool, nans: bool) -> Word:
     """The code of an f32, in the low bits of a word."""
     magnitude = plan.op("and.b32", word, 0x7FFFFFFF)
     limited = plan.op("min.u32", magnitude, exact_code(f32, float(dest.max_finite)))
@@ -86,6 +89,9 @@ def _encoded(plan: PlanBuilder, dest: Dtype, word: Word, few_bits: bool) -> Word
     special = _specials(plan, dest, magnitude)
     if special is not None:
         code = plan.op("add.s32", code, special)
+    if nans:  # which are positive, whatever their sign: the difference is negative for them alone
+        negative = plan.op("sub.s32", _INFINITY, magnitude)
+        word = plan.op("lop3.b32", word, negative, 1 << 31, 0x20)  # a & ~b & c
     return plan.masked(plan.shifted(word, dest.bits - 32), 1 << dest.bits - 1, code)
 
 

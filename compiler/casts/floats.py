@@ -3,16 +3,19 @@
 A float's sign goes to the sign bit and its exponent and mantissa to the bottom of the exponent and
 the top of the mantissa; what is wrong then is the exponent's bias, which a product with a power of
 two corrects, subnormals included. Exponents too wide for f16 go through bf16 and f32.
+
+That makes finite numbers of codes which stand for infinities and NaNs. Decodes may; casts of e4m3
+and e5m2, which have such codes, go through the f16 that keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from tileloom.vm.decode import decode_form, needs_halving
-from tileloom.vm.dtypes import Dtype, f16
+from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing
 
 from ..targets import Target
@@ -25,16 +28,69 @@ from .plan import Half, PlanBuilder, Word
 def cast_halves(
     plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, target: Target
 ) -> list[Word]:
-    """The true values, rounded where f16 has no room for them."""
+    """The true values, rounded and saturated where f16 has no room for them."""
+    if source.specials == "none":
+        return _finite_halves(plan, source, half, packing, count, target)
+    if half is F16:
+        return _special_halves(plan, source, packing, count, target)
+    wide = _special_f32(plan, source, packing, count, target)
+    return [
+        plan.op("cvt.rn.bf16x2.f32", high, low)
+        for low, high in zip(wide[::2], wide[1::2], strict=True)
+    ]
+
+
+def cast_f32(
+    plan: PlanBuilder, source: Dtype, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    """The true values in f32."""
+    if source.specials == "none":
+        words = _placed(plan, source, BF16, packing, count, 1.0)
+        return _widened(plan, words)[:count]
+    return _special_f32(plan, source, packing, count, target)[:count]
+
+
+def _finite_halves(
+    plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    """The true values of the codes that have finite ones."""
     if half is BF16:
         return _placed(plan, source, BF16, packing, count, 1.0)
     if source.exponent_bits > 5 or needs_halving(source):
-        return _through_f32(plan, _placed(plan, source, BF16, packing, count, 1.0))
+        words = _placed(plan, source, BF16, packing, count, 1.0)
+        return _through_f32(plan, words, ".satfinite")
     if source.name == "e4m3" and target.has("cvt.fp8"):
         return _converted(plan, packing, count)
     if source.name == "e5m2":
         return _upper_bytes(plan, packing, count)
     return _placed(plan, source, F16, packing, count, 1.0)
+
+
+def _special_halves(
+    plan: PlanBuilder, source: Dtype, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    """e4m3 or e5m2 in f16, infinities and NaNs included."""
+    if source.name == "e5m2" or target.has("cvt.fp8"):
+        return _finite_halves(plan, source, F16, packing, count, target)
+    return _placed(plan, source, F16, packing, count, 1.0, _nan_on_top)
+
+
+def _nan_on_top(plan: PlanBuilder, word: Word) -> Word:
+    """The fields of two e4m3 in f16: 0x7f becomes a NaN, the one code that 1 carries beyond."""
+    raised = plan.op("add.s32", word, 0x00800080)
+    return plan.op("lop3.b32", word, raised, 0x40004000, 0xF8)  # a | (b & c)
+
+
+def _special_f32(
+    plan: PlanBuilder, source: Dtype, packing: Packing, count: int, target: Target
+) -> list[Word]:
+    """e4m3 or e5m2 in f32, an even number of them."""
+    if source.name == "e4m3" and target.has("cvt.fp8"):
+        halves = _converted_bytes(plan, packing)[: count + count % 2]
+    else:
+        words = _special_halves(plan, source, packing, count, target)
+        halves = [Half(word.number, high) for word in words for high in (False, True)]
+    return [plan.op("cvt.f32.f16", half) for half in halves]
 
 
 def decode_halves(
@@ -43,13 +99,13 @@ def decode_halves(
     """The values times the factor that `decode_form` states, the same for every place."""
     exponent = decode_form(source, half.dtype, packing).exponents[0]
     if exponent == 0:
-        return cast_halves(plan, source, half, packing, count, target)
+        return _finite_halves(plan, source, half, packing, count, target)
     if needs_halving(source):
         return _through_f32(plan, _placed(plan, source, BF16, packing, count, 2.0**exponent))
     return _placed(plan, source, half, packing, count, 2.0**exponent)
 
 
-def widened(plan: PlanBuilder, words: list[Word]) -> list[Word]:
+def _widened(plan: PlanBuilder, words: list[Word]) -> list[Word]:
     """bf16 pairs as f32: bf16 is the upper half of f32."""
     return [
         wide
@@ -58,18 +114,24 @@ def widened(plan: PlanBuilder, words: list[Word]) -> list[Word]:
     ]
 
 
-def _through_f32(plan: PlanBuilder, words: list[Word]) -> list[Word]:
-    wide = widened(plan, words)
+def _through_f32(plan: PlanBuilder, words: list[Word], saturation: str = "") -> list[Word]:
+    wide = _widened(plan, words)
     return [
-        plan.op("cvt.rn.f16x2.f32", high, low)
+        plan.op(f"cvt.rn{saturation}.f16x2.f32", high, low)
         for low, high in zip(wide[::2], wide[1::2], strict=True)
     ]
 
 
 def _placed(
-    plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, factor: float
+    plan: PlanBuilder,
+    source: Dtype,
+    half: HalfType,
+    packing: Packing,
+    count: int,
+    factor: float,
+    mend: Callable[[PlanBuilder, Word], Word] = lambda _, word: word,
 ) -> list[Word]:
-    """Sign and magnitude in their fields, times what makes the values right up to `factor`."""
+    """Sign and magnitude in their fields, mended, times what makes `factor` times the values."""
     if packing == CONTIGUOUS and source.bits == 8 and count % 4 == 0:
         plan.replace_inputs(plan.op("prmt.b32", word, 0, 0x3120) for word in plan.inputs())
         packing = PAIRED
@@ -81,7 +143,7 @@ def _placed(
         for spread in (False, True)
     )
     scale = factor * 2.0 ** (half.bias - source.bias)
-    return [half.multiplied(plan, word, scale) for word in words]
+    return [half.multiplied(plan, mend(plan, word), scale) for word in words]
 
 
 def _interleaved(plan: PlanBuilder, words: list[Word]) -> list[Word]:
@@ -170,6 +232,16 @@ def _converted(plan: PlanBuilder, packing: Packing, count: int) -> list[Word]:
     return words[: -(-count // 2)]
 
 
+def _converted_bytes(plan: PlanBuilder, packing: Packing) -> list[Half]:
+    """The same, where single halves are wanted: the order of the bytes costs nothing then."""
+    order = (0, 2, 1, 3) if packing == PAIRED else (0, 1, 2, 3)
+    halves = []
+    for word in plan.inputs():
+        pairs = [plan.op("cvt.rn.f16x2.e4m3x2", Half(word.number, high)) for high in (False, True)]
+        halves += [Half(pairs[byte // 2].number, byte % 2 == 1) for byte in order]
+    return halves
+
+
 def _upper_bytes(plan: PlanBuilder, packing: Packing, count: int) -> list[Word]:
     """e5m2 is the upper byte of f16."""
     words = []
@@ -181,8 +253,3 @@ def _upper_bytes(plan: PlanBuilder, packing: Packing, count: int) -> list[Word]:
             words.append(plan.op("prmt.b32", word, 0, 0x1404))
             words.append(plan.op("prmt.b32", word, 0, 0x3424))
     return words[: -(-count // 2)]
-
-
-def is_exact(source: Dtype, dest: Dtype) -> bool:
-    """Whether f16 holds all finite values of a float (bf16 and f32 do of every one)."""
-    return dest != f16 or source.exponent_bits < 5 or source.name == "e5m2"

@@ -17,8 +17,11 @@ def from_f32(plan: PlanBuilder, source: Dtype, dest: Dtype, words: Sequence[Word
     """f32 elements with values of `source` to nearest even, saturating."""
     kind = "s32" if dest.kind == "int" else "u32"
     rounded = [plan.op(f"cvt.rni.{kind}.f32", word) for word in words]
-    low = max(0, source.min_finite) if kind == "u32" else source.min_finite
-    return joined(plan, dest, saturated(plan, dest, rounded, low, source.max_finite))
+    low, high = source.min_finite, source.max_finite
+    if source.specials == "ieee":  # infinities arrive as the largest integers
+        low, high = -(2**31), 2**32 - 1
+    low = max(0, low) if kind == "u32" else low
+    return joined(plan, dest, saturated(plan, dest, rounded, low, high))
 
 
 def packed(plan: PlanBuilder, source: Dtype, dest: Dtype, words: Sequence[Word]) -> list[Word]:

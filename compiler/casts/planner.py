@@ -3,8 +3,9 @@
 | source | f16, bf16 | f32 | integers |
 |---|---|---|---|
 | integers, bipolar | magic exponents | magic exponents | extraction |
-| floats | shift and mask, or the target's conversion | bf16, widened | f32, rounded |
-| code books | byte permutes in tables | the same | f32, rounded |
+| floats | shift and mask, or the target's conversion | bf16 or f16, widened | f32, rounded |
+| e8m0 | f32, rounded | the exponent in its place | f32, rounded |
+| code books | byte permutes in tables | the same | the same |
 
 Wide types become narrow ones by rounding and packing (encode.py).
 """
@@ -19,8 +20,8 @@ from tileloom.vm.dtypes import Dtype, bf16, f16, f32
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pairs, unit_words
 
 from ..targets import TARGETS, Target
-from . import codebooks, contiguous, encode, floats, narrow, singles
-from .halves import BF16, HalfType, half_type
+from . import codebooks, contiguous, encode, floats, narrow, scales, singles
+from .halves import HalfType, half_type
 from .integers import cast_unit, decode_unit
 from .plan import Plan, PlanBuilder, Word
 
@@ -31,7 +32,7 @@ def can_cast(source: Dtype, dest: Dtype) -> bool:
     """Whether `plan_cast` has a plan (from the contiguous packing)."""
     if source.bits > 8:
         return encode.can_narrow(source, dest)
-    if source.kind == "bool" or source.specials == "scale":
+    if source.kind == "bool":
         return False
     small_float = dest.kind == "float" and dest.bits <= 8 and dest.specials != "scale"
     integer = dest.kind in ("uint", "int") and dest.bits <= 32
@@ -46,10 +47,9 @@ def plan_cast(
 
     Codes of at most 8 bits become f16, bf16, f32, integers of at most 32 bits or other small
     floats; contiguous f16, bf16, f32 and integers of at most 32 bits become integers and floats of
-    at most 8 bits. Values that `dest` hasn't got are rounded to nearest even; what is beyond its
-    largest becomes infinite in f16 and saturates elsewhere. NaNs become zero in integers and a
-    largest value in floats without NaNs. The infinities and NaNs of e4m3 and e5m2 keep their
-    meaning in f16 (e4m3: on targets that convert it by themselves); elsewhere they give any value.
+    at most 8 bits. Values that `dest` hasn't got are rounded to nearest even, and saturate at its
+    largest. Infinities and NaNs stay what they are where `dest` has them; elsewhere infinities
+    saturate, and NaNs become zero in integers and the largest value in floats.
 
     Raises VMTypeError for types without a plan, PackingError for counts that `packing` can't hold.
     """
@@ -63,11 +63,15 @@ def plan_cast(
         words = _cast_halves(plan, source, half_type(dest), packing, count, chosen)
     elif dest == f32:
         words = _cast_f32(plan, source, packing, count, chosen)
-    elif dest.kind in ("uint", "int"):
+    elif dest.kind in ("uint", "int") and source.kind != "codebook":
         words = _cast_integers(plan, source, dest, packing, count, chosen)
+    elif source.kind == "codebook":
+        words = narrow.joined(plan, dest, codebooks.codes(plan, source, dest, packing, count))
     else:
         wide = _cast_f32(plan, source, packing, count, chosen)
-        words = encode.packed_floats(plan, dest, wide, few_bits=source.kind != "codebook")
+        words = encode.packed_floats(
+            plan, dest, wide, few_bits=True, nans=source.specials != "none"
+        )
     return plan.plan(words, count)
 
 
@@ -108,6 +112,8 @@ def _units(plan: PlanBuilder, source: Dtype, count: int) -> list[list[Word]]:
 def _cast_halves(
     plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, target: Target
 ) -> list[Word]:
+    if source.specials == "scale":
+        return scales.cast_halves(plan, source, half, packing, count)
     if source.kind == "float":
         return floats.cast_halves(plan, source, half, packing, count, target)
     if source.kind == "codebook":
@@ -122,9 +128,10 @@ def _cast_halves(
 def _cast_f32(
     plan: PlanBuilder, source: Dtype, packing: Packing, count: int, target: Target
 ) -> list[Word]:
+    if source.specials == "scale":
+        return scales.cast_f32(plan, source, packing, count)
     if source.kind == "float":
-        pairs_ = floats.cast_halves(plan, source, BF16, packing, count, target)
-        return floats.widened(plan, pairs_)[:count]
+        return floats.cast_f32(plan, source, packing, count, target)
     if source.kind == "codebook":
         return codebooks.cast(plan, source, f32, packing, count)
     return singles.cast_f32(plan, source, packing, count)

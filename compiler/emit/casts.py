@@ -101,10 +101,14 @@ def _to_tf32(context: Context, x: Register) -> Register:
 
 
 def _float_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:
-    """To the nearest integer, ties to even, saturating."""
+    """To the nearest integer, ties to even, saturating; zero for NaNs."""
     source = "f64" if old.bits == 64 else "f32"
     kind = B64 if new.bits == 64 else B32
-    rounded = context.builder.compute(f"cvt.rni.{_type(new)}.{source}", kind, x)
+    compute = context.builder.compute
+    rounded = compute(f"cvt.rni.{_type(new)}.{source}", kind, x)
+    if 64 in (old.bits, new.bits):  # where `cvt` makes the top bit of a NaN
+        number = compute(f"setp.eq.{source}", PRED, x, x)
+        rounded = compute(f"selp.b{new.bits if new.bits == 64 else 32}", kind, rounded, 0, number)
     return _clamp(context, new, rounded) if new.bits < 32 else rounded
 
 

@@ -71,6 +71,15 @@ class Dtype:
         """
         return codecs.encode(self, np.asarray(values))
 
+    def limit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `values` with those beyond the finite range at its ends; infinities stay.
+
+        What `cast` does before it encodes values of dtypes of at most 8 bits: those saturate even
+        in f16.
+        """
+        limited = np.clip(values, self.min_finite, self.max_finite)
+        return np.where(np.isinf(values), values, limited)
+
     def check_codes(self, codes: ArrayLike) -> NDArray[Any]:
         """Return `codes` as an array of `code_dtype`, or raise `DtypeError`."""
         array = np.asarray(codes)

@@ -53,8 +53,11 @@ class View(Instruction, name="view", needs_type=True):
 class Cast(Instruction, name="cast"):
     """Each element's value in another dtype: exact where it fits, else rounded to nearest even.
 
-    Values beyond the largest finite one saturate for integers and floats of 8 bits and less, and
-    become infinite for wider floats. Floats to integers round to nearest even.
+    Values beyond the largest finite one become it in integers and floats of at most 8 bits, and
+    whatever the dtype if they come from one of at most 8 bits; others become infinite in f16, bf16,
+    tf32 and f32. Infinities and NaNs stay what they are in floats that have them. Elsewhere
+    infinities become the largest value of their sign, NaNs zero in integers, and the largest value
+    in floats.
     """
 
     value: Operand
@@ -69,6 +72,8 @@ class Cast(Instruction, name="cast"):
 class Decode(Instruction, name="decode"):
     """The fast sibling of `cast`: value * 2^f + c, with f and c by the element's place in its
     packing unit (`tileloom.vm.decode.decode_form`). The program applies f and c elsewhere.
+
+    Codes of infinities and NaNs decode to no value: the interpreter takes them for uninitialised.
     """
 
     value: Operand

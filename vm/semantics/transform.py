@@ -33,7 +33,17 @@ from ..types import RegType
 from .bit_views import view_codes, view_poison
 from .create import result_type
 from .registry import semantics
-from .values import Array, Tile, convert, from_numbers, tile_of_codes, to_codes
+from .values import (
+    Array,
+    Mask,
+    Tile,
+    any_poison,
+    convert,
+    drop_clean,
+    from_numbers,
+    tile_of_codes,
+    to_codes,
+)
 
 if TYPE_CHECKING:
     from ..interpreter.group import ThreadGroup
@@ -73,7 +83,13 @@ def decode(group: ThreadGroup, instruction: Decode) -> Tile:
     tile, source = group.tile(instruction.value), placed_source(instruction, instruction.value)
     place, table = _decode_table(source.dtype, instruction.dtype, source.packing, source.placed)
     codes = to_codes(source.dtype, tile.data)
-    return Tile(instruction.dtype, table[place + codes], tile.poison)
+    poison = any_poison(tile.poison, without_value(source.dtype, codes))
+    return Tile(instruction.dtype, table[place + codes], poison)
+
+
+def without_value(dtype: Dtype, codes: Array) -> Mask | None:
+    """The elements that are infinite or not a number: decodes promise nothing for them."""
+    return None if dtype.specials == "none" else drop_clean(~np.isfinite(dtype.table[codes]))
 
 
 @lru_cache(maxsize=256)
@@ -90,7 +106,7 @@ def _decode_table(
     ]
     _, local = layout.locate(all_indices(layout.shape))
     pair = local // 2 % len(rows)
-    return pair << source.bits, from_numbers(dest, np.concatenate(rows))
+    return pair << source.bits, from_numbers(dest, dest.limit(np.concatenate(rows)))
 
 
 @semantics(Repack, ConvertLayout)

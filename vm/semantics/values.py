@@ -103,7 +103,7 @@ def convert(source: Dtype, dest: Dtype, data: Array) -> Array:
 @lru_cache(maxsize=512)
 def cast_table(source: Dtype, dest: Dtype) -> Array:
     """The cast of every code of a dtype of at most 8 bits; read-only."""
-    table = from_numbers(dest, np.asarray(source.table))
+    table = from_numbers(dest, dest.limit(source.table) if dest.is_float else source.table)
     table = table.copy() if table.flags.writeable else table
     table.flags.writeable = False
     return table

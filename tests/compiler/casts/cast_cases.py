@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from plan_executor import run
 
 from tileloom.compiler.casts import Plan
-from tileloom.vm.dtypes import Dtype, bf16, codebook, f16, f32
+from tileloom.vm.dtypes import Dtype, bf16, codebook, dtype, f16, f32
 from tileloom.vm.dtypes.names import predefined
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pack_words, unpack_words
 
 TARGETS = ("sm_80", "sm_89", "sm_90a")
 PACKINGS = (CONTIGUOUS, PAIRED)
 SOURCES = [d for d in predefined() if d.bits <= 8 and d.kind != "bool" and d.specials != "scale"]
+CAST_SOURCES = [*SOURCES, dtype("e8m0")]
 FLOATS = (f16, bf16, f32)
 
 
@@ -39,8 +40,21 @@ def outputs(plan: Plan, source: Dtype, dest: Dtype, packing: Packing, codes: Any
     return unpack_words(words, dest.bits, CONTIGUOUS, codes.shape[1])
 
 
+def wanted_cast(source: Dtype, dest: Dtype, codes: Any) -> Any:
+    """What a cast of codes of at most 8 bits gives: rounded, saturated, specials kept."""
+    values = source.decode(codes)
+    if dest == f16:
+        values = np.where(np.isinf(values), values, np.clip(values, -65504, 65504))
+    return dest.decode(dest.encode(values))
+
+
+def same(lhs: Any, rhs: Any) -> bool:
+    """Equal values, NaNs at the same places."""
+    return np.array_equal(lhs, rhs, equal_nan=True)
+
+
 def finite(source: Dtype, codes: Any) -> Any:
-    """Which codes have a value."""
+    """Which codes have a value that decodes promise."""
     return np.isfinite(source.decode(codes).astype(np.float64))
 
 
@@ -48,6 +62,6 @@ def custom() -> list[Dtype]:
     """Code books of 1 to 8 bits besides nf4."""
     books = []
     for bits in (1, 2, 3, 5, 6, 8):
-        values = np.random.default_rng(bits).normal(size=1 << bits)
+        values = np.random.default_rng(bits).normal(size=1 << bits) * 10.0 ** (bits % 6)
         books.append(codebook(f"book{bits}", sorted(values.tolist())))
     return books

@@ -110,6 +110,11 @@ def pack_halves(kind: Dtype, high: Words, low: Words) -> Words:
     return codes[0] << np.uint32(16) | codes[1]
 
 
+def to_finite(word: Words) -> Words:
+    """f32 limited to what f16 has; NaNs stay."""
+    return f32.encode(np.clip(f32.decode(word), -65504, 65504)).astype(np.uint32)
+
+
 def unpack_e4m3(pair: Words) -> Words:
     source = dtype("e4m3")
     codes = [f16.encode(source.decode(pair >> np.uint32(s) & np.uint32(255))) for s in (0, 8)]
@@ -165,6 +170,8 @@ OPCODES: dict[str, Callable[..., Words]] = {
     "sub.f32": lambda a, b: sub(f32, a, b),
     "fma.rn.f32": lambda a, b, c: fma(f32, a, b, c),
     "cvt.rn.f16x2.f32": lambda high, low: pack_halves(f16, high, low),
+    "cvt.rn.bf16x2.f32": lambda high, low: pack_halves(bf16, high, low),
+    "cvt.rn.satfinite.f16x2.f32": lambda high, low: pack_halves(f16, *map(to_finite, (high, low))),
     "cvt.rn.f16x2.e4m3x2": unpack_e4m3,
     "cvt.rni.s32.f32": to_integer(-(2**31), 2**31 - 1),
     "cvt.rni.u32.f32": to_integer(0, 2**32 - 1),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cast_cases import SOURCES, all_codes, finite, outputs
+from cast_cases import SOURCES, all_codes, outputs
 from numpy.typing import NDArray
 from plan_executor import run
 from plan_kernels import emulate
@@ -50,13 +50,7 @@ def check(source: Dtype, dest: Dtype, count: int = 12) -> None:
 
 
 def compare(source: Dtype, dest: Dtype, codes: Any, found: Any) -> None:
-    values = source.decode(codes)
-    wanted = dest.encode(values)
-    lost = np.isnan(values.astype(np.float64))
-    assert np.array_equal(found[~lost], wanted[~lost])
-    # The sign of a NaN stays, of which the codec makes nothing.
-    kept = dest.decode(found[lost]).astype(np.float64), dest.decode(wanted[lost]).astype(np.float64)
-    assert np.array_equal(np.abs(kept[0]), np.abs(kept[1]), equal_nan=True)
+    assert np.array_equal(found, dest.encode(source.decode(codes)))
 
 
 @pytest.mark.parametrize("dest", DESTS, ids=str)
@@ -79,16 +73,15 @@ def test_integers(name: str) -> None:
 
 
 @pytest.mark.parametrize("packing", [CONTIGUOUS, PAIRED], ids=str)
-@pytest.mark.parametrize("source", ["u4", "i8", "b3", "e3m2", "e5m2", "nf4"])
+@pytest.mark.parametrize("source", ["u4", "i8", "b3", "e3m2", "e4m3", "e5m2", "e8m0", "nf4"])
 def test_narrow_to_narrow(source: str, packing: Any) -> None:
     old = dtype(source)
     count = 2 * pairs(old.bits)
     codes = all_codes(old, count)
-    has_value = finite(old, codes)
     for dest in (dtype("e2m1"), dtype("e4m3"), dtype("i4")):
         plan = plan_cast(old, dest, packing, count, "sm_90a")
         found = outputs(plan, old, dest, packing, codes)
-        assert np.array_equal(found[has_value], dest.encode(old.decode(codes))[has_value])
+        compare(old, dest, codes, found)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

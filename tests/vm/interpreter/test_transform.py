@@ -145,7 +145,10 @@ def cast(source: str, dest: str, codes: np.ndarray) -> np.ndarray:
 def test_casts_from_every_small_dtype(source: str, dest: str) -> None:
     a, b = dtype(source), dtype(dest)
     codes = np.arange(1 << a.bits).astype(np.uint64)
-    got, wanted = cast(source, dest, codes), b.encode(a.decode(codes))
+    values = a.decode(codes)
+    if dest == "f16":  # saturates
+        values = np.where(np.isinf(values), values, np.clip(values, -65504, 65504))
+    got, wanted = cast(source, dest, codes), b.encode(values)
     number = ~np.isnan(b.decode(wanted)) if b.is_float else slice(None)
     np.testing.assert_array_equal(got[number], wanted[number])
     assert not b.is_float or np.isnan(b.decode(got[~number])).all()
