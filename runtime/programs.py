@@ -28,6 +28,7 @@ from .compiled import CompiledKernel
 GROUP = "tileloom.programs"
 SOURCE_TREE = {
     "batched_matmul": "tileloom.programs.batched_matmul.command",
+    "convolution": "tileloom.programs.convolution.command",
     "elementwise": "tileloom.programs.elementwise.command",
     "layer_norm": "tileloom.programs.layer_norm.command",
     "matmul": "tileloom.programs.matmul.command",
