@@ -27,8 +27,10 @@ from ..emit.caching import cache_hints
 from ..emit.chunks import Chunk, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import from_words, pack_bools
+from ..emit.ownership import one_owner_a_byte
+from ..emit.subbyte import load_elements, store_elements
 from ..emit.tiles import Tile, tile_type, vector_layout
-from ..ptx import Address, Operand, Register, RegisterKind, Vector
+from ..ptx import Operand, Register, RegisterKind, Vector
 from .matrices import load_matrices
 from .registry import layout_default, lowering
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ..passes.inference import Inference
 
 B32, B64 = RegisterKind.B32, RegisterKind.B64
+_SELECT_BITS = 0xE4  # (a & c) | (b & ~c)
 
 
 @lowering(GlobalView)
@@ -118,7 +121,7 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
     """Loads a thread's part of a tile into fresh registers; masked elements are zero."""
     bits, count = type_.dtype.bits, type_.placed.num_locals
     if not access.byte_aligned:
-        return _load_bit_by_bit(access, type_, opcode)
+        return load_elements(access, bits, count, opcode)
     alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
     chunks = plan_chunks(access.elements, bits, alignment)
     if bits == 64:
@@ -181,71 +184,14 @@ def _load_wide(access: Access, chunks: list[Chunk], opcode: str, count: int) -> 
     return registers
 
 
-def _load_bit_by_bit(access: Access, type_: RegType, opcode: str) -> list[Register]:
-    """Elements at run-time bit offsets: each from the one or two bytes that contain it."""
-    context, bits = access.context, type_.dtype.bits
-    builder, scalars = context.builder, context.scalars
-    count = type_.placed.num_locals
-    pieces: list[list[Piece]] = [[] for _ in range(-(-count * bits // 32))]
-    assert isinstance(access.binding, GlobalBinding), "shared tiles have whole bytes"
-    for element in access.elements:
-        base = access.bases[element.key] * bits + element.bit  # type: ignore[index]
-        place = scalars.in_register(base, wide=True)
-        byte = builder.pure("shr.s64", B64, place, 3)
-        address = builder.pure("add.s64", B64, access.binding.pointer, byte)
-        low = builder.pure("cvt.u32.u64", B32, place)
-        shift = builder.pure("and.b32", B32, low, 7)
-        element_chunk = [
-            _load_byte(access, element.mask, opcode, address, shift, bits, offset)
-            for offset in range(2 if context.facts.divisor(base) % bits or 8 % bits else 1)
-        ]
-        value = element_chunk[0]
-        if len(element_chunk) == 2:
-            value = builder.compute("bfi.b32", B32, element_chunk[1], value, 8, 8)
-        value = builder.compute("shr.u32", B32, value, shift)
-        for source, _, width, word, bit in split_at_words(0, bits, element.tile_bit):
-            assert source == 0
-            done = width_before(element.tile_bit, word)
-            pieces[word].append(Piece(value, done, width, bit))
-    return [assemble(builder, parts) for parts in pieces]
-
-
-def width_before(tile_bit: int, word: int) -> int:
-    """How many bits of an element that starts at `tile_bit` lie before `word`."""
-    return max(0, word * 32 - tile_bit)
-
-
-def _load_byte(
-    access: Access,
-    mask: object,
-    opcode: str,
-    address: Register,
-    shift: Register,
-    bits: int,
-    offset: int,
-) -> Register:
-    context = access.context
-    condition = access.condition(mask)
-    if offset:
-        # The second byte may lie after the last one: read it only where the element reaches it.
-        reaches = context.builder.pure("setp.gt.u32", RegisterKind.PRED, shift, 8 - bits)
-        condition = context.scalars.conjunction(condition, reaches)
-    register = context.builder.once(B32)
-    if condition is not True:
-        context.builder.emit("mov.b32", (register,), (0,))
-    if condition is not False:
-        predicate = condition if isinstance(condition, Register) else None
-        source = (Address(address, offset), *access.hints)
-        context.builder.emit(f"{opcode}.u8", (register,), source, predicate)
-    return register
-
-
 @lowering(Store)
 def lower_store(context: Context, instruction: Store) -> None:
     tile = context.tile(instruction.value)
     binding = memory_binding(context, instruction.target)
     access = tile_access(context, binding, instruction, tile.type)
-    check_whole_bytes(access, tile, instruction)
+    place = (instruction.offsets, instruction.dims, tile.type)
+    if not one_owner_a_byte(context, binding, *place):
+        raise shared_bytes(tile, instruction)
     store_words(access, tile)
 
 
@@ -255,22 +201,30 @@ def check_whole_bytes(access: Access, tile: Tile, instruction: Instruction) -> N
     Raises:
         LoweringError: elements share bytes between threads, or may start inside one.
     """
-    if access.byte_aligned and whole_bytes(access.elements, tile.bits):
-        return
-    raise LoweringError(
-        f"`{instruction.name}`: elements of `{tile.type.dtype.name}` share bytes between threads "
-        "or start inside a byte",
+    if not access.byte_aligned or not whole_bytes(access.elements, tile.bits):
+        raise shared_bytes(tile, instruction)
+
+
+def shared_bytes(tile: Tile, instruction: Instruction) -> LoweringError:
+    """The error for elements smaller than a byte whose bytes may have several threads."""
+    return LoweringError(
+        f"`{instruction.name}`: elements of `{tile.type.dtype.name}` may share bytes between "
+        "threads",
         instruction.location,
         notes=[f"the value has layout `{tile.type.placed}`"],
-        hint="give each thread whole bytes of neighbouring elements along the last dimension",
+        hint="give each thread whole bytes of neighbouring elements along the last dimension, and "
+        "`assume` what divides run-time offsets and strides",
     )
 
 
 def store_words(access: Access, tile: Tile) -> None:
-    """Stores a thread's part of a tile whose elements fill whole bytes."""
+    """Stores a thread's part of a tile; no other thread stores to its bytes."""
     registers, bits = tile.registers, tile.bits
     if tile.type.dtype.kind == "bool":
         registers = pack_bools(access.context, registers, bits)
+    if not access.byte_aligned:
+        store_elements(access, registers, bits)
+        return
     alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
     for chunk in plan_chunks(access.elements, bits, alignment):
         _store_chunk(access, chunk, registers, bits)
@@ -286,6 +240,8 @@ def _store_chunk(access: Access, chunk: Chunk, words: list[Register], bits: int)
         values, kind = [words[number] for number in numbers], "b64"
     else:
         values = _chunk_words(context, chunk, words)
+        if sum(field.width for field in chunk.fields) < 8 * chunk.width:
+            values = _merged(access, chunk, values)
         kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
     vector = f".v{len(values)}" if len(values) > 1 else ""
     value: Operand = values[0] if len(values) == 1 else Vector(tuple(values))
@@ -293,6 +249,20 @@ def _store_chunk(access: Access, chunk: Chunk, words: list[Register], bits: int)
     address = access.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
     opcode = f"st.{access.space}{vector}.{kind}"
     context.builder.emit(opcode, (), (address, value), predicate)
+
+
+def _merged(access: Access, chunk: Chunk, words: list[Register]) -> list[Register]:
+    """Words of a chunk that covers some bytes in part: the other bits as they are in memory."""
+    old = _load_chunk(access, chunk, f"ld.{access.space}")
+    covered = [0] * len(words)
+    for field in chunk.fields:
+        for word, bit, width, _, _ in split_at_words(field.chunk_bit, field.width, 0):
+            covered[word] |= ((1 << width) - 1) << bit
+    compute = access.context.builder.compute
+    return [
+        compute("lop3.b32", B32, new, before, mask, _SELECT_BITS)
+        for new, before, mask in zip(words, old, covered, strict=True)
+    ]
 
 
 def _chunk_words(context: Context, chunk: Chunk, words: list[Register]) -> list[Register]:
