@@ -10,6 +10,7 @@ import numpy as np
 
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
+from .races import disagreement
 from .step import Step, lane_mask
 from .storage import Access
 from .syntax import Int, Mem, Operand, Reg, Sink, Symbol
@@ -52,15 +53,33 @@ def _register_address(slot: int, bits: int, offset: int) -> Address:
 # ---- reading and writing
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where memory is accessed from: PTX `line`, `space`, and how. `strong` accesses (volatile,
+    relaxed, acquire, release) cannot race."""
+
+    line: int
+    space: str
+    access: Access
+    strong: bool = False
+
+
 def read(
-    c: Cohort, space: str, address: Array, on: Array | None, access: Access
+    c: Cohort, site: Site, address: Array, on: Array | None
 ) -> tuple[list[Array], Array | None]:
     """Elements of an access, each [n, 32] (zero where off), and lanes that read undefined bytes."""
+    access = site.access
     flat = address if on is None else address[on]
     if not flat.size:
         raw = RAW[8 * access.unit]
         return [np.zeros(c.mask.shape, raw) for _ in range(access.elements)], None
-    pieces = c.machine.memory.resolve(c, space, flat, on, access, False)
+    machine = c.machine
+    pieces = machine.memory.resolve(c, site.space, flat, on, access, False)
+    if machine.races is not None:
+        for piece in pieces:
+            if piece.storage is machine.memory.shared and not site.strong:
+                lanes = lanes_of(c, on, piece.where)
+                machine.races.load(c, site.line, piece.place, access, lanes)
     values, bad = _gather(pieces, flat.shape, access)
     if access.elements == 1:
         columns = [values]
@@ -70,6 +89,16 @@ def read(
         columns = [_spread(column, on) for column in columns]
         bad = None if bad is None else _spread(bad, on)
     return columns, bad
+
+
+def lanes_of(c: Cohort, on: Array | None, where: Array | None) -> Array | None:
+    """The lanes of a piece: `where` counts among the lanes `on`."""
+    if where is None:
+        return on
+    lanes = np.zeros(c.mask.shape, bool)
+    places = np.arange(lanes.size) if on is None else np.flatnonzero(on)
+    lanes.reshape(-1)[places[where]] = True
+    return lanes
 
 
 def _gather(
@@ -110,10 +139,10 @@ def _spread(values: Array, on: Array) -> Array:
     return result
 
 
-def write(
-    c: Cohort, space: str, address: Array, on: Array | None, access: Access, values: list[Array]
-) -> None:
-    """Stores elements [n, 32]; of lanes that hit one place the last wins."""
+def write(c: Cohort, site: Site, address: Array, on: Array | None, values: list[Array]) -> None:
+    """Stores elements [n, 32]. Lanes that hit one place must agree, unless the site is strong:
+    then the last wins."""
+    access, memory, races = site.access, c.machine.memory, c.machine.races
     flat = address if on is None else address[on]
     if not flat.size:
         return
@@ -122,12 +151,18 @@ def write(
     data = chosen[0] if access.elements == 1 else np.stack(chosen, -1)
     if data.dtype != raw:
         data = data.astype(raw)
-    for storage, index, where in c.machine.memory.resolve(c, space, flat, on, access, True):
+    for storage, index, where in memory.resolve(c, site.space, flat, on, access, True):
         part = data
         if where is not None:
             rows = data.reshape(-1, access.elements) if access.elements > 1 else data.reshape(-1)
             part = rows[where]
+        lanes = on if site.strong else lanes_of(c, on, where)
+        shared = storage is memory.shared
+        if shared and races is not None and not site.strong:
+            races.store(c, site.line, index, access, lanes, part)
         storage.store(access, index, part)
+        if not site.strong and not np.array_equal(stored := storage.view(access)[index], part):
+            raise disagreement(c, "shared" if shared else site.space, stored != part, lanes)
 
 
 # ---- instructions
@@ -140,7 +175,9 @@ class _Kind:
     space: str
     access: Access
     type: Type
-    spins: bool
+    strong: bool
+    acquire: bool
+    release: bool
     hint: bool
 
 
@@ -166,8 +203,9 @@ def space_of(mods: Mods, default: str = "generic") -> str:
 
 
 def _kind(mods: Mods) -> _Kind:
-    spins = any([mods.flag(name) for name in ("volatile", "acquire", "relaxed", "mmio")])
-    mods.flags("weak", "release", "cta", "cluster", "gpu", "sys", "nc", "async")
+    acquire, release = mods.flag("acquire"), mods.flag("release")
+    strong = any([mods.flag(name) for name in ("volatile", "relaxed", "mmio")])
+    mods.flags("weak", "cta", "cluster", "gpu", "sys", "nc", "async")
     space = space_of(mods)
     mods.flags("ca", "cg", "cs", "lu", "cv", "wb", "wt")
     hint = "L2::cache_hint" in mods.parts
@@ -177,7 +215,8 @@ def _kind(mods: Mods) -> _Kind:
     type_ = mods.type()
     if type_.bits not in (8, 16, 32, 64) or type_.bits * count > 256:
         raise OpcodeError(f"`{mods.text}`: type `.{type_.name}` is not supported")
-    return _Kind(space, Access(type_.bits // 8, count), type_, spins, hint)
+    access = Access(type_.bits // 8, count)
+    return _Kind(space, access, type_, strong or acquire or release, acquire, release, hint)
 
 
 def _count_operands(instruction: Instruction, kind: _Kind) -> None:
@@ -201,15 +240,17 @@ def _build_ld(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
         return _build_ld_param(instruction, linker, kind, outs, widen)
     address, reads = link_address(instruction.operands[1], linker)
     guard, negated = _guard_of(instruction)
-    space, access, spins = kind.space, kind.access, kind.spins
+    site = Site(instruction.line, kind.space, kind.access, kind.strong)
+    linker.note_access(kind.space, kind.access.unit)
 
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
-        columns, bad = read(c, space, address(c), on, access)
+        columns, bad = read(c, site, address(c), on)
         for slot, column, change in zip(outs, columns, widen, strict=True):
             c.write(slot, column if change is None else change(column), on, bad)
-        if spins:
+        if site.strong:
             c.spinning = True
+            c.order(kind.acquire, release=False)
 
     return Step(run, reads, outs, strict=True, own=True)
 
@@ -272,11 +313,13 @@ def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     items = linker.vector(instruction.operands[1], kind.access.elements)
     ins = tuple(linker.source(item, kind.type, wider=True) for item in items)
     guard, negated = _guard_of(instruction)
-    space, access = kind.space, kind.access
+    site = Site(instruction.line, kind.space, kind.access, kind.strong)
+    linker.note_access(kind.space, kind.access.unit)
 
     def run(c: Cohort) -> None:
+        c.order(False, kind.release)
         on = lane_mask(c, guard, negated)
-        write(c, space, address(c), on, access, [c.lanes(slot) for slot in ins])
+        write(c, site, address(c), on, [c.lanes(slot) for slot in ins])
 
     used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
     return Step(run, used, (), strict=True)

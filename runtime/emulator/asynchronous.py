@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .storage import Access, Storage
 from .types import Array
+
+if TYPE_CHECKING:
+    from .machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Move:
     places: Array
     source: Storage | None
     source_places: Array
+    line: int
 
     def subset(self, kept: Array) -> Move:
         """The part issued by lanes of `kept` [all warps, 32]."""
@@ -34,6 +39,7 @@ class Move:
             self.places[chosen],
             self.source,
             self.source_places[chosen],
+            self.line,
         )
 
     def land(self, shared: Storage) -> None:
@@ -54,6 +60,8 @@ class Group:
         parts = (move.subset(kept) for move in self.moves)
         return Group([move for move in parts if len(move.places)])
 
-    def land(self, shared: Storage) -> None:
+    def land(self, machine: Machine) -> None:
         for move in self.moves:
-            move.land(shared)
+            move.land(machine.memory.shared)
+            if machine.races is not None:
+                machine.races.land(move)

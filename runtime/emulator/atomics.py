@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .access import link_address, space_of
+from .access import Site, lanes_of, link_address, space_of
 from .cohort import FaultError
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, form_of, opcode
@@ -56,13 +56,16 @@ class _Atomic:
     returns: bool
     hint: bool
     sources: int
+    order: tuple[bool, bool]
 
 
 @opcode("atom", "red")
 def atom(mods: Mods) -> Form:
     if mods.flag("async"):
         raise OpcodeError(f"`{mods.text}` is not supported")
-    mods.flags("relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys")
+    both = mods.flag("acq_rel")
+    order = mods.flag("acquire") or both, mods.flag("release") or both
+    mods.flags("relaxed", "cta", "cluster", "gpu", "sys")
     space = space_of(mods)
     name = mods.choice(*_PLAIN)
     hint = "L2::cache_hint" in mods.parts
@@ -80,6 +83,7 @@ def atom(mods: Mods) -> Form:
         mods.base == "atom",
         hint,
         2 if name == "cas" else 1,
+        order,
     )
     return Custom(lambda instruction, linker: _build(instruction, linker, kind))
 
@@ -116,17 +120,19 @@ def _build(instruction: Instruction, linker: Linker, kind: _Atomic) -> Step:
     guard = None if instruction.guard is None else instruction.guard.slot
     negated = instruction.negated
     unit = Access(kind.type.bits // 8, 1)
+    site = Site(instruction.line, kind.space, unit)
+    linker.note_access(kind.space, unit.unit)
 
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
         lanes = np.ones(c.mask.shape, bool) if on is None else on
-        c.spinning = True
+        c.order(acquire=False, release=kind.order[1])
         first = address(c)
         for number, slot in enumerate(ins):
             old = _apply(
                 c,
                 kind,
-                unit,
+                site,
                 first + np.uint64(number * unit.unit),
                 lanes,
                 _active(c, slot, lanes),
@@ -136,6 +142,8 @@ def _build(instruction: Instruction, linker: Linker, kind: _Atomic) -> Step:
                 result = np.zeros(c.mask.shape, kind.type.raw)
                 result[lanes] = old
                 c.write(outs[number], result, on)
+        c.spinning = True
+        c.order(acquire=kind.order[0], release=False)
 
     used = tuple(s for s in (*reads, *ins, third) if not linker.is_constant(s))
     return Step(run, used, outs, strict=True, own=True)
@@ -146,20 +154,23 @@ def _active(c: Cohort, slot: int, lanes: Array) -> Array:
 
 
 def _apply(
-    c: Cohort, kind: _Atomic, unit: Access, address: Array, lanes: Array, b: Array, third: Array
+    c: Cohort, kind: _Atomic, site: Site, address: Array, lanes: Array, b: Array, third: Array
 ) -> Array:
     """Updates memory for the active lanes (flat) and returns the old values."""
-    flat = address[lanes]
+    flat, unit, machine = address[lanes], site.access, c.machine
     old = np.zeros(flat.shape, kind.type.raw)
     if not flat.size:
         return old
-    pieces = c.machine.memory.resolve(c, kind.space, flat, lanes, unit, True)
-    for piece in pieces:
+    for piece in machine.memory.resolve(c, site.space, flat, lanes, unit, True):
         where = np.arange(len(flat)) if piece.where is None else piece.where
         if piece.storage.defined is not None:
             shadow = piece.storage.shadow(unit)[piece.place]
             if (shadow != unit.defined).any():
                 raise FaultError("atomic access to memory that was never written")
+            if machine.races is not None and piece.storage is machine.memory.shared:
+                # Atomics don't race among themselves: like reads, they only follow plain writes.
+                on = lanes_of(c, lanes, piece.where)
+                machine.races.load(c, site.line, piece.place, unit, on)
         for turn in _turns(c, piece):
             places, index = where[turn], piece.place[turn]
             cells = piece.storage.view(unit)

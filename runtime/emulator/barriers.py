@@ -56,9 +56,12 @@ class Barriers:
             present = warps > 0
             if (warps == expected)[present].all():
                 barrier.expected[:] = 0
-                machine.barrier_passed(np.flatnonzero(present), c, None)
+                if machine.races is not None:
+                    machine.races.meet(c)
                 return control.following
         barrier.arrived += warps
+        if machine.races is not None:
+            machine.races.offer(number, c)
         if waits:
             c.pc = control.following
             barrier.waiting.append((c, control))
@@ -162,13 +165,16 @@ class Barriers:
                 kept.append((c, control))
                 continue
             lanes = c.mask & free[:, None]
+            if machine.races is not None:
+                machine.races.take(number, c.rows[free], c.slots[free])
             if free.all():
                 machine.put_back(c, c.pc)
             else:
                 machine.put_back(c.subset(lanes), c.pc)
                 kept.append((c.subset(c.mask & ~free[:, None]), control))
         barrier.waiting = kept
-        machine.barrier_passed(np.flatnonzero(done), None, number)
+        if machine.races is not None:
+            machine.races.forget(number, np.flatnonzero(done))
 
     def settle_all(self) -> None:
         """After lanes have left: those that wait for "all" may be complete now."""

@@ -35,9 +35,9 @@ def _build_barrier(instruction: Instruction, waits: bool, aligned: bool) -> Cont
         off = c.mask & ~lanes
         if off.any():
             machine.put_back(c.subset(off), control.following)
-            if not lanes.any():
-                return -1
-            c = c.subset(lanes)
+            if lanes.any():
+                machine.put_back(c.subset(lanes), control.block)
+            return -1
         broken = (c.mask != machine.alive[c.rows]).any(1)
         if aligned and broken.any():
             return machine.barriers.wait_for_lanes(c, broken, control)

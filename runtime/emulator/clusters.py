@@ -82,6 +82,8 @@ class Clusters:
         done = present & ~missing
         if done.any():
             self.phases[done] += 1
+            if machine.races is not None:
+                machine.races.meet_clusters(done)
             self._release()
 
     def _release(self) -> None:

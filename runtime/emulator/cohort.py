@@ -134,6 +134,11 @@ class Cohort:
             if unset.any():
                 self.undefined[slot] = unset
 
+    def order(self, acquire: bool, release: bool) -> None:
+        """An acquire takes what others released, as the check for races sees it."""
+        if self.machine.races is not None and (acquire or release):
+            self.machine.races.exchange(self, acquire, release)
+
     def lane_name(self, lanes: Array) -> str:
         """The first of `lanes` [n, 32] in words."""
         row, lane = (int(place[0]) for place in np.nonzero(lanes))

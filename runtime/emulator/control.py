@@ -98,7 +98,8 @@ def _build_bar(instruction: Instruction, linker: Linker, waits: bool, aligned: b
             if (off.any(1) & lanes.any(1)).any():
                 raise FaultError(f"the barrier is guarded off in {c.lane_name(off)}")
             machine.put_back(c.subset(off), control.following)
-            c = c.subset(lanes)
+            machine.put_back(c.subset(lanes), control.block)
+            return -1
         numbers = _uniform(c, slots[0], "the barrier's number")
         counts = _uniform(c, slots[1], "the number of threads") if len(slots) > 1 else None
         return machine.barriers.arrive(c, numbers, counts, waits, control)
@@ -153,7 +154,8 @@ def check_members(c: Cohort, members: Array, on: Array | None) -> Array:
 
 @opcode("membar", "fence", "griddepcontrol")
 def fence(mods: Mods) -> Form:
-    """Memory is sequentially consistent here, so fences have nothing to order."""
+    """Memory is sequentially consistent here: fences matter to the check for races only."""
+    synchronises = mods.base == "membar" or any(n in mods.parts for n in ("sc", "acq_rel"))
     if mods.base == "griddepcontrol":
         mods.choice("launch_dependents", "wait")
     else:
@@ -162,4 +164,11 @@ def fence(mods: Mods) -> Form:
         mods.flags("tensormap::generic")
         for suffix in ("global", "shared::cta", "shared::cluster"):
             mods.flags(f"async.{suffix}", suffix, f"sync_restrict::{suffix}")
-    return Custom(lambda instruction, linker: Step(lambda c: None, (), ()))
+    return Custom(lambda instruction, linker: _build_fence(synchronises))
+
+
+def _build_fence(synchronises: bool) -> Step:
+    def run(c: Cohort) -> None:
+        c.order(synchronises, synchronises)
+
+    return Step(run, (), ())

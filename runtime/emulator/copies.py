@@ -63,7 +63,7 @@ def _build_copy(instruction: Instruction, linker: Linker, caching: str, hint: bo
         third = operands[3]
         ignores = isinstance(third, Reg) and third.type.bits == 1
         limit = linker.source(third, PRED if ignores else U32)
-    copy = _Copy(target, source, Access(4, size // 4), limit, ignores)
+    copy = _Copy(instruction.line, target, source, Access(4, size // 4), limit, ignores)
     guard = None if instruction.guard is None else instruction.guard.slot
     negated = instruction.negated
 
@@ -80,8 +80,15 @@ class _Copy:
     """One cp.async instruction: `limit` is the slot of the source size, or of ignore-src."""
 
     def __init__(
-        self, target: Address, source: Address, access: Access, limit: int, ignores: bool
+        self,
+        line: int,
+        target: Address,
+        source: Address,
+        access: Access,
+        limit: int,
+        ignores: bool,
     ) -> None:
+        self.line = line
         self.target, self.source = target, source
         self.access = access
         self.limit, self.ignores = limit, ignores
@@ -94,6 +101,8 @@ class _Copy:
         flat = self.target(c)[lanes]
         (piece,) = memory.resolve(c, "shared", flat, lanes, self.access, True)
         moves = self._moves(c, lanes, piece.place)
+        if c.machine.races is not None:
+            c.machine.races.store(c, self.line, piece.place, self.access, lanes, None)
         if c.machine.early:
             for move in moves:
                 move.land(memory.shared)
@@ -119,7 +128,7 @@ class _Copy:
         if (none & lanes).any():
             warps, lane = np.nonzero(none & lanes)
             zero = places[none[lanes]]
-            moves.append(Move(c.rows[warps], lane, self.access, zero, None, zero))
+            moves.append(Move(c.rows[warps], lane, self.access, zero, None, zero, self.line))
         rest = lanes & ~full & ~none
         if rest.any():
             moves += self._partial(c, rest, places[rest[lanes]], sizes)
@@ -128,7 +137,7 @@ class _Copy:
     def _full(self, c: Cohort, lanes: Array, places: Array) -> list[Move]:
         flat = self.source(c)[lanes]
         pieces = c.machine.memory.resolve(c, "global", flat, lanes, self.access, False)
-        return [_move(c, lanes, self.access, places, piece) for piece in pieces]
+        return [_move(c, self.line, lanes, self.access, places, piece) for piece in pieces]
 
     def _partial(self, c: Cohort, lanes: Array, places: Array, sizes: Array) -> list[Move]:
         """Byte by byte: `sizes` bytes come from the source, the others are zero."""
@@ -143,21 +152,21 @@ class _Copy:
             if read.any():
                 flat = address[read] + np.uint64(byte)
                 for piece in c.machine.memory.resolve(c, "global", flat, read, _BYTE, False):
-                    moves.append(_move(c, read, _BYTE, place[read[lanes]], piece))
+                    moves.append(_move(c, self.line, read, _BYTE, place[read[lanes]], piece))
             fill = lanes & ~read
             if fill.any():
                 warps, lane = np.nonzero(fill)
                 zero = place[fill[lanes]]
-                moves.append(Move(c.rows[warps], lane, _BYTE, zero, None, zero))
+                moves.append(Move(c.rows[warps], lane, _BYTE, zero, None, zero, self.line))
         return moves
 
 
-def _move(c: Cohort, lanes: Array, access: Access, places: Array, piece: Piece) -> Move:
+def _move(c: Cohort, line: int, lanes: Array, access: Access, places: Array, piece: Piece) -> Move:
     warps, lane = np.nonzero(lanes)
     rows = c.rows[warps]
     if piece.where is not None:
         rows, lane, places = rows[piece.where], lane[piece.where], places[piece.where]
-    return Move(rows, lane, access, places, piece.storage, piece.place)
+    return Move(rows, lane, access, places, piece.storage, piece.place, line)
 
 
 # ---- groups
@@ -213,7 +222,6 @@ def _build_wait_all(instruction: Instruction, linker: Linker) -> Step:
 
 
 def _land(c: Cohort, count: int) -> None:
-    shared = c.machine.memory.shared
     for group in c.groups[:count]:
-        group.land(shared)
+        group.land(c.machine)
     del c.groups[:count]

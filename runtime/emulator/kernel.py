@@ -17,7 +17,7 @@ from .syntax import Param, ParsedModule
 from .types import Array
 
 _RESIDENT_LANES = 16384
-_RESIDENT_SHARED = 1 << 26
+_RESIDENT_SHARED = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Kernel:
         limit: int = 200_000_000,
         asynchronous: str = "late",
         cluster: Sequence[int] | int | None = None,
+        check_races: bool = True,
     ) -> LaunchStatistics:
         """Runs the kernel; arrays among `args` are global buffers and are changed in place.
 
@@ -61,8 +62,8 @@ class Kernel:
         undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
         bounds the instructions executed. Asynchronous copies land as "late" or as "early" as
         allowed. `cluster` is the extent of clusters in blocks, unless the kernel says it itself.
-        Raises EmulatorError when the kernel breaks a rule, and
-        ValueError for arguments that don't fit.
+        `check_races` looks for races on shared memory. Raises EmulatorError when the kernel breaks
+        a rule, and ValueError for arguments that don't fit.
         """
         if asynchronous not in ("late", "early"):
             raise ValueError(f"asynchronous is {asynchronous!r}, not 'late' or 'early'")
@@ -76,14 +77,18 @@ class Kernel:
         if not 0 < threads <= 1024:
             raise ValueError(f"a block of {threads} threads is not possible")
         resident = max(1, _RESIDENT_LANES // (-(-threads // 32) * 32))
-        resident = max(1, min(resident, _RESIDENT_SHARED // memory.shared_stride))
+        # The check for races keeps about 4 bytes a warp for each word of shared memory.
+        room = _RESIDENT_SHARED // (1 + (threads // 32 if check_races else 0))
+        resident = max(1, min(resident, room // memory.shared_stride))
         clusters = self._clusters(dims[0], cluster)
         size = clusters[0] * clusters[1] * clusters[2]
         resident = max(size, resident // size * size)
         program.reset()
         with np.errstate(all="ignore"):
             early = asynchronous == "early"
-            Machine(program, memory, *dims, resident, seed, limit, early, clusters).run()
+            Machine(
+                program, memory, *dims, resident, seed, limit, early, clusters, check_races
+            ).run()
         return LaunchStatistics(program.executed(), program.profile())
 
     def _clusters(

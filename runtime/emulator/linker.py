@@ -43,7 +43,7 @@ class Linker:
         self.num_registers = len(body.registers)
         self.constants: list[Array] = []
         self._slots: dict[tuple[int, int], int] = {}
-        self._trash: dict[int, int] = {}
+        self.shared_unit = 4  # bytes of the narrowest access that may be to shared memory
 
     # ---- operands
 
@@ -101,6 +101,10 @@ class Linker:
         if len(items) != count:
             raise OpcodeError(f"a vector of {count} is expected, not {describe(operand)}")
         return items
+
+    def note_access(self, space: str, unit: int) -> None:
+        if space in ("shared", "cluster", "generic"):
+            self.shared_unit = min(self.shared_unit, unit)
 
     # ---- instructions
 

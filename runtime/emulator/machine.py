@@ -25,6 +25,7 @@ from .cohort import (
 )
 from .memory import Memory
 from .program import Program, immediate_post_dominators
+from .races import Races
 from .specials import special_value
 from .step import Block, Control, Step
 from .types import Array
@@ -47,6 +48,7 @@ class Machine:
         limit: int,
         early: bool,
         cluster: tuple[int, int, int] = (1, 1, 1),
+        check_races: bool = True,
     ) -> None:
         self.program = program
         self.early = early
@@ -67,6 +69,8 @@ class Machine:
         self.joins: list[Join] = []
         self.barriers = Barriers(self)
         self.clusters = Clusters(self, cluster)
+        self.races: Races | None = None
+        self.check_races = check_races
         self._post_dominators: list[int] | None = None
         self._quiet_rounds = 0
         self._live: Array | None = None
@@ -97,6 +101,8 @@ class Machine:
             self.barriers = Barriers(self)
             self.clusters.reset()
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
+            if self.check_races and self.memory.shared_size:
+                self.races = Races(self, self.program.linker.shared_unit)
             self.admit()
             self.schedule()
 
@@ -116,6 +122,8 @@ class Machine:
         self.alive = np.concatenate((self.alive, mask))
         self._live = None
         self.clusters.grow()
+        if self.races is not None:
+            self.races.grow()
         regs = self._initial_registers(slots, threads)
         start = Cohort(self, rows, slots, mask, regs)
         self.ready += self._scattered(start)
@@ -373,6 +381,3 @@ class Machine:
         self.barriers.settle_all()
         self.clusters.settle()
         return -1
-
-    def barrier_passed(self, slots: Array, c: Cohort | None, number: int | None) -> None:
-        """Called when a barrier of the blocks in `slots` completes."""

@@ -16,6 +16,7 @@ from .cohort import Cohort
 from .linker import expect
 from .mma import require_whole_warps
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
+from .races import disagreement
 from .step import Step, lane_mask
 from .storage import Access
 from .types import B32, Array
@@ -79,6 +80,8 @@ def _build_load(instruction: Instruction, linker: Linker, count: int, trans: boo
             loaded, bad = np.zeros((c.num_warps, count, 32), np.uint32), None
         else:
             (piece,) = c.machine.memory.resolve(c, "shared", flat, lanes, _ROW, False)
+            if c.machine.races is not None:
+                c.machine.races.load(c, instruction.line, piece.place, _ROW, lanes)
             loaded, bad = _rows(c, piece.place, piece.storage.view(_ROW), on, count, trans)
             shadow = piece.storage.shadow(_ROW).take(piece.place, axis=0)
             if undefined_lanes(shadow, _ROW) is not None:
@@ -121,7 +124,13 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
         if on is not None:
             values = values[on.all(1)]
         (piece,) = c.machine.memory.resolve(c, "shared", flat, lanes, _ROW, True)
-        piece.storage.store(_ROW, piece.place.reshape(-1), values.reshape(-1, 4))
+        rows, places = values.reshape(-1, 4), piece.place.reshape(-1)
+        if c.machine.races is not None:
+            c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows)
+        piece.storage.store(_ROW, places, rows)
+        if not np.array_equal(stored := piece.storage.view(_ROW)[places], rows):
+            at = np.ones(c.mask.shape, bool) if lanes is None else lanes
+            raise disagreement(c, "shared", stored != rows, at)
 
     used = (*reads, *(slot for slot in ins if not linker.is_constant(slot)))
     return Step(run, used, (), strict=True)

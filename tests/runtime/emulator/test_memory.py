@@ -220,7 +220,7 @@ WRONG = [
      "`%r1` has no defined value", "lane 0"),
     ("setp.gt.u32 %p1, %r50, 3; @%p1 mov.u32 %r1, 0; st.global.u32 [%rd11], %r1;",
      "`%r1` has no defined value", "lane 0"),
-    ("st.shared.u16 [smem], %r50; ld.shared.u32 %r1, [smem]; add.u32 %r2, %r1, 1;"
+    ("mov.u32 %r9, 7; st.shared.u16 [smem], %r9; ld.shared.u32 %r1, [smem]; add.u32 %r2, %r1, 1;"
      "setp.eq.u32 %p1, %r2, 5; @%p1 bra DONE;\nDONE:", "the guard was never written", "lane 0"),
     ("atom.shared.add.u32 %r1, [smem], 1;", "memory that was never written", ""),
     ("trap;", "`trap` was executed", "lane 0"),

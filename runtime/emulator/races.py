@@ -1,0 +1,233 @@
+"""Races on shared memory, by vector clocks.
+
+Each warp of a cluster is an *agent* with a clock, advanced whenever it synchronises. `known[row]`
+is what a warp knows of the clocks of all agents: an access that agent b made at time t happened
+before whatever warp a does now if known[a][b] >= t. Barriers exchange what participants know.
+
+    A write must come after the last write and after all reads, a read after the last write.
+
+Two things are no race: concurrent writes of equal values (replicated tiles are stored by every
+warp that holds them), and accesses made for it (volatile, relaxed, acquire, release, atomics).
+Acquire, release and fences exchange knowledge through one clock a cluster: a coarse rule that may
+miss a race but raises no false alarm. Lanes of a warp are one agent, except that one instruction
+must not store different values to one place.
+
+Memory is watched in units of the narrowest shared access of the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .cohort import Cohort, FaultError
+from .storage import Access
+from .types import Array, any_along
+
+if TYPE_CHECKING:
+    from .asynchronous import Move
+    from .machine import Machine
+
+
+class Races:
+    """The shared memory of all resident blocks. Arrays over units: [u] or [u, agents]."""
+
+    def __init__(self, machine: Machine, unit: int) -> None:
+        self.machine = machine
+        self.unit = unit
+        self.agents = machine.warps_per_block * machine.clusters.size
+        self.known = np.zeros((0, self.agents), np.int32)
+        self.released = np.zeros((0, self.agents), np.int32)
+        self.offered: dict[int, Array] = {}
+        self.writer = np.zeros(0, np.int16)
+        self.written = np.zeros(0, np.int32)
+        self.writers = np.zeros(0, np.int64)
+        self.write_line = np.zeros(0, np.int32)
+        self.read = np.zeros((0, self.agents), np.int32)
+        self.read_line = np.zeros(0, np.int32)
+
+    def grow(self) -> None:
+        """Makes room for new resident blocks; their warps know only themselves."""
+        machine = self.machine
+        rows, old = len(machine.alive), len(self.known)
+        self.known = np.concatenate((self.known, np.zeros((rows - old, self.agents), np.int32)))
+        new = np.arange(old, rows)
+        self.known[new, new % self.agents] = 1
+        clusters = rows // self.agents - len(self.released)
+        self.released = np.concatenate((self.released, np.zeros((clusters, self.agents), np.int32)))
+        for number, offered in self.offered.items():
+            more = np.zeros((machine.num_slots - len(offered), self.agents), np.int32)
+            self.offered[number] = np.concatenate((offered, more))
+        units = len(machine.memory.shared.data) // self.unit - len(self.writer)
+        for name in ("writer", "written", "writers", "write_line", "read_line"):
+            array: Array = getattr(self, name)
+            setattr(self, name, np.concatenate((array, np.zeros(units, array.dtype))))
+        self.read = np.concatenate((self.read, np.zeros((units, self.agents), np.int32)))
+
+    # ---- synchronisation
+
+    def meet(self, c: Cohort) -> None:
+        """All live warps of the blocks of `c` pass a barrier together."""
+        slots = c.slots[:, 0]
+        starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
+        joined = np.maximum.reduceat(self.known[c.rows], starts, axis=0)
+        self.known[c.rows] = np.repeat(joined, np.diff(np.r_[starts, len(slots)]), 0)
+        self._advance(c.rows)
+
+    def offer(self, number: int, c: Cohort) -> None:
+        """The warps of `c` arrive at a barrier that is not complete yet."""
+        if number not in self.offered:
+            self.offered[number] = np.zeros((self.machine.num_slots, self.agents), np.int32)
+        np.maximum.at(self.offered[number], c.slots[:, 0], self.known[c.rows])
+        self._advance(c.rows)
+
+    def take(self, number: int, rows: Array, slots: Array) -> None:
+        """Warps that waited at a barrier learn what all participants knew."""
+        self.known[rows] = np.maximum(self.known[rows], self.offered[number][slots[:, 0]])
+        self._advance(rows)
+
+    def forget(self, number: int, slots: Array) -> None:
+        """The barrier of these blocks starts anew."""
+        self.offered[number][slots] = 0
+
+    def meet_clusters(self, done: Array) -> None:
+        """All warps of the clusters `done` (bool [clusters]) pass their barrier."""
+        rows = np.flatnonzero(np.repeat(done, self.agents))
+        joined = self.known[rows].reshape(-1, self.agents, self.agents).max(1)
+        self.known[rows] = np.repeat(joined, self.agents, 0)
+        self._advance(rows)
+
+    def exchange(self, c: Cohort, acquire: bool, release: bool) -> None:
+        """A release gives the cluster what the warp knows, an acquire takes it."""
+        clusters = c.rows // self.agents
+        if release:
+            np.maximum.at(self.released, clusters, self.known[c.rows])
+            self._advance(c.rows)
+        if acquire:
+            self.known[c.rows] = np.maximum(self.known[c.rows], self.released[clusters])
+
+    def _advance(self, rows: Array) -> None:
+        self.known[rows, rows % self.agents] += 1
+
+    # ---- accesses
+
+    def land(self, move: Move) -> None:
+        """An asynchronous copy becomes visible to its warp, which waited for it."""
+        units = self._units(move.places, move.access)
+        clocks = self.known[move.warps, move.warps % self.agents]
+        self._note(units, move.warps, np.ones(units.shape, bool), clocks, move.line)
+
+    def _units(self, places: Array, access: Access) -> Array:
+        """Units [lanes, units of an access] of the elements at `places`."""
+        count = access.width // self.unit
+        units: Array = places.reshape(-1)[:, None] * count + np.arange(count)
+        return units
+
+    def _rows(self, c: Cohort, on: Array | None) -> Array:
+        rows = np.broadcast_to(c.rows[:, None], c.mask.shape)
+        return rows.reshape(-1) if on is None else rows[on]
+
+    def load(self, c: Cohort, line: int, places: Array, access: Access, on: Array | None) -> None:
+        """A read of shared memory."""
+        units, rows = self._units(places, access), self._rows(c, on)
+        agents = rows % self.agents
+        known = self.known[rows]
+        writer, written = self.writer[units], self.written[units]
+        late = written > known[np.arange(len(rows))[:, None], writer]
+        if late.any():
+            own = self.writers[units] >> agents[:, None] & 1
+            late &= own == 0
+            if late.any():
+                self._report(c, on, late, units, "reads", "written", self.write_line)
+        self.read[units, agents[:, None]] = known[np.arange(len(rows)), agents][:, None]
+        self.read_line[units] = line
+
+    def store(
+        self,
+        c: Cohort,
+        line: int,
+        places: Array,
+        access: Access,
+        on: Array | None,
+        values: Array | None,
+    ) -> None:
+        """A write, before it is done; `values` [lanes] or [lanes, elements], None if unknown."""
+        units, rows = self._units(places, access), self._rows(c, on)
+        agents = rows % self.agents
+        known = self.known[rows]
+        late = self.written[units] > known[np.arange(len(rows))[:, None], self.writer[units]]
+        after_reads = any_along(self.read[units] > known[:, None, :], 2)
+        fresh = np.ones(units.shape, bool)
+        if late.any():
+            same = self._unchanged(units, access, values)
+            fresh = ~(late & same)
+            late &= ~same
+            if late.any():
+                self._report(c, on, late, units, "writes", "written", self.write_line)
+        after_reads &= fresh
+        if after_reads.any():
+            self._report(c, on, after_reads, units, "writes", "read", self.read_line)
+        self._note(units, rows, fresh, known[np.arange(len(rows)), agents], line)
+
+    def _note(self, units: Array, rows: Array, fresh: Array, clocks: Array, line: int) -> None:
+        """Records writes; those not `fresh` repeat the value of a concurrent one."""
+        agents = np.broadcast_to((rows % self.agents)[:, None], units.shape)
+        bits = np.int64(1) << agents
+        if not fresh.all():
+            self.writers[units[~fresh]] |= bits[~fresh]
+            clocks = np.broadcast_to(clocks[:, None], units.shape)[fresh]
+            units, agents, bits = units[fresh], agents[fresh], bits[fresh]
+        else:
+            clocks = np.broadcast_to(clocks[:, None], units.shape)
+        self.writer[units] = agents
+        self.written[units] = clocks
+        self.writers[units] = bits
+        self.write_line[units] = line
+        if (self.writer[units] != agents).any():
+            # Several warps in one step: that they agree is checked once the values are stored.
+            np.bitwise_or.at(self.writers, units.reshape(-1), bits.reshape(-1))
+
+    def _unchanged(self, units: Array, access: Access, values: Array | None) -> Array:
+        """Which units hold already what is to be written."""
+        if values is None:
+            return np.zeros(units.shape, bool)
+        storage = self.machine.memory.shared
+        unit = Access(self.unit, 1)
+        flat = np.ascontiguousarray(values).reshape(len(units), -1)
+        wanted = flat.view(storage.view(unit).dtype).reshape(units.shape)
+        whole = storage.shadow(unit)[units] == unit.defined
+        same: Array = (storage.view(unit)[units] == wanted) & whole
+        return same
+
+    def _report(
+        self,
+        c: Cohort,
+        on: Array | None,
+        wrong: Array,
+        units: Array,
+        verb: str,
+        other: str,
+        lines: Array,
+    ) -> None:
+        lanes = np.zeros(c.mask.shape, bool)
+        lanes[np.ones_like(lanes) if on is None else on] = any_along(wrong, 1)
+        unit = int(units[wrong][0])
+        address = unit * self.unit % self.machine.memory.shared_stride
+        line = int(lines[unit])
+        raise FaultError(
+            f"race: {c.lane_name(lanes)} {verb} shared address {address}, {other} by another warp "
+            f"in line {line} (`{self.machine.program.source.text(line)}`) with no barrier between"
+        )
+
+
+def disagreement(c: Cohort, space: str, wrong: Array, on: Array | None) -> FaultError:
+    """Lanes of one instruction stored different values to one place. `wrong` marks those that lost,
+    as flat as the addresses of the lanes `on`, with an axis more for several elements."""
+    lanes = np.zeros(c.mask.shape, bool)
+    flat = wrong if wrong.ndim == (2 if on is None else 1) else any_along(wrong, -1)
+    lanes[np.ones_like(lanes) if on is None else on] = flat.reshape(-1)
+    name = c.lane_name(lanes)
+    return FaultError(
+        f"race: {name} and another thread store different values to one place in {space} memory"
+    )
