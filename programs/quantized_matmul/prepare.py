@@ -24,17 +24,21 @@ def prepare(
 
     Afterwards `linear(x, p)` neither compiles, allocates (give it `out`) nor synchronises, for x of
     the packed tensor's activation dtype (or `activations`), 16-byte aligned. Gives the workspace,
-    which `linear` finds by itself for the first stream; pass it to be sure.
+    which `linear` finds by itself for the first stream; pass it to be sure. Where `linear` runs on
+    no GPU by default there is nothing to prepare, and None is given.
 
     Raises:
-        VMError: `max_m` is less than 1, or there is no GPU.
+        VMError: `max_m` is less than 1.
     """
     from tileloom.runtime.cuda.context import current_device
+    from tileloom.runtime.devices import choose
 
     from .device import gpu_weights, loaded
 
     if max_m < 1:
         raise VMValueError(f"`max_m` is {max_m}", hint="at least one token")
+    if choose(None) != "cuda":
+        return None
     gpu = current_device()
     sizes = (0, 0)
     usable = [v for v in vectors if p.k % v == 0] or [next(v for v in (8, 4, 2, 1) if p.k % v == 0)]

@@ -1,0 +1,42 @@
+"""`prepare`: afterwards `linear` waits for no compilation and no memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tileloom.programs.quantized_matmul import Quantized, linear, pack, prepare, quantize
+from tileloom.programs.quantized_matmul.device import Workspace
+from tileloom.runtime import no_jit
+from tileloom.runtime.cuda import context
+from tileloom.runtime.cuda.memory import DeviceArray
+from tileloom.vm.diagnostics import VMError
+
+
+def quantized() -> Quantized:
+    return quantize(np.random.default_rng(0).normal(size=(512, 264)), "u4", 64, "int")
+
+
+def test_nothing_is_prepared_for_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILELOOM_DEVICE", "interpreter")
+    assert prepare(pack(quantized())) is None
+    with pytest.raises(VMError, match="`max_m` is 0"):
+        prepare(pack(quantized()), max_m=0)
+
+
+@pytest.mark.gpu
+def test_afterwards_nothing_is_compiled_or_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not context.available():
+        pytest.skip("no NVIDIA GPU")
+    q, gpu = quantized(), context.current_device()
+    p = pack(q)
+    prepare(p, max_m=20)
+    monkeypatch.setattr(Workspace, "of", None)  # a call would fail
+    for m in (1, 3, 8, 17, 20):
+        x = np.random.default_rng(m).normal(size=(m, 512)).astype(np.float16)
+        y = DeviceArray((m, 264), np.float16, gpu)
+        on_gpu = DeviceArray.of(x, gpu)
+        with no_jit(allow_cached=False):
+            linear(on_gpu, p, out=y)
+        wanted = x.astype(np.float64) @ q.dequantize()
+        assert np.linalg.norm(y.numpy() - wanted) < 6e-4 * np.linalg.norm(wanted)
