@@ -170,7 +170,7 @@ def launch(
 
 def _value(argument: Any) -> Any:
     """An argument as the driver takes it: an address or a number."""
-    if isinstance(argument, int):
+    if isinstance(argument, int | float):
         return argument
     pointer = getattr(argument, "data_ptr", None)
     if pointer is not None:

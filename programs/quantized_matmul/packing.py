@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.vm import PAIRED
-from tileloom.vm.diagnostics import UsageError, VMTypeError, did_you_mean, user_errors
+from tileloom.vm.diagnostics import UsageError, VMTypeError, VMValueError, did_you_mean, user_errors
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
@@ -31,7 +31,8 @@ FORMAT = 1
 class Packed:
     """A quantized matrix [k, n] ready for `linear`.
 
-    `words` uint32 and `scales`, `zeros` float16 have the shapes of `Geometry`.
+    `words` uint32 and `scales`, `zeros` float16 have the shapes of `Geometry`; a scale's value is
+    `scale_unit` (a power of two) times the stored one.
     """
 
     words: NDArray[np.uint32]
@@ -41,6 +42,7 @@ class Packed:
     geometry: Geometry
     zero_point: ZeroPoint
     activation: str
+    scale_unit: float = 1.0
     state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies, kernels
 
     @property
@@ -96,16 +98,37 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
     form, _ = weight_form(q.dtype.name, activation)
     words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
-    scales = pack_rows(q.scales, geometry)
+    unit = scale_unit(q.scales)
+    scales = pack_rows(q.scales / np.float32(unit), geometry)
     zeros = None if q.zeros is None else pack_rows(np.asarray(q.zeros, np.float32), geometry)
-    return Packed(words, scales, zeros, q.dtype, geometry, q.zero_point, activation)
+    return Packed(words, scales, zeros, q.dtype, geometry, q.zero_point, activation, unit)
+
+
+def scale_unit(scales: NDArray[np.float32]) -> float:
+    """The power of two that makes f16 values of scales: the largest has f16's largest exponent.
+
+    Raises:
+        VMValueError: scales that are no f16 values times one power of two.
+    """
+    largest = float(np.abs(scales).max(initial=0.0))
+    if not np.isfinite(largest):
+        raise VMValueError("`scales` holds values that are not finite")
+    unit = 2.0 ** (np.floor(np.log2(largest)) - 15) if largest else 1.0
+    halves = (scales / np.float32(unit)).astype(np.float16)
+    if not np.array_equal(halves.astype(np.float32) * np.float32(unit), scales):
+        raise VMValueError(
+            "`scales` holds values that are no f16 times one power of two",
+            hint="round them: `scales.astype(numpy.float16)`, and choose codes for those",
+        )
+    return float(unit)
 
 
 def unpack(packed: Packed) -> Quantized:
     """The quantized matrix a packed tensor holds: the inverse of `pack`."""
     form, _ = weight_form(packed.dtype.name, packed.activation)
     codes = unpack_codes(packed.words, packed.geometry) ^ np.uint8(form.code_xor)
-    scales = _unpack_rows(packed.scales, packed.geometry).astype(np.float32)
+    halves = _unpack_rows(packed.scales, packed.geometry)
+    scales = halves.astype(np.float32) * np.float32(packed.scale_unit)
     zeros: Any = None
     if packed.zeros is not None:
         kind = np.int32 if packed.zero_point == "int" else np.float32

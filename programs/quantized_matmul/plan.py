@@ -141,4 +141,5 @@ def arguments(
         packed.n,
         packed.geometry.num_chunks,
         plan.schedule.splits,
+        packed.scale_unit,
     ]

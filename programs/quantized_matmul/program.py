@@ -67,6 +67,7 @@ def quantized_matmul(
     n: i32,
     chunks: i32,
     splits: i32,
+    scale_unit: f32,
     config: Config,
     activation: str,
     bias_dtype: str,
@@ -108,7 +109,7 @@ def quantized_matmul(
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     walk(block, begin, totals)
-    finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits))
+    finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
 def _chunk_view(
@@ -170,10 +171,12 @@ class Output:
     m: Scalar
     n: Scalar
     splits: Scalar
+    scale_unit: Scalar
 
     def write(self, config: Config, block: Block, feature: ScalarLike, total: Tile) -> None:
-        """y[token, feature] = total[feature, token] + bias[feature], rounded once."""
+        """y[token, feature] = total[feature, token] * unit + bias[feature], rounded once."""
         start = block.first * config.cut.block_features + feature
+        total = total * self.scale_unit
         if config.bias:
             bias_view = vm.global_view(self.bias, [self.n, 1], alignment=4)
             added = vm.load(bias_view, [start, 0], (total.shape[0], 1))

@@ -12,10 +12,11 @@ A weight matrix is `[k, n]`: k inputs down, n outputs across. `ceil(k / group)` 
 Signed integers, floats, bipolar integers and code books carry their sign in the code, so `none`
 is all they take: an affine iN is the uN with its top bit flipped and its zero moved by 2^(b-1).
 
-Scales and float zeros are f16 values, since that is what a kernel reads, and they are rounded
-*before* codes are chosen: `dequantize` uses exactly the stored numbers. Scales are rounded up, so
-that rounding a scale never pushes the largest weight of a group out of the range of codes, and
-stay in f16's normal range, where they keep all eleven bits.
+Float zeros are f16 values and scales f16 values times one power of two a tensor, since that is what
+a kernel reads, and they are rounded *before* codes are chosen: `dequantize` uses exactly the stored
+numbers. Scales are rounded up, so that rounding a scale never pushes the largest weight of a group
+out of the range of codes. The power of two keeps all of a tensor's scales, however small or large
+its weights are, in f16's normal range, where they have all eleven bits.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from tileloom.vm.dtypes import Dtype, DtypeError, dtype
 ZeroPoint = Literal["none", "symmetric", "int", "float"]
 Floats = NDArray[np.float64]
 
-SMALLEST_SCALE = 2.0**-14
+SMALLEST_SCALE = 2.0**-14  # of a scale's unit, as the largest
 LARGEST_SCALE = 65504.0
 # Past this the spacing of f16 zeros would be a large part of one code's step.
 LARGEST_FLOAT_ZERO = 1024.0
@@ -53,8 +54,9 @@ class Quantized:
     """A quantized matrix `[k, n]`.
 
     `codes` uint8 `[k, n]` hold each element's storage code. `scales` float32 `[groups, n]` hold
-    f16 values. `zeros` is None for "none" and "symmetric", int32 `[groups, n]` for "int" and
-    float32 `[groups, n]` (f16 values) for "float". `group` is the number of rows in a group.
+    f16 values times one power of two. `zeros` is None for "none" and "symmetric", int32
+    `[groups, n]` for "int" and float32 `[groups, n]` (f16 values) for "float". `group` is the
+    number of rows in a group.
     """
 
     codes: NDArray[np.uint8]
@@ -127,11 +129,13 @@ def quantize(
     zeros: Any = None
     if chosen in ("int", "float"):
         zeros = np.empty((groups, n), np.int32 if chosen == "int" else np.float32)
-    whole = _tensor_range(weights) if group == "tensor" else None
+    reach = _tensor_range(weights)
+    whole = reach if group == "tensor" else None
+    unit = _scale_unit(weight_dtype, chosen, max(-reach[0], reach[1], 0.0))
     for columns in column_blocks(k, n):
         block = weights[:, columns].astype(np.float64)
         low, high = _group_ranges(block, rows) if whole is None else _spread(whole, block, groups)
-        scale, zero = _scale_and_zero(weight_dtype, chosen, low, high)
+        scale, zero = _scale_and_zero(weight_dtype, chosen, low, high, unit)
         codes[:, columns] = _encode(weight_dtype, chosen, block, scale, zero, rows)
         scales[:, columns] = scale
         if zeros is not None:
@@ -215,20 +219,31 @@ def as_matrix(w: Any) -> NDArray[Any]:
 # Scales and zero points, from the smallest and largest weight of each group.
 
 
+def _scale_unit(weight_dtype: Dtype, zero_point: ZeroPoint, largest: float) -> float:
+    """The power of two whose f16 multiples scales are; the tensor's largest is about 2^13 of it."""
+    if largest == 0.0:
+        return 1.0
+    bottom, top = _target_range(weight_dtype, zero_point)
+    span = 2.0**weight_dtype.bits if zero_point in ("int", "float") else max(top, -bottom)
+    return float(2.0 ** (np.floor(np.log2(largest / span)) - 13))
+
+
 def _scale_and_zero(
-    weight_dtype: Dtype, zero_point: ZeroPoint, low: Floats, high: Floats
+    weight_dtype: Dtype, zero_point: ZeroPoint, low: Floats, high: Floats, unit: float
 ) -> tuple[Floats, Floats]:
     """Scales and zeros (zeros of 0 where there are none), `[groups, n]`."""
     if zero_point in ("int", "float"):
-        return _affine(weight_dtype.bits, zero_point == "int", low, high)
+        return _affine(weight_dtype.bits, zero_point == "int", low, high, unit)
     bottom, top = _target_range(weight_dtype, zero_point)
     scale = np.maximum(high, 0) / top if top > 0 else np.zeros_like(high)
     if bottom < 0:
         scale = np.maximum(scale, np.minimum(low, 0) / bottom)
-    return _round_up_f16(scale), np.zeros_like(low)
+    return _round_up(scale, unit), np.zeros_like(low)
 
 
-def _affine(bits: int, whole: bool, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def _affine(
+    bits: int, whole: bool, low: Floats, high: Floats, unit: float
+) -> tuple[Floats, Floats]:
     """Scales and zeros that spread 2^b steps evenly from the smallest to the largest weight.
 
     Code c stands for the middle of step c, so that zero = -low / scale - 1/2. A whole zero lies
@@ -236,10 +251,10 @@ def _affine(bits: int, whole: bool, low: Floats, high: Floats) -> tuple[Floats, 
     """
     if whole:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
-        scale = _round_up_f16((high - low) / 2.0**bits)
+        scale = _round_up((high - low) / 2.0**bits, unit)
         return scale, np.clip(np.rint(-low / scale - 0.5), 0, 2.0**bits - 1)
     step = np.maximum((high - low) / 2.0**bits, np.abs(low) / LARGEST_FLOAT_ZERO)
-    scale = _round_up_f16(step)
+    scale = _round_up(step, unit)
     zero = np.clip(-low / scale - 0.5, -LARGEST_SCALE, LARGEST_SCALE)
     return scale, zero.astype(np.float16).astype(np.float64)
 
@@ -263,12 +278,12 @@ def _target_range(weight_dtype: Dtype, zero_point: ZeroPoint) -> tuple[float, fl
     return bottom, top
 
 
-def _round_up_f16(scale: Floats) -> Floats:
-    """The next f16 at or above each scale, in the range of normal f16 numbers."""
-    clipped = np.clip(scale, SMALLEST_SCALE, LARGEST_SCALE)
+def _round_up(scale: Floats, unit: float) -> Floats:
+    """The next multiple of `unit` by a normal f16 at or above each scale."""
+    clipped = np.clip(scale / unit, SMALLEST_SCALE, LARGEST_SCALE)
     nearest = clipped.astype(np.float16)
     above = np.nextafter(nearest, np.float16(LARGEST_SCALE))
-    return np.where(nearest < clipped, above, nearest).astype(np.float64)
+    return np.where(nearest < clipped, above, nearest).astype(np.float64) * unit
 
 
 # Codes.

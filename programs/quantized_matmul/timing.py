@@ -46,7 +46,7 @@ def _copy(packed: Packed) -> Packed:
     """The same tensor with device memory of its own."""
     return Packed(
         packed.words, packed.scales, packed.zeros, packed.dtype, packed.geometry,
-        packed.zero_point, packed.activation,
+        packed.zero_point, packed.activation, packed.scale_unit,
     )  # fmt: skip
 
 
@@ -85,12 +85,13 @@ class Bench:
             launches.append(partial(kernel.launch, chosen.grid, values))
         return measure(launches, replays=5, warm_up=1).median_us
 
-    def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int]:
+    def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int | float]:
         halves, output = self.halves.data_ptr(), self.output.data_ptr()
         return [
             halves, self.weights.data_ptr() + start, halves, halves, halves, output,
             output + OUTPUT_BYTES // 2, self.counters.data_ptr(),
             chosen.m, geometry.k, geometry.n, geometry.num_chunks, chosen.schedule.splits,
+            1.0,
         ]  # fmt: skip
 
 

@@ -137,6 +137,25 @@ def test_schedules_agree(schedule: Schedule) -> None:
         check(quantize(weights(1024, 200), name, 64, "int"), "f16", 11, schedule=schedule)
 
 
+@pytest.mark.parametrize("factor", [2.0**-30, 2.0**20])
+def test_weights_of_any_size(factor: float) -> None:
+    q = quantize(weights() * factor, "u4", 64, "int")
+    x, exact = activations(3, K, "f16")
+    y = linear(x, pack(q), out_dtype="f32", device="interpreter")
+    reference = exact @ q.dequantize()
+    assert np.linalg.norm(y - reference) <= 1e-6 * np.linalg.norm(reference)
+    assert np.linalg.norm(q.dequantize() - weights() * factor) <= 0.2 * np.linalg.norm(
+        q.dequantize()
+    )
+
+
+def test_scales_must_be_what_a_kernel_reads() -> None:
+    q = quantize(weights(), "u4", 64)
+    odd = Quantized(q.codes, q.scales * np.float32(1.0001), None, q.dtype, 64, "symmetric")
+    with pytest.raises(VMError, match="no f16 times one power of two"):
+        pack(odd)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_packing_has_an_inverse(name: str) -> None:
     for zero_point in legal_zero_points(dtype(name)):
