@@ -75,11 +75,14 @@ def read(
         return [np.zeros(c.mask.shape, raw) for _ in range(access.elements)], None
     machine = c.machine
     pieces = machine.memory.resolve(c, site.space, flat, on, access, False)
-    if machine.races is not None:
-        for piece in pieces:
-            if piece.storage is machine.memory.shared and not site.strong:
-                lanes = lanes_of(c, on, piece.where)
-                machine.races.load(c, site.line, piece.place, access, lanes)
+    for piece in pieces:
+        shared = piece.storage is machine.memory.shared
+        if machine.races is not None and shared and not site.strong:
+            lanes = lanes_of(c, on, piece.where)
+            machine.races.load(c, site.line, piece.place, access, lanes)
+        if machine.traffic is not None:
+            lanes = lanes_of(c, on, piece.where)
+            machine.traffic.count(c, site.line, shared, piece.place, access, lanes)
     values, bad = _gather(pieces, flat.shape, access)
     if access.elements == 1:
         columns = [values]
@@ -160,6 +163,8 @@ def write(c: Cohort, site: Site, address: Array, on: Array | None, values: list[
         shared = storage is memory.shared
         if shared and races is not None and not site.strong:
             races.store(c, site.line, index, access, lanes, part)
+        if c.machine.traffic is not None:
+            c.machine.traffic.count(c, site.line, shared, index, access, lanes)
         storage.store(access, index, part)
         if not site.strong and not np.array_equal(stored := storage.view(access)[index], part):
             raise disagreement(c, "shared" if shared else site.space, stored != part, lanes)

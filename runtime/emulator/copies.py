@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .access import Address, link_address
+from .access import Address, lanes_of, link_address
 from .asynchronous import Group, Move
 from .cohort import Cohort, FaultError
 from .memory import Piece
@@ -103,6 +103,8 @@ class _Copy:
         moves = self._moves(c, lanes, piece.place)
         if c.machine.races is not None:
             c.machine.races.store(c, self.line, piece.place, self.access, lanes, None)
+        if c.machine.traffic is not None:
+            c.machine.traffic.count(c, self.line, True, piece.place, self.access, lanes)
         if c.machine.early:
             for move in moves:
                 move.land(memory.shared)
@@ -137,6 +139,10 @@ class _Copy:
     def _full(self, c: Cohort, lanes: Array, places: Array) -> list[Move]:
         flat = self.source(c)[lanes]
         pieces = c.machine.memory.resolve(c, "global", flat, lanes, self.access, False)
+        if c.machine.traffic is not None:
+            for piece in pieces:
+                on = lanes_of(c, lanes, piece.where)
+                c.machine.traffic.count(c, self.line, False, piece.place, self.access, on)
         return [_move(c, self.line, lanes, self.access, places, piece) for piece in pieces]
 
     def _partial(self, c: Cohort, lanes: Array, places: Array, sizes: Array) -> list[Move]:

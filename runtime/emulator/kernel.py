@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from .errors import EmulatorError
-from .machine import Machine
+from .machine import Machine, Options
 from .memory import GLOBAL_START, Memory
 from .parser import parse
 from .program import Program, build
 from .syntax import Param, ParsedModule
+from .traffic import LineTraffic
 from .types import Array
 
 _RESIDENT_LANES = 16384
@@ -24,11 +25,13 @@ _RESIDENT_SHARED = 1 << 27
 class LaunchStatistics:
     """What a launch executed: `instructions` counts warps times instructions.
 
-    `profile` gives for each PTX line how many warps executed it.
+    `profile` gives for each PTX line how many warps executed it. `traffic` gives what its memory
+    accesses took, if the launch was asked to count that.
     """
 
     instructions: int
     profile: Mapping[int, int]
+    traffic: Mapping[int, LineTraffic] = field(default_factory=dict)
 
 
 class Kernel:
@@ -54,6 +57,7 @@ class Kernel:
         asynchronous: str = "late",
         cluster: Sequence[int] | int | None = None,
         check_races: bool = True,
+        count_traffic: bool = False,
     ) -> LaunchStatistics:
         """Runs the kernel; arrays among `args` are global buffers and are changed in place.
 
@@ -62,7 +66,8 @@ class Kernel:
         undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
         bounds the instructions executed. Asynchronous copies land as "late" or as "early" as
         allowed. `cluster` is the extent of clusters in blocks, unless the kernel says it itself.
-        `check_races` looks for races on shared memory. Raises EmulatorError when the kernel breaks
+        `check_races` looks for races on shared memory. `count_traffic` counts bank conflicts and
+        sectors, at several times the cost of an access. Raises EmulatorError when the kernel breaks
         a rule, and ValueError for arguments that don't fit.
         """
         if asynchronous not in ("late", "early"):
@@ -86,10 +91,11 @@ class Kernel:
         program.reset()
         with np.errstate(all="ignore"):
             early = asynchronous == "early"
-            Machine(
-                program, memory, *dims, resident, seed, limit, early, clusters, check_races
-            ).run()
-        return LaunchStatistics(program.executed(), program.profile())
+            options = Options(seed, limit, early, check_races, count_traffic)
+            machine = Machine(program, memory, *dims, clusters, resident, options)
+            machine.run()
+        lines = {} if machine.traffic is None else machine.traffic.lines
+        return LaunchStatistics(program.executed(), program.profile(), lines)
 
     def _clusters(
         self, grid: tuple[int, int, int], given: Sequence[int] | int | None

@@ -9,6 +9,7 @@ a volatile, acquire, relaxed or atomic access gives way to others, so that spin 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,10 +29,22 @@ from .program import Program, immediate_post_dominators
 from .races import Races
 from .specials import special_value
 from .step import Block, Control, Step
+from .traffic import Traffic
 from .types import Array
 
 # Rounds of spinning after which parts of warps go on without their siblings.
 _PATIENCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to execute: see `Kernel.launch`. `early`: asynchronous copies land at once."""
+
+    seed: int = 0
+    limit: int = 0
+    early: bool = False
+    check_races: bool = True
+    count_traffic: bool = False
 
 
 class Machine:
@@ -43,22 +56,20 @@ class Machine:
         memory: Memory,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
+        cluster: tuple[int, int, int],
         resident: int,
-        seed: int,
-        limit: int,
-        early: bool,
-        cluster: tuple[int, int, int] = (1, 1, 1),
-        check_races: bool = True,
+        options: Options,
     ) -> None:
         self.program = program
-        self.early = early
+        self.options = options
+        self.early = options.early
         self.memory = memory
         self.grid, self.block = grid, block
         self.num_threads = block[0] * block[1] * block[2]
         self.warps_per_block = -(-self.num_threads // 32)
         self.num_registers = program.linker.num_registers
-        self.random = random.Random(seed) if seed else None
-        self.limit = limit
+        self.random = random.Random(options.seed) if options.seed else None
+        self.limit = options.limit
         self.resident = resident
         self.next_block = 0
         self.num_blocks = grid[0] * grid[1] * grid[2]
@@ -70,7 +81,7 @@ class Machine:
         self.barriers = Barriers(self)
         self.clusters = Clusters(self, cluster)
         self.races: Races | None = None
-        self.check_races = check_races
+        self.traffic = Traffic() if options.count_traffic else None
         self._post_dominators: list[int] | None = None
         self._quiet_rounds = 0
         self._live: Array | None = None
@@ -101,7 +112,7 @@ class Machine:
             self.barriers = Barriers(self)
             self.clusters.reset()
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
-            if self.check_races and self.memory.shared_size:
+            if self.options.check_races and self.memory.shared_size:
                 self.races = Races(self, self.program.linker.shared_unit)
             self.admit()
             self.schedule()

@@ -82,6 +82,8 @@ def _build_load(instruction: Instruction, linker: Linker, count: int, trans: boo
             (piece,) = c.machine.memory.resolve(c, "shared", flat, lanes, _ROW, False)
             if c.machine.races is not None:
                 c.machine.races.load(c, instruction.line, piece.place, _ROW, lanes)
+            if c.machine.traffic is not None:
+                c.machine.traffic.count(c, instruction.line, True, piece.place, _ROW, lanes)
             loaded, bad = _rows(c, piece.place, piece.storage.view(_ROW), on, count, trans)
             shadow = piece.storage.shadow(_ROW).take(piece.place, axis=0)
             if undefined_lanes(shadow, _ROW) is not None:
@@ -127,6 +129,8 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
         rows, places = values.reshape(-1, 4), piece.place.reshape(-1)
         if c.machine.races is not None:
             c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows)
+        if c.machine.traffic is not None:
+            c.machine.traffic.count(c, instruction.line, True, places, _ROW, lanes)
         piece.storage.store(_ROW, places, rows)
         if not np.array_equal(stored := piece.storage.view(_ROW)[places], rows):
             at = np.ones(c.mask.shape, bool) if lanes is None else lanes
