@@ -1,0 +1,91 @@
+"""The choice of schedules: legal for every problem, and what the record says for recorded ones."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tileloom.programs.quantized_matmul.geometry import Geometry
+from tileloom.programs.quantized_matmul.schedule import (
+    Schedule,
+    candidates,
+    choose,
+    entries,
+    largest_tokens,
+)
+from tileloom.programs.quantized_matmul.tuning import Problem
+from tileloom.vm.diagnostics import VMError
+from tileloom.vm.dtypes import dtype
+
+NAMES = ["", "i4", "b3", "nf4", "e2m1", "e3m2", "e5m2", "e4m0"]
+
+
+def geometries() -> st.SearchStrategy[Geometry]:
+    sizes = st.one_of(st.integers(1, 3000), st.sampled_from([4096, 8192, 10240, 28672, 57344]))
+    groups = st.sampled_from([1, 7, 16, 32, 33, 48, 64, 100, 128, 256, 1 << 20])
+    return st.builds(
+        lambda bits, k, n, group: Geometry(bits, k, n, min(group, k)),
+        st.integers(1, 8), sizes, sizes, groups,
+    )  # fmt: skip
+
+
+def check_legal(schedule: Schedule, geometry: Geometry, m: int) -> None:
+    """What the kernel takes for granted."""
+    assert 1 <= schedule.k_warps * schedule.feature_warps <= 32
+    assert schedule.tokens in (8, 16, 32, 64) and schedule.splits >= 1
+    assert schedule.k_warps == 1 or geometry.cut.contiguous
+    if schedule.splits > 1 and not schedule.cluster:
+        # A block of a cluster may be left without work; one that writes to memory should not.
+        turns = -(-geometry.num_chunks // schedule.k_warps)
+        each = -(-turns // schedule.splits)
+        assert (schedule.splits - 1) * each < turns, "a part of k is empty"
+    if schedule.cluster:
+        assert schedule.splits in (2, 4, 8)
+        features = schedule.feature_warps * geometry.cut.block_features
+        assert features % schedule.splits == 0
+    assert schedule.tokens >= min(m, 8)
+
+
+@settings(max_examples=400, deadline=None)
+@given(geometries(), st.integers(1, 5000), st.sampled_from(NAMES), st.sampled_from([132, 66, 108]))
+def test_every_choice_is_legal(geometry: Geometry, m: int, name: str, machine: int) -> None:
+    chosen = choose(geometry, m, machine, name)
+    check_legal(chosen, geometry, m)
+    assert chosen.tokens <= largest_tokens(geometry)
+    assert chosen == choose(geometry, m, machine, name)
+    assert Schedule.parse(str(chosen)) == chosen
+
+
+@settings(max_examples=100, deadline=None)
+@given(geometries(), st.integers(1, 16))
+def test_candidates_are_legal_and_hold_the_choice(geometry: Geometry, m: int) -> None:
+    found = candidates(geometry, m)
+    assert choose(geometry, m) in found and len(set(found)) == len(found)
+    for schedule in found:
+        check_legal(schedule, geometry, m)
+
+
+def test_recorded_problems_get_their_own_schedule() -> None:
+    assert len(entries()) >= 100
+    for entry in entries():
+        geometry = Geometry(dtype(entry.weight).bits, entry.k, entry.n, 128)
+        check_legal(entry.schedule, geometry, entry.tokens)
+        chosen = choose(geometry, entry.tokens, weight=entry.weight)
+        in_memory = entry.schedule.splits > 1 and not entry.schedule.cluster
+        assert chosen == entry.schedule or in_memory
+
+
+@pytest.mark.parametrize("text", ["", "k8", "k8f1t8", "k8f1t8s1z", "k8f1t8s1d", "8f1t8s1"])
+def test_a_wrong_word_is_told(text: str) -> None:
+    with pytest.raises(VMError, match="is no schedule"):
+        Schedule.parse(text)
+
+
+def test_problems_have_plans() -> None:
+    problem = Problem("u3", 4096, 4096, 16)
+    plan = problem.plan(Schedule.parse("k8f1t16s2c"))
+    assert plan.config.cluster == 2 and not plan.config.split
+    assert plan.grid == (1, 64, 2) and plan.workspace == (0, 0)
+    split = problem.plan(Schedule.parse("k8f1t16s2"))
+    assert split.config.split and split.workspace == (64 * 2 * 64 * 16, 64)
