@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from .hardware import fixture
-from .hardware.cases import COUNT, Array, Case, all_cases
+from .hardware.cases import Case, all_cases
+from .hardware.operands import COUNT, Array
 
 CASES = {case.name: case for case in all_cases()}
 

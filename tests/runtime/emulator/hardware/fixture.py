@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..harness import run_op
-from .cases import Array, Bound, Case, all_cases
+from .cases import Bound, Case, all_cases
+from .operands import Array
 
 PATH = Path(__file__).with_name("h100.npz")
 _CHUNK = 256

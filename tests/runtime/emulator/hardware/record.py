@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..harness import op_kernel
-from .cases import COUNT, Array, Case, all_cases
+from .cases import Case, all_cases
+from .operands import COUNT, Array
 
 _PER_FILE = 200
 
