@@ -43,7 +43,7 @@ def _log(context: Context, x: Operand) -> Register:
 def _sigmoid(context: Context, x: Operand) -> Register:
     negated = context.builder.compute("neg.f32", B32, x)
     grown = context.builder.compute("add.rn.f32", B32, _exp(context, negated), _ONE)
-    return context.builder.compute("rcp.rn.f32", B32, grown)
+    return context.builder.compute("rcp.approx.f32", B32, grown)
 
 
 def _clip(suffix: str, context: Context, x: Operand, lower: Operand, upper: Operand) -> Register:

@@ -9,6 +9,9 @@ import pytest
 from execution import agree
 from numpy.typing import NDArray
 
+from tileloom.compiler import compile_function
+from tileloom.vm import parse
+
 UNARY = """func @f(%x: *{t}, %y: *{t}) warps = 1 {{
   %gx = global_view %x : global<{t}, [96]>
   %gy = global_view %y : global<{t}, [96]>
@@ -118,6 +121,14 @@ def test_approximate_functions(op: str) -> None:
     x = np.abs(numbers("f32", 3)) + np.float32(0.1)
     tolerance = 1e-3 if op == "tanh" else 3e-6
     agree(UNARY.format(t="f32", op=op), [x, np.zeros_like(x)], rtol=tolerance)
+
+
+def test_sigmoid_reaches_its_limits_without_a_division() -> None:
+    x = np.array([-np.inf, -200, -88, -20, 0, 20, 200, np.inf] * 12, np.float32)
+    program = UNARY.format(t="f32", op="sigmoid")
+    found = agree(program, [x, np.full_like(x, 7)], rtol=3e-6)[1]
+    np.testing.assert_array_equal(found[[0, 1, 4, 6, 7]], [0, 0, 0.5, 1, 1])
+    assert found[2] > 0 and "rcp.rn" not in compile_function(parse(program)).ptx
 
 
 @pytest.mark.parametrize("name", ["i32", "u8", "u64"])
