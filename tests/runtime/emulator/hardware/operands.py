@@ -1,4 +1,4 @@
-"""Operands of the recorded cases: numbers made by a hash, with the edges of their type among them."""
+"""Operands of the recorded cases: numbers made by a hash, the edges of their type among them."""
 
 from __future__ import annotations
 
