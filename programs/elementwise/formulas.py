@@ -9,10 +9,13 @@ from tileloom.vm.dsl.values import Tile
 
 Formula = Callable[..., Tile]
 
-# Abramowitz and Stegun, 7.1.26: erfc(z) = (polynomial in t) * exp(-z^2), t = 1 / (1 + z * STEP).
-_STEP = 0.3275911
-_ERFC = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
-_ROOT_HALF = 0.7071067811865476
+# Abramowitz and Stegun, 7.1.26: erfc(z) = (polynomial in t) * exp(-z^2), where t is
+# 1 / (1 + z * 0.3275911). Here z is |x| / sqrt(2), and the result is halved.
+_STEP = 0.3275911 * 0.7071067811865476
+_TAIL = tuple(
+    0.5 * each for each in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+)
+_HALF_LOG2_E = 0.7213475204444817
 _GELU_SCALE = 1.5957691216057308  # 2 * sqrt(2 / pi)
 _GELU_CUBIC = 0.044715
 
@@ -29,13 +32,13 @@ def silu(x: Tile) -> Tile:
 
 def gelu(x: Tile) -> Tile:
     """x times the normal distribution's probability of less, to 1e-7."""
-    z = abs(x) * _ROOT_HALF
-    t = vm.rcp(vm.fma(z, _STEP, 1.0))
-    polynomial = vm.fma(t, _ERFC[4], _ERFC[3])
-    for coefficient in _ERFC[2::-1]:
+    root = vm.rsqrt(vm.fma(abs(x), _STEP, 1.0))
+    t = root * root  # a reciprocal to 4 ulp, without the steps to the nearest
+    polynomial = vm.fma(t, _TAIL[4], _TAIL[3])
+    for coefficient in _TAIL[2::-1]:
         polynomial = vm.fma(polynomial, t, coefficient)
     # The smaller of the two tails, so that nothing cancels.
-    tail = polynomial * t * vm.exp(z * -z) * 0.5
+    tail = polynomial * t * vm.exp2(x * x * -_HALF_LOG2_E)
     return x * vm.where(x < 0.0, tail, 1.0 - tail)
 
 

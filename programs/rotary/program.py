@@ -31,7 +31,7 @@ class Schedule:
     `chunks` runs of `vector` pairs of each."""
 
     threads: int = 8
-    heads: int = 4
+    heads: int = 2
     chunks: int = 1
     vector: int = 8
     interleaved: bool = False
