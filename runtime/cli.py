@@ -44,6 +44,11 @@ COMMANDS = {
         "PROGRAM|FILE.vm|FILE.ptx",
         "write a program's VM text, PTX, machine code and resources to a directory",
     ),
+    "inspect": Command(
+        "PROGRAM|FILE.vm",
+        "show a program's passes, code beside its source, resources and bank conflicts",
+        "inspect.command",
+    ),
     "layout": Command('"LAYOUT"', "draw a layout: who holds which element", "layout_command"),
     "cache": Command("ACTION", "look into the cache of compiled kernels", "cache_commands"),
     "doctor": Command("", "say what is installed and what works here", "doctor"),

@@ -210,6 +210,12 @@ class CompiledKernel:
     def __repr__(self) -> str:
         return f"<compiled kernel {self.name} for {self.target}>"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: resources, and the texts folded."""
+        from .inspect.notebook import kernel_card
+
+        return kernel_card(self)
+
     def _key(self, assembler: Assembler) -> str:
         return key_of(
             _FORMAT, self.function.text(), self.target, compiler_hash(), assembler.identity,

@@ -43,15 +43,28 @@ def compile_file(source: Path, target: str, folder: Path, opt_level: int = 3) ->
         VMError: a mistake in the file.
         UsageError: it can't be read.
     """
+    if source.suffix == ".ptx":
+        return _assemble_file(source.stem, _read(source), target, folder, opt_level)
+    return write_kernels(read_functions(source), target, folder, opt_level)
+
+
+def read_functions(source: Path) -> list[Function]:
+    """The functions of a file of VM text.
+
+    Raises:
+        VMError: a mistake in the file.
+        UsageError: it can't be read.
+    """
+    text = _read(source)
+    return list(parse_module(text, str(source)).functions) or [vm.parse(text, str(source))]
+
+
+def _read(source: Path) -> str:
     try:
-        text = source.read_text(encoding="utf-8")
+        return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"`{source}` can't be read: {reason}") from None
-    if source.suffix == ".ptx":
-        return _assemble_file(source.stem, text, target, folder, opt_level)
-    functions = parse_module(text, str(source)).functions or [vm.parse(text, str(source))]
-    return write_kernels(functions, target, folder, opt_level)
 
 
 def write_kernels(

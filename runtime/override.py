@@ -88,14 +88,14 @@ class OverriddenKernel(CompiledKernel):
 
     def place_of(self, ptx_line: int) -> Location | None:
         """The place in the program, or the line of PTX itself where it was edited or has none."""
-        kept = self._kept.get(ptx_line)
+        kept = self.kept_lines.get(ptx_line)
         place = None if kept is None else self.base.place_of(kept)
         lines = self.ptx.splitlines()
         # What is missing at the end is reported behind it.
         return place or line_location(lines, self._file, min(ptx_line, len(lines)))
 
     @cached_property
-    def _kept(self) -> dict[int, int]:
+    def kept_lines(self) -> dict[int, int]:
         """The lines (from 1) that are the compiler's, and their numbers there."""
         return matching_lines(self.base.ptx.splitlines(), self.ptx.splitlines())
 

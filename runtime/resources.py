@@ -72,7 +72,7 @@ def resources_of(assembled: Assembled, kernel: str, threads: int, dynamic_shared
     blocks, limit = blocks_per_multiprocessor(
         assembled.target, usage.registers, threads, usage.static_shared + dynamic_shared
     )
-    possible = _multiprocessor(assembled.target).threads
+    possible = multiprocessor(assembled.target).threads
     warps = -(-threads // _WARP)
     return Resources(
         registers=usage.registers,
@@ -95,19 +95,27 @@ def blocks_per_multiprocessor(
 
     `registers` a thread, `shared` bytes a block. 0 blocks: the kernel can't run.
     """
-    unit = _multiprocessor(target)
+    limits = block_limits(target, registers, threads, shared)
+    name = min(limits, key=lambda limit: limits[limit])
+    return limits[name], name
+
+
+def block_limits(target: str, registers: int, threads: int, shared: int) -> dict[str, int]:
+    """How many blocks each resource of a multiprocessor would allow alone."""
+    unit = multiprocessor(target)
     warps = -(-threads // _WARP)
-    limits = [(unit.threads // (warps * _WARP), "threads"), (unit.blocks, "blocks")]
+    limits = {"threads": unit.threads // (warps * _WARP), "blocks": unit.blocks}
     if registers:
         a_warp = _rounded(registers * _WARP, _REGISTER_UNIT)
         fitting_warps = _REGISTERS // _PARTS // a_warp * _PARTS
-        limits.append((fitting_warps // warps, "registers"))
+        limits["registers"] = fitting_warps // warps
     a_block = _rounded(shared + RESERVED_SHARED_BYTES, _SHARED_UNIT)
-    limits.append((unit.shared // a_block, "shared memory"))
-    return min(limits, key=lambda limit: limit[0])
+    limits["shared memory"] = unit.shared // a_block
+    return limits
 
 
-def _multiprocessor(target: str) -> Multiprocessor:
+def multiprocessor(target: str) -> Multiprocessor:
+    """The limits of a target's multiprocessors; of the nearest older one where it is unknown."""
     capability = compute_capability(target)
     known = [c for c in _MULTIPROCESSORS if c <= capability]
     return _MULTIPROCESSORS[max(known)] if known else _MULTIPROCESSORS[8, 0]

@@ -28,6 +28,12 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "api", absent)
 
 
+@pytest.fixture
+def few_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assemblers aren't tried one by one, which takes a second."""
+    monkeypatch.setattr(doctor, "_ASSEMBLERS", ())
+
+
 def report() -> dict[tuple[str, str], doctor.Finding]:
     return {(f.section, f.name): f for f in doctor.examine()}
 
@@ -49,6 +55,7 @@ def test_a_machine_without_a_gpu(assembler: Assembler, tmp_path: Path) -> None:
     assert works["emulator"].text == "yes: a kernel ran and was right"
 
 
+@pytest.mark.usefixtures("few_tools")
 def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILELOOM_ASSEMBLER_FLAGS", "-O2")
     assert cli.main(["doctor"]) == 0
@@ -66,6 +73,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.usefixtures("few_tools")
 def test_a_gpu(fake: FakeDriver) -> None:
     found = report()
     assert found["GPU", "driver"].text.startswith("serves CUDA ")
@@ -89,21 +97,24 @@ def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hint: install one" in doctor.report_text(list(found.values()))
 
 
+@pytest.mark.usefixtures("few_tools")
 def test_a_broken_program_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "nvdisasm"
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o700)
     monkeypatch.setattr(sass, "find_program", lambda name: str(program))
-    assert report()["tools", "nvdisasm"].text == f"`{program}` doesn't say its version"
-    program.write_text("")
+    found = {f.name: f for f in doctor._tools()}
+    assert found["nvdisasm"].text == f"`{program}` doesn't say its version"
     monkeypatch.setattr(subprocess, "run", _cannot)
-    assert "doesn't run" in report()["tools", "nvdisasm"].text
+    found = {f.name: f for f in doctor._tools()}
+    assert "doesn't run" in found["nvdisasm"].text
 
 
 def _cannot(*arguments: Any, **options: Any) -> Any:
     raise OSError(8, "Exec format error")
 
 
+@pytest.mark.usefixtures("few_tools")
 def test_what_must_work_decides_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,18 +123,19 @@ def test_what_must_work_decides_the_exit_status(
     assert "no: ArithmeticError: x + 1 is wrong: [0, 0, 0, 0, ...]" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("few_tools")
 def test_the_cache_and_its_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     good, bad, folder = tmp_path / "good.tl", tmp_path / "bad.tl", tmp_path / "shared"
     write_bundle(good, {"a": b"x"})
     bad.write_bytes(b"nothing")
     monkeypatch.setenv("TILELOOM_CACHE_LAYERS", f"{good}{os.pathsep}{bad}")
-    layers = [f for f in doctor.examine() if f.name == "layer"]
+    layers = [f for f in doctor._cache() if f.name == "layer"]
     assert [f.state for f in layers] == ["ok", "missing"]
     assert layers[1].text == f"`{bad}` is no bundle of compiled kernels"
     folder.mkdir()
     folder.chmod(0o777)
     monkeypatch.setenv("TILELOOM_CACHE_DIR", str(folder))
-    found = report()["cache", "directory"]
+    (found, *_) = doctor._cache()
     assert found.state == "missing" and "`chmod 700` it" in found.text
     monkeypatch.setenv("TILELOOM_CACHE", "0")
-    assert report()["cache", "directory"].text == "turned off by `TILELOOM_CACHE`"
+    assert next(doctor._cache()).text == "turned off by `TILELOOM_CACHE`"
