@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,8 @@ from .quantization import default_zero_point
 from .schedule import Schedule, candidates
 
 TIME_LIMIT_S = 20.0
-SCALE = 0.01
+START_LIMIT_S = 60.0
+SPILL_LIMIT = 256  # bytes; kernels that spill more were never the fastest
 
 
 @dataclass(frozen=True)
@@ -136,13 +137,17 @@ def _compile(config: Any, target: str) -> str:
     return f"spills {spills} bytes" if spills > SPILL_LIMIT else ""
 
 
-SPILL_LIMIT = 256  # bytes: such kernels were never the fastest
-
-
 class Worker:
-    """A process that times schedules; started anew after a time-out or a crash."""
+    """A process that times schedules; started anew after a time-out or a crash.
 
-    def __init__(self) -> None:
+    It runs `serve(pipe)`, which says "ready" and answers each (problem, schedule) with microseconds
+    or a message. A measurement may take `limit_s` seconds.
+    """
+
+    def __init__(
+        self, serve: Callable[[Any], None] | None = None, limit_s: float = TIME_LIMIT_S
+    ) -> None:
+        self._serve, self._limit_s = serve or _serve, limit_s
         self._process: Any = None
         self._pipe: Any = None
 
@@ -151,9 +156,9 @@ class Worker:
         if self._process is None:
             self._start()
         self._pipe.send((problem, schedule))
-        if not self._pipe.poll(TIME_LIMIT_S):
+        if not self._pipe.poll(self._limit_s):
             self.close()
-            return f"no result in {TIME_LIMIT_S:.0f} s"
+            return f"no result in {self._limit_s:g} s"
         try:
             result: float | str = self._pipe.recv()
         except EOFError:
@@ -173,10 +178,15 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=self._serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
-        if not self._pipe.poll(60.0) or self._pipe.recv() != "ready":
+        try:
+            ready = self._pipe.poll(START_LIMIT_S) and self._pipe.recv() == "ready"
+        except EOFError:
+            ready = False
+        if not ready:
+            self.close()
             raise DeviceError("the tuner's worker can't use the GPU")
 
 
