@@ -4,8 +4,8 @@ A register layout's cell says which lane and which local element hold it, `5.2` 
 thread 5; `0+.2` for thread 0 and others. A memory layout's cell says the element's bank, or its
 place.
 
-A picture may have a `limit`: it then shows the first so many rows, columns and grids, and
-`is_cropped` says whether something is missing.
+A picture may have a `limit`: it then shows the first so many rows and columns, and as many grids
+as have limit * limit cells together; `is_cropped` says whether something is missing.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,12 +43,12 @@ class Grid(NamedTuple):
 def draw(layout: RegisterLayout, limit: int | None = None) -> str:
     """Which thread and local element hold each element: lines of text, a grid for each value of
     the leading dimensions."""
-    return _as_text(_grids(layout.shape, lambda index: _register_cell(layout, index), limit))
+    return _as_text(_grids(layout.shape, partial(_register_cell, layout, limit), limit))
 
 
 def draw_svg(layout: RegisterLayout, limit: int | None = None) -> str:
     """The same as an SVG document; colours go by lane, tooltips list all owners."""
-    grids = _grids(layout.shape, lambda index: _register_cell(layout, index), limit)
+    grids = _grids(layout.shape, partial(_register_cell, layout, limit), limit)
     return _as_svg(grids, str(layout), min(layout.num_threads, _WARP_THREADS))
 
 
@@ -66,14 +66,26 @@ def draw_banks_svg(layout: MemoryLayout, element_bits: int, limit: int | None = 
 
 def is_cropped(shape: tuple[int, ...], limit: int | None) -> bool:
     """Whether a picture of a tile of `shape` with this limit leaves something out."""
-    return limit is not None and any(extent > limit for extent in (prod(shape[:-2]), *shape[-2:]))
+    return prod(_shown(shape, limit)) < prod(shape)
 
 
-def _register_cell(layout: RegisterLayout, index: tuple[int, ...]) -> Cell:
+def _shown(shape: tuple[int, ...], limit: int | None) -> tuple[int, int, int]:
+    """How many grids, rows and columns a picture has."""
+    *lead_shape, rows, columns = (1,) * (2 - len(shape)) + shape
+    leads = prod(lead_shape)
+    if limit is None:
+        return leads, rows, columns
+    rows, columns = min(rows, limit), min(columns, limit)
+    return min(leads, max(1, limit * limit // (rows * columns))), rows, columns
+
+
+def _register_cell(layout: RegisterLayout, limit: int | None, index: tuple[int, ...]) -> Cell:
     owners = layout.owners(index)
     thread, local = owners[0]
     more = "+" if len(owners) > 1 else ""
-    held = ", ".join(f"thread {t} local {i}" for t, i in owners)
+    held = ", ".join(f"thread {t} local {i}" for t, i in owners[:limit])
+    if limit is not None and len(owners) > limit:
+        held += f", and {len(owners) - limit} more"
     return Cell(f"{thread}{more}.{local}", thread, f"{index}: {held}")
 
 
@@ -87,9 +99,7 @@ def _grids(
     shape: tuple[int, ...], cell: Callable[[tuple[int, ...]], Cell], limit: int | None
 ) -> list[Grid]:
     plane = (1,) * (2 - len(shape)) + shape
-    *lead_shape, rows, columns = plane
-    if limit is not None:
-        rows, columns = min(rows, limit), min(columns, limit)
+    leads, rows, columns = _shown(shape, limit)
     return [
         Grid(
             lead,
@@ -98,7 +108,7 @@ def _grids(
                 for row in range(rows)
             ],
         )
-        for lead in islice(product(*map(range, lead_shape)), limit)
+        for lead in islice(product(*map(range, plane[:-2])), leads)
     ]
 
 

@@ -54,7 +54,7 @@ def register_html(
             _registers_table(registers_of(layout, 0, element_bits)),
         ]
     if is_cropped(layout.shape, limit):
-        parts.insert(1, _note(f"the first {limit} rows and columns are shown"))
+        parts.insert(1, _note(f"only the first {limit} rows and columns are shown"))
     facts = f"{register_facts(layout)}; a cell is thread.local"
     return _card(str(layout), facts, parts)
 
@@ -68,7 +68,7 @@ def memory_html(layout: MemoryLayout, element_bits: int = 16, limit: int = NOTEB
     except LayoutError as error:  # a swizzle that such elements can't have
         return _card(str(layout), facts, [_note(str(error))])
     if is_cropped(layout.shape, limit):
-        parts.append(_note(f"the first {limit} rows and columns are shown"))
+        parts.append(_note(f"only the first {limit} rows and columns are shown"))
     parts += [_heading("memory, in lines of 32 banks; first element of each 16 bytes")]
     parts += [_lines_table(layout, element_bits)]
     costs = access_costs(layout, element_bits)

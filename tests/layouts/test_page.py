@@ -111,13 +111,16 @@ def test_access_costs() -> None:
 
 def test_cropped_pictures() -> None:
     layout = local(8, 8, 8)
-    assert is_cropped(layout.shape, 4) and not is_cropped(layout.shape, 8)
-    assert not is_cropped(layout.shape, None) and is_cropped((4, 4, 4, 4), 8)
+    assert is_cropped(layout.shape, 8) and not is_cropped((8, 8), 8)
+    assert not is_cropped(layout.shape, None) and not is_cropped((2, 2, 4, 4), 8)
+    assert is_cropped((2, 3, 4, 4), 8) and is_cropped((1, 9), 8)
     lines = draw(layout, 2).splitlines()
     assert lines[:4] == ["[0, :, :]", "     0    1", "0  0.0  0.1", "1  0.8  0.9"]
-    assert len(lines) == 8
-    assert "the first 2 rows and columns are shown" in register_html(layout, limit=2)
-    assert "are shown" not in register_html(layout, limit=8)
+    assert len(lines) == 4
+    assert "only the first 2 rows and columns are shown" in register_html(layout, limit=2)
+    assert "are shown" not in register_html(local(8, 8), limit=8)
+    many = register_html(replicate(32) * spatial(1, 2), limit=3)
+    assert "thread 4 local 0, and 29 more</title>" in many
 
 
 @drawn(25)
