@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tileloom.compiler import target_named
+from tileloom.runtime.cuda.context import current_device
 from tileloom.runtime.devices import choose
 from tileloom.vm.dtypes import bf16
 from tileloom.vm.ir import Function
@@ -21,6 +23,7 @@ from .linear import linear
 from .packing import Packed, check_activation, pack
 from .plan import plan, traced, x_vector
 from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
+from .schedule import H100, Machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +57,6 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def tune(args: argparse.Namespace) -> dict[str, Any]:
     """Measures the schedules of every problem on this machine's GPU."""
-    from tileloom.runtime.cuda.context import current_device
-
     from .tuning import Problem, run
 
     shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
@@ -95,7 +96,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     linear(x, p, out=out, device=device)
     seconds = time.perf_counter() - began
-    chosen = plan(p, max(args.m, 1), args.activation, "f32", vector=x_vector(args.k, 0))
+    machine = H100
+    if device == "cuda":
+        from .device import machine_of
+
+        machine = machine_of(current_device().ordinal)
+    vector = x_vector(args.k, 0)
+    chosen = plan(p, max(args.m, 1), args.activation, "f32", vector=vector, machine=machine)
     return {
         "device": device,
         "weight": args.weight,
@@ -154,5 +161,9 @@ def compile(args: argparse.Namespace) -> list[Function]:
         args.activation,
     )  # fmt: skip
     vector = x_vector(args.k, 0)
-    chosen = plan(empty, max(args.m, 1), args.activation, args.activation, vector=vector)
+    # The first GPUs with clusters are also the ones whose record ships.
+    machine = H100 if target_named(args.target).has("cluster") else Machine(108, False)
+    chosen = plan(
+        empty, max(args.m, 1), args.activation, args.activation, vector=vector, machine=machine
+    )
     return [traced(chosen.config)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .config import Config
 from .operands import Operands
 from .packing import Packed
 from .plan import Plan, Weights, arguments, host_weights, traced
+from .schedule import Machine
 
 
 @lru_cache(maxsize=512)
@@ -41,6 +42,13 @@ def loaded(config: Config, ordinal: int) -> LoadedKernel:
         kernel.dynamic_shared,
         kernel.signature.codes(),
     )
+
+
+@cache
+def machine_of(ordinal: int) -> Machine:
+    """What the choice of schedules needs to know of a GPU."""
+    gpu = device(ordinal)
+    return Machine(gpu.num_multiprocessors, gpu.compute_capability >= (9, 0))
 
 
 @dataclass
@@ -117,14 +125,17 @@ def gpu_weights(packed: Packed, ordinal: int) -> GpuWeights:
     return found
 
 
+def ordinal_of(operands: Operands) -> int:
+    """The GPU that x is on, or the current one for an x in the host's memory."""
+    given = operands.x.device
+    return current_device().ordinal if given is None else given
+
+
 def run_on_gpu(
     plan: Plan, packed: Packed, operands: Operands, bias: Any, target: Any, workspace: Any
 ) -> None:
     """Launches the kernel; arrays in the host's memory are copied there and back."""
-    ordinal = operands.x.device
-    on_host = ordinal is None
-    if ordinal is None:
-        ordinal = current_device().ordinal
+    on_host, ordinal = operands.x.device is None, ordinal_of(operands)
     gpu = device(ordinal)
     stream = current_stream((operands.source,), ordinal)
     x, y = operands.source, target

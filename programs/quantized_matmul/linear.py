@@ -12,7 +12,7 @@ from tileloom.runtime.executors import run_function
 from tileloom.vm.diagnostics import DeviceError, UsageError, user_errors
 from tileloom.vm.dtypes import bf16, dtype
 
-from .operands import Operands, bias_array, check, empty_output
+from .operands import Operands, activation_of, bias_array, check, empty_output
 from .packing import Packed
 from .plan import Plan, arguments, host_weights, plan, traced, x_vector
 from .schedule import Schedule
@@ -55,20 +55,15 @@ def linear(
         return target
     bias, bias_kind = bias_array(bias, p.n)
     vector = x_vector(p.k, operands.x.address)
-    chosen = plan(p, operands.m, _activation(operands), operands.out, bias_kind, vector, schedule)
+    problem = (p, operands.m, activation_of(operands.x), operands.out, bias_kind, vector, schedule)
     if place in HOST_DEVICES:
-        _run_on_host(place, chosen, p, operands, bias, target)
+        _run_on_host(place, plan(*problem), p, operands, bias, target)
     else:
-        from .device import run_on_gpu
+        from .device import machine_of, ordinal_of, run_on_gpu
 
+        chosen = plan(*problem, machine_of(ordinal_of(operands)))
         run_on_gpu(chosen, p, operands, bias, target, workspace)
     return target
-
-
-def _activation(operands: Operands) -> str:
-    from .operands import activation_of
-
-    return activation_of(operands.x)
 
 
 def _device(device: str | None, operands: Operands) -> str:

@@ -14,7 +14,7 @@ from tileloom.vm import Function
 from .config import Config
 from .packing import Packed
 from .program import quantized_matmul
-from .schedule import Schedule, choose
+from .schedule import H100, Machine, Schedule, choose
 
 # Elements of x that one 16-byte load holds, down to one.
 VECTORS = (8, 4, 2, 1)
@@ -62,9 +62,10 @@ def plan(
     bias: str = "",
     vector: int = 8,
     schedule: Schedule | None = None,
+    machine: Machine = H100,
 ) -> Plan:
-    """The kernel for m tokens, and its grid."""
-    chosen = schedule or choose(packed.geometry, m, weight=packed.dtype.name)
+    """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine."""
+    chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,

@@ -8,6 +8,7 @@ from tileloom.vm.diagnostics import VMValueError, user_errors
 
 from .packing import Packed
 from .plan import Plan, plan
+from .schedule import H100, Machine
 
 
 @user_errors()
@@ -33,7 +34,7 @@ def prepare(
     from tileloom.runtime.cuda.context import current_device
     from tileloom.runtime.devices import choose
 
-    from .device import gpu_weights, loaded
+    from .device import gpu_weights, loaded, machine_of
 
     if max_m < 1:
         raise VMValueError(f"`max_m` is {max_m}", hint="at least one token")
@@ -42,9 +43,11 @@ def prepare(
     gpu = current_device()
     sizes = (0, 0)
     usable = [v for v in vectors if p.k % v == 0] or [next(v for v in (8, 4, 2, 1) if p.k % v == 0)]
+    machine = machine_of(gpu.ordinal)
     for activation in activations or (p.activation,):
+        out = out_dtype or activation
         for vector in usable:
-            for chosen in plans(p, max_m, activation, out_dtype or activation, bias, vector):
+            for chosen in plans(p, max_m, activation, out, bias, vector, machine):
                 loaded(chosen.config, gpu.ordinal)
                 need = chosen.workspace
                 sizes = max(sizes[0], need[0]), max(sizes[1], need[1])
@@ -52,11 +55,18 @@ def prepare(
 
 
 def plans(
-    p: Packed, max_m: int, activation: str, out: str, bias: str = "", vector: int = 8
+    p: Packed,
+    max_m: int,
+    activation: str,
+    out: str,
+    bias: str = "",
+    vector: int = 8,
+    machine: Machine = H100,
 ) -> list[Plan]:
     """The plans for every m from 1 to `max_m`, without repeating a configuration at one size.
 
     Above the largest tile of tokens the kernel no longer changes shape, only its number of parts of
     k, which every m decides for itself.
     """
-    return [plan(p, m, activation, out, bias, vector) for m in range(1, max_m + 1)]
+    sizes = range(1, max_m + 1)
+    return [plan(p, m, activation, out, bias, vector, machine=machine) for m in sizes]

@@ -20,8 +20,18 @@ from tileloom.vm.diagnostics import VMValueError
 from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
-MULTIPROCESSORS = 132
 _WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:b(\d+))?"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a choice depends on of a GPU."""
+
+    multiprocessors: int = 132
+    clusters: bool = True
+
+
+H100 = Machine()
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,7 @@ def largest_tokens(geometry: Geometry) -> int:
     return 8 * max(1, min(4, fragments))
 
 
-def choose(
-    geometry: Geometry, m: int, multiprocessors: int = MULTIPROCESSORS, weight: str = ""
-) -> Schedule:
+def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = "") -> Schedule:
     """The schedule for m tokens. Legal for every geometry and m >= 1.
 
     Where the machine has a record (schedules/), the fastest schedule of the nearest problem in it;
@@ -90,11 +98,11 @@ def choose(
     tokens = 8
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
-    if tokens <= 16 and multiprocessors == MULTIPROCESSORS and geometry.cut.contiguous:
+    if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
         recorded = _nearest(geometry, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
             return recorded
-    return _by_rule(geometry, m, tokens, multiprocessors)
+    return _by_rule(geometry, m, tokens, machine.multiprocessors)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tileloom.runtime.bench import Timing, measure, rotation
 from tileloom.runtime.cuda.context import api, check, current_device
 from tileloom.runtime.cuda.memory import DeviceArray
 
-from .device import Workspace, gpu_weights, launch, loaded
+from .device import Workspace, gpu_weights, launch, loaded, machine_of
 from .geometry import Geometry
 from .packing import Packed
 from .plan import Plan, plan, x_vector
@@ -30,7 +30,8 @@ def time_products(
     out = out or activation
     y = DeviceArray((x.shape[0], packed.n), np.float32 if out == "f32" else np.uint16, gpu)
     vector = x_vector(packed.k, on_gpu.data_ptr())
-    chosen = plan(packed, x.shape[0], activation, out, vector=vector, schedule=schedule)
+    machine = machine_of(gpu.ordinal)
+    chosen = plan(packed, x.shape[0], activation, out, "", vector, schedule, machine)
     copies = [_copy(packed) for _ in range(rotation(packed.nbytes))]
     workspace = Workspace.of(chosen.workspace, gpu)
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.schedule import (
+    H100,
+    Machine,
     Schedule,
     candidates,
     choose,
@@ -18,6 +20,7 @@ from tileloom.programs.quantized_matmul.tuning import Problem
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import dtype
 
+MACHINES = [H100, Machine(66), Machine(108, False)]
 NAMES = ["", "i4", "b3", "nf4", "e2m1", "e3m2", "e5m2", "e4m0"]
 
 
@@ -48,11 +51,12 @@ def check_legal(schedule: Schedule, geometry: Geometry, m: int) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(geometries(), st.integers(1, 5000), st.sampled_from(NAMES), st.sampled_from([132, 66, 108]))
-def test_every_choice_is_legal(geometry: Geometry, m: int, name: str, machine: int) -> None:
+@given(geometries(), st.integers(1, 5000), st.sampled_from(NAMES), st.sampled_from(MACHINES))
+def test_every_choice_is_legal(geometry: Geometry, m: int, name: str, machine: Machine) -> None:
     chosen = choose(geometry, m, machine, name)
     check_legal(chosen, geometry, m)
     assert chosen.tokens <= largest_tokens(geometry)
+    assert machine.clusters or not chosen.cluster
     assert chosen == choose(geometry, m, machine, name)
     assert Schedule.parse(str(chosen)) == chosen
 
