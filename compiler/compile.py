@@ -150,6 +150,8 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         register_counts=counts,
         min_blocks=function.min_blocks or None,
         cluster=function.cluster_extents if context.cluster_size > 1 else None,
+        texts=tuple(builder.texts),
+        local_bytes=builder.local_bytes,
     )
 
 

@@ -1,13 +1,15 @@
-"""Lowering of checks and promises."""
+"""Lowering of checks and promises. A failed check speaks through the device's `assert`."""
 
 from __future__ import annotations
 
 from tileloom.vm.expr import Binary, Const, Expr
 from tileloom.vm.instructions.debug import Assert, Assume, Trap
 
+from ..emit.calls import emit_failure
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear
 from ..emit.scalars import scalar_kind
+from ..ptx import Register, RegisterKind
 from .registry import lowering
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
@@ -57,12 +59,15 @@ def lower_assert(context: Context, instruction: Assert) -> None:
     condition = context.scalars.predicate(instruction.condition)
     if condition is True:
         return
-    if condition is False:
-        context.builder.emit("trap")
-        return
-    context.builder.emit("trap", (), (), condition, negated=True)
+    failed: Register | bool = True
+    if isinstance(condition, Register):
+        failed = context.builder.pure("not.pred", RegisterKind.PRED, condition)
+    with context.guarded(failed):
+        emit_failure(context, instruction.complaint(), instruction.location)
 
 
 @lowering(Trap)
 def lower_trap(context: Context, instruction: Trap) -> None:
+    if instruction.message:
+        emit_failure(context, f"trap: {instruction.message}", instruction.location)
     context.builder.emit("trap")

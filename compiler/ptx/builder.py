@@ -17,8 +17,9 @@ from contextlib import contextmanager
 
 from tileloom.vm.diagnostics import Location
 
+from .functions import STACK, text_symbol
 from .module import Comment, Instruction, Item, Label
-from .operands import LabelRef, Operand, Register, RegisterKind
+from .operands import LabelRef, Operand, Register, RegisterKind, Symbol
 
 
 class Region:
@@ -39,6 +40,8 @@ class Builder:
         self.counts: dict[RegisterKind, int] = dict.fromkeys(RegisterKind, 0)
         self._regions = [Region(0)]
         self._labels = 0
+        self.texts: list[str] = []
+        self.local_bytes = 0
 
     @property
     def depth(self) -> int:
@@ -94,6 +97,17 @@ class Builder:
         result = self._register(kind, len(self._regions) - 1)
         self._regions[-1].items.append(Instruction(opcode, (result,), srcs))
         return result
+
+    def text(self, text: str) -> Symbol:
+        """The constant that holds a text, ended by a zero byte."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return text_symbol(self.texts.index(text))
+
+    def stack(self, size: int) -> Symbol:
+        """The thread's own memory, of at least `size` bytes."""
+        self.local_bytes = max(self.local_bytes, size)
+        return STACK
 
     def comment(self, text: str, location: Location | None = None) -> None:
         """Appends a comment; its location holds for the code that follows."""

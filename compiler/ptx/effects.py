@@ -7,7 +7,7 @@ from functools import cache
 _EFFECTFUL = {
     "st", "atom", "red", "bar", "barrier", "fence", "membar", "bra", "ret", "exit", "trap",
     "cp", "mbarrier", "stmatrix", "wgmma", "setmaxnreg", "griddepcontrol", "prefetch",
-    "shfl", "vote", "match", "elect", "nanosleep", "brkpt", "redux",
+    "call", "shfl", "vote", "match", "elect", "nanosleep", "brkpt", "redux",
 }  # fmt: skip
 
 

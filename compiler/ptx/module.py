@@ -111,6 +111,8 @@ class Kernel:
     body: list[Item] = field(default_factory=list)
     register_counts: dict[RegisterKind, int] = field(default_factory=dict)
     min_blocks: int | None = None
+    texts: tuple[str, ...] = ()
+    local_bytes: int = 0
     cluster: tuple[int, int, int] | None = None
 
     def instructions(self) -> Iterator[Instruction]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tileloom.vm.diagnostics import Location
 
+from .functions import STACK, call_lines, print_declarations
 from .module import Comment, Instruction, Item, Kernel, Label, Module, Parameter
 from .operands import Address, Float32, LabelRef, Operand, Register, RegisterKind, Symbol, Vector
 
@@ -40,6 +41,7 @@ def print_module(module: Module, with_locations: bool = False) -> Printed:
         out.append(f'.file {number} "{path}"')
     lines: dict[int, Location] = {}
     for kernel in module.kernels:
+        out += print_declarations(kernel)
         _print_kernel(kernel, out, lines, files)
     return Printed("\n".join(out) + "\n", lines)
 
@@ -91,6 +93,8 @@ def _print_kernel(
         count = kernel.register_counts.get(kind, 0)
         if count:
             out.append(f"    .reg .{kind.ptx_type} %{kind.prefix}<{count}>;")
+    if kernel.local_bytes:
+        out.append(f"    .local .align 16 .b8 {STACK.name}[{kernel.local_bytes}];")
     line_number = sum(text.count("\n") + 1 for text in out)
     place: Location | None = None
     for item in kernel.body:
@@ -105,6 +109,8 @@ def _print_kernel(
 
 
 def _print_item(item: Item, files: dict[str, int]) -> list[str]:
+    if type(item) is Instruction and item.opcode == "call":
+        return [f"    {line}" for line in call_lines(item.srcs)]
     if type(item) is Instruction:
         return ["    " + print_instruction(item)]
     if type(item) is Label:

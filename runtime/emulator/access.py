@@ -307,19 +307,21 @@ def _build_ld_param(
 @opcode("st")
 def st(mods: Mods) -> Form:
     kind = _kind(mods)
-    if kind.space == "param":
-        raise OpcodeError(f"`{mods.text}`: parameters can't be stored")
     return Custom(lambda instruction, linker: _build_st(instruction, linker, kind))
 
 
 def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     _count_operands(instruction, kind)
+    space = kind.space
+    if space == "param":
+        _check_argument(instruction, linker)
+        space = "local"
     address, reads = link_address(instruction.operands[0], linker)
     items = linker.vector(instruction.operands[1], kind.access.elements)
     ins = tuple(linker.source(item, kind.type, wider=True) for item in items)
     guard, negated = _guard_of(instruction)
-    site = Site(instruction.line, kind.space, kind.access, kind.strong)
-    linker.note_access(kind.space, kind.access.unit)
+    site = Site(instruction.line, space, kind.access, kind.strong)
+    linker.note_access(space, kind.access.unit)
 
     def run(c: Cohort) -> None:
         c.order(False, kind.release)
@@ -328,3 +330,11 @@ def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
 
     used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
     return Step(run, used, (), strict=True)
+
+
+def _check_argument(instruction: Instruction, linker: Linker) -> None:
+    """Only arguments of calls can be stored to; they are variables of the function."""
+    place = instruction.operands[0]
+    name = place.base.name if isinstance(place, Mem) and isinstance(place.base, Symbol) else ""
+    if linker.spaces.get(name) != "local":
+        raise OpcodeError(f"`{instruction.opcode}`: parameters can't be stored")

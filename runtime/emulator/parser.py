@@ -6,6 +6,8 @@ import re
 import struct
 from bisect import bisect_right
 
+from .calls import split_call
+from .opcode import OpcodeError
 from .operands import OperandError, RegisterTable, parse_float, parse_integer, split_operands
 from .syntax import (
     FunctionBody,
@@ -14,6 +16,7 @@ from .syntax import (
     Param,
     ParsedModule,
     SourceMap,
+    Symbol,
     Variable,
 )
 from .types import TYPES, Type
@@ -285,7 +288,9 @@ class _BodyParser:
             parser.position += len(word)
             parser.peek()
             parser.variable("shared", self.body.variables, external=True)
-        elif word in (".pragma", ".param", ".branchtargets", ".callprototype", ".calltargets"):
+        elif word == ".param":  # an argument of a call: each thread has its own
+            parser.variable("local", self.body.variables, external=False)
+        elif word in (".pragma", ".branchtargets", ".callprototype", ".calltargets"):
             parser.until(";")
         else:
             raise parser.fail(f"unknown directive `{word}`")
@@ -314,7 +319,7 @@ class _BodyParser:
         try:
             guard = self.table.guard(match[2]) if match[2] else None
             operands = self.operands(match[3], match[4] or "")
-        except OperandError as error:
+        except (OperandError, OpcodeError) as error:
             raise parser.fail(str(error), start) from None
         self.body.instructions.append(
             Instruction(match[3], operands, parser.line(start), guard, match[1] == "!")
@@ -322,5 +327,5 @@ class _BodyParser:
 
     def operands(self, opcode: str, text: str) -> tuple[Operand, ...]:
         if opcode.startswith("call"):
-            raise OperandError("`call` is not supported")
+            return tuple(map(Symbol, split_call(text)))
         return tuple(map(self.table.operand, split_operands(text)))

@@ -9,6 +9,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     access,
     atomics,
     bits,
+    calls,
     compare,
     control,
     convert,

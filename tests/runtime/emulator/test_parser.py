@@ -148,7 +148,7 @@ def wrong(statement: str, message: str) -> None:
          "`mma.sync.aligned.m16n8k16.row.col.f32.f16.bf16.f32`: no such combination of types"),
         ("cp.async.cg.shared.global [%r1], [%d], 8;",
          "`cp.async.cg.shared.global` can't copy 8 bytes"),
-        ("call printf;", "`call` is not supported"),
+        ("call printf;", "there is no function `printf` to call"),
         ("?;", "this is no instruction"),
         (".unknown 3;", "unknown directive `.unknown`"),
     ],

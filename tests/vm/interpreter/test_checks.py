@@ -138,7 +138,7 @@ def test_an_uninitialised_scalar_may_be_carried_along(interpret: Any, capsys: An
         print %x"""),
         [DATA.copy()],
     )
-    assert capsys.readouterr().out == "w ?\n['?']\n"
+    assert capsys.readouterr().out == "w ?\n[0:1] ?\n"
 
 
 # Shared tiles' lives

@@ -105,7 +105,7 @@ def test_printing(interpret: Any, capsys: Any) -> None:
 }""",
         [4],
     )
-    assert capsys.readouterr().out == "x [1. 2. 3.]\n[1. 2. 3.]\nn plus one 5\nTrue\n"
+    assert capsys.readouterr().out == "x[0:3] 1 2 3\n[0:3] 1 2 3\nn plus one 5\n1\n"
 
 
 def test_errors_show_the_users_frames_only() -> None:
