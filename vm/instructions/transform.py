@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from tileloom.layouts import LayoutError, RegisterLayout
@@ -220,11 +221,8 @@ class Slice(Instruction, name="slice"):
 
     def kept(self, source: RegType) -> tuple[RegisterLayout, tuple[int, ...]]:
         """The box's layout, and the source's local index of each of its locals."""
-        layout, kept = source.placed, tuple(range(source.placed.num_locals))
         try:
-            for dim, (start, size) in enumerate(zip(self.offsets, self.shape, strict=True)):
-                layout, inner = layout.sub_layout(dim, start, size)
-                kept = tuple(kept[i] for i in inner)
+            layout, kept = _box(source.placed, self.offsets, self.shape)
         except LayoutError as error:
             fail(
                 self,
@@ -236,6 +234,18 @@ class Slice(Instruction, name="slice"):
         if source.packing != CONTIGUOUS:
             fail(self, f"can't slice a tile in `{source.packing.name}` packing", self.value)
         return layout, kept
+
+
+@lru_cache(maxsize=4096)
+def _box(
+    layout: RegisterLayout, offsets: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[RegisterLayout, tuple[int, ...]]:
+    """Kept, since tracing, verifying, printing and lowering each ask for the same boxes."""
+    kept = tuple(range(layout.num_locals))
+    for dim, (start, size) in enumerate(zip(offsets, shape, strict=True)):
+        layout, inner = layout.sub_layout(dim, start, size)
+        kept = tuple(kept[i] for i in inner)
+    return layout, kept
 
 
 @dataclass(frozen=True, eq=False)
