@@ -85,12 +85,12 @@ def examine() -> list[Finding]:
 
 def report_text(findings: list[Finding]) -> str:
     """The report as lines of text."""
-    width = max(len(finding.name) for finding in findings)
     lines: list[str] = []
-    section = None
+    section, width = None, 0
     for finding in findings:
         if finding.section != section:
             section = finding.section
+            width = max(len(f.name) for f in findings if f.section == section)
             lines += ["", section] if lines else [section]
         is_bad = finding.state in ("missing", "broken") and section != _ABILITIES
         state = f"{finding.state}: " if is_bad else ""
