@@ -10,7 +10,7 @@ from tileloom.runtime.arrays import describe, storage
 from tileloom.runtime.devices import choose as choose_device
 from tileloom.runtime.executors import run_function
 from tileloom.vm.diagnostics import DeviceError, UsageError, user_errors
-from tileloom.vm.dtypes import bf16, dtype
+from tileloom.vm.dtypes import dtype
 
 from .operands import Operands, activation_of, bias_array, check, empty_output
 from .packing import Packed
@@ -92,10 +92,3 @@ def _run_on_host(
         given = described.host_view(storage(dtype(chosen.config.bias)))
     values = arguments(chosen, packed, host_weights(packed), x, given, y, (partials, counters))
     run_function(traced(chosen.config), values, device=place)
-
-
-def dequantized_product(x: Any, weights: Any) -> Any:
-    """The reference: x (codes or values) times float64 weights, in float64."""
-    array = np.asarray(x)
-    values = bf16.decode(array) if array.dtype == np.uint16 else array.astype(np.float64)
-    return values @ weights

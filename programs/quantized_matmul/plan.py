@@ -27,6 +27,7 @@ class Plan:
     config: Config
     schedule: Schedule
     m: int
+    feature_blocks: int  # thread blocks along the features
 
     @property
     def blocks(self) -> int:
@@ -37,8 +38,6 @@ class Plan:
     def grid(self) -> tuple[int, int, int]:
         tokens = -(-self.m // self.config.tokens)
         return tokens, self.feature_blocks, self.schedule.splits
-
-    feature_blocks: int = 1
 
     @property
     def workspace(self) -> tuple[int, int]:
