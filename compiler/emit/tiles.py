@@ -7,7 +7,7 @@ tiles keep one predicate an element, elements of 64 bits one 64-bit register eac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
 from tileloom.layouts import RegisterLayout, auto, local, replicate
 from tileloom.vm.expr import Expr
@@ -57,11 +57,14 @@ def register_count(type_: RegType) -> int:
 def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> RegisterLayout:
     """Neighbouring threads read neighbouring runs of up to 16 bytes along the last dimension.
 
-    Runs are shorter where that keeps more threads busy.
+    Runs are shorter where that keeps more threads busy, but never less than whole bytes (a whole
+    row where that is none): each byte has one thread.
     """
     if not shape:
         return replicate(num_threads)
-    elements, run = prod(shape), 1
+    elements, run = prod(shape), 8 // gcd(bits, 8)
+    if shape[-1] % run:
+        run = shape[-1]
     while (
         2 * run * bits <= 128 and shape[-1] % (2 * run) == 0 and elements >= 2 * run * num_threads
     ):

@@ -358,3 +358,13 @@ def default_load(inference: Inference, instruction: Load | LoadRemote) -> None:
     type_ = tile_type(result)
     layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
     inference.propose(result, layout)
+
+
+@layout_default(Store, phase=1)
+def default_store(inference: Inference, instruction: Store) -> None:
+    """Elements smaller than a byte: what is stored has threads that own whole bytes."""
+    value = instruction.value
+    type_ = tile_type(value)
+    if type_.dtype.bits % 8:
+        layout = vector_layout(inference.num_threads, type_.shape, type_.dtype.bits)
+        inference.propose(value, layout)

@@ -193,3 +193,24 @@ def test_the_proof_of_ownership_is_exact(text: str, bits: int, residue: int, str
                 owners.setdefault(byte, set()).add(layout.spatial_part(thread))
     meant = all(len(threads) == 1 for threads in owners.values())
     assert _distinct(layout, np.zeros_like(places), places, bits) == meant
+
+
+INFERRED = """func @f(%x: *f32, %y: *{t}, %z: *{t}) warps = 4 {{
+  %gx = global_view %x : global<f32, [24, 40]>
+  %gy = global_view %y : global<{t}, [24, 40]>
+  %gz = global_view %z : global<{t}, [24, 40]>
+  %a = load %gx[0, 0] : reg<f32, [24, 40]>
+  %b = cast %a {{dtype = {t}}}
+  store %gy[0, 0], %b
+  %c = load %gy[0, 0] : reg<{t}, [24, 40]>
+  store %gz[0, 0], %c
+}}"""
+
+
+@pytest.mark.parametrize("kind", ["u1", "i3", "u4", "e2m3", "u7"])
+def test_inferred_layouts_keep_bytes_whole(kind: str) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (24, 40)).astype(np.float32)
+    y = np.zeros(24 * 40 * dtype(kind).bits // 8, np.uint8)
+    found = agree(INFERRED.format(t=kind), [x, y, y.copy()])
+    np.testing.assert_array_equal(found[1], found[2])
+    assert found[1].any()
