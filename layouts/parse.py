@@ -135,7 +135,10 @@ def _general(reader: Reader) -> RegisterLayout:
 
     def spatial_mode() -> ModeReference:
         if reader.accept("replicate"):
-            return replicate(reader.items("(", ")", reader.integer)[0])
+            reader.expect("(")
+            copies = replicate(reader.integer())
+            reader.expect(")")
+            return copies
         return mode()
 
     reader.expect(",", "spatial", "=")
