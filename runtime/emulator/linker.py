@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Linker:
     """Resolves the operands of one function.
 
-    Slots 0 .. registers-1 are registers; constants follow, each an array [1, 1] that broadcasts.
+    Slots 0 .. registers-1 are registers; constants follow, each an array [1, 1] that broadcasts
+    (packed pairs: [1, 32], since the elements of a lane are read along the lanes' axis).
     """
 
     def __init__(self, body: FunctionBody, addresses: dict[str, int], spaces: dict[str, str]):
@@ -42,18 +43,18 @@ class Linker:
         self.params = {param.name: param for param in body.params}
         self.num_registers = len(body.registers)
         self.constants: list[Array] = []
-        self._slots: dict[tuple[int, int], int] = {}
+        self._slots: dict[tuple[int, int, int], int] = {}
         self.shared_unit = 4  # bytes of the narrowest access that may be to shared memory
 
     # ---- operands
 
-    def constant(self, bits: int, value: int) -> int:
+    def constant(self, bits: int, value: int, lanes: int = 1) -> int:
         """The slot of a literal, given as raw bits of a width."""
-        key = bits, value
+        key = bits, value, lanes
         if key not in self._slots:
             self._slots[key] = self.num_registers + len(self.constants)
             raw = Type("", bits, "b").raw
-            self.constants.append(np.full((1, 1), value, raw))
+            self.constants.append(np.full((1, lanes), value, raw))
         return self._slots[key]
 
     def is_constant(self, slot: int) -> bool:
@@ -69,7 +70,8 @@ class Linker:
                     )
                 return slot
             case Int(value):
-                return self.constant(type_.bits, integer_bits(value, type_))
+                lanes = 32 if type_.name.endswith("x2") else 1
+                return self.constant(type_.bits, integer_bits(value, type_), lanes)
             case FloatBits():
                 return self.constant(type_.bits, literal_bits(operand, type_))
             case Symbol():

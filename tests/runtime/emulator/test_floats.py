@@ -291,3 +291,16 @@ def test_sign_operations() -> None:
     assert np.array_equal(neg, without_nan(F32, a, a ^ top))
     assert np.array_equal(absolute, without_nan(F32, a, a & ~top))
     assert np.array_equal(signed, (a & top) | (b & ~top))
+
+
+def test_literals_of_packed_functions() -> None:
+    values = np.linspace(-4, 4, 400).astype(np.float16)
+    text = (
+        "sub.f16x2 {o0}, {i0}, 0x40003c00; fma.rn.f16x2 {o1}, {i0}, 0x40003c00, {i0};"
+        "max.f16x2 {o2}, {i0}, 0x40003c00; add.f16x2 {o3}, 0x40003c00, 0x40003c00;"
+    )
+    found = run_op(text, [values.view(np.uint32)], ["u4"] * 4)
+    pair = np.tile(np.array([1, 2], np.float16), 200)
+    wanted = [values - pair, values * pair + values, np.maximum(values, pair), pair + pair]
+    for result, expected in zip(found, wanted, strict=True):
+        assert np.array_equal(result.view(np.float16), expected)
