@@ -17,6 +17,7 @@ from tileloom.runtime.cuda.stream import current_stream
 from tileloom.vm.diagnostics import LaunchError
 
 from .config import Config
+from .fast import remember
 from .operands import Operands
 from .packing import Packed
 from .plan import Plan, Weights, arguments, host_weights, traced
@@ -132,9 +133,19 @@ def ordinal_of(operands: Operands) -> int:
 
 
 def run_on_gpu(
-    plan: Plan, packed: Packed, operands: Operands, bias: Any, target: Any, workspace: Any
+    plan: Plan,
+    packed: Packed,
+    operands: Operands,
+    bias: Any,
+    target: Any,
+    workspace: Any,
+    *,
+    repeatable: bool = False,
 ) -> None:
-    """Launches the kernel; arrays in the host's memory are copied there and back."""
+    """Launches the kernel; arrays in the host's memory are copied there and back.
+
+    A `repeatable` call, to which nothing but x and out was given, is remembered (fast.py).
+    """
     on_host, ordinal = operands.x.device is None, ordinal_of(operands)
     gpu = device(ordinal)
     stream = current_stream((operands.source,), ordinal)
@@ -144,9 +155,11 @@ def run_on_gpu(
         y = DeviceArray(target.shape, _numpy(target).dtype, gpu)
     if bias is not None and not _on_device(bias):
         bias = DeviceArray.of(np.ascontiguousarray(_numpy(bias)), gpu)
-    launch(plan, packed, x, bias, y, workspace, stream, ordinal)
+    values = launch(plan, packed, x, bias, y, workspace, stream, ordinal)
     if on_host:
         y.copy_to(_numpy(target), stream)
+    elif repeatable and not plan.config.split:  # a workspace belongs to a stream
+        remember(packed.calls, (x, y), loaded(plan.config, ordinal), plan, values, ordinal)
 
 
 def launch(
@@ -159,8 +172,8 @@ def launch(
     stream: int,
     ordinal: int,
     attributes: LaunchAttributes = PLAIN,
-) -> None:
-    """Queues the kernel on a stream; all arrays lie in the device's memory."""
+) -> list[Any]:
+    """Queues the kernel on a stream; all arrays lie in the device's memory. Gives its values."""
     state = gpu_weights(packed, ordinal)
     kernel = loaded(plan.config, ordinal)
     buffers: tuple[Any, Any] | None = None
@@ -175,8 +188,9 @@ def launch(
                 hint=f"prepare(p, max_m={plan.m})",
             )
         buffers = (workspace.partials, workspace.counters)
-    values = arguments(plan, packed, state.weights, x, bias, y, buffers)
-    kernel.launch(plan.grid, [_value(v) for v in values], stream, attributes)
+    values = [_value(v) for v in arguments(plan, packed, state.weights, x, bias, y, buffers)]
+    kernel.launch(plan.grid, values, stream, attributes)
+    return values
 
 
 def _value(argument: Any) -> Any:

@@ -12,6 +12,7 @@ from tileloom.runtime.executors import run_function
 from tileloom.vm.diagnostics import DeviceError, UsageError, user_errors
 from tileloom.vm.dtypes import dtype
 
+from .fast import key_of
 from .operands import Operands, activation_of, bias_array, check, empty_output
 from .packing import Packed
 from .plan import Plan, arguments, host_weights, plan, traced, x_vector
@@ -43,6 +44,26 @@ def linear(
     Raises:
         VMError: arguments that don't fit, or a device that isn't there.
     """
+    plain = bias is None and workspace is None and device is None and schedule is None
+    plain = plain and out is not None and out_dtype is None
+    if plain and isinstance(p, Packed) and p.calls:
+        call = p.calls.get(key_of(x, out))
+        if call is not None and call.run(x, out):
+            return out
+    return _linear(x, p, bias, out, out_dtype, workspace, device, schedule, plain)
+
+
+def _linear(
+    x: Any,
+    p: Packed,
+    bias: Any,
+    out: Any,
+    out_dtype: Any,
+    workspace: Any,
+    device: str | None,
+    schedule: Schedule | None,
+    plain: bool,
+) -> Any:
     if not isinstance(p, Packed):
         raise UsageError(
             f"`p` is a {type(p).__name__}, not a packed weight",
@@ -62,7 +83,7 @@ def linear(
         from .device import machine_of, ordinal_of, run_on_gpu
 
         chosen = plan(*problem, machine_of(ordinal_of(operands)))
-        run_on_gpu(chosen, p, operands, bias, target, workspace)
+        run_on_gpu(chosen, p, operands, bias, target, workspace, repeatable=plain)
     return target
 
 

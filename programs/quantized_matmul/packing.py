@@ -43,7 +43,8 @@ class Packed:
     zero_point: ZeroPoint
     activation: str
     scale_unit: float = 1.0
-    state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies, kernels
+    state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies
+    calls: dict[Any, Any] = field(default_factory=dict, repr=False)  # of `linear`, see fast.py
 
     @property
     def k(self) -> int:
