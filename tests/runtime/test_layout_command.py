@@ -87,9 +87,9 @@ def test_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
          " --> LAYOUT:1:20\n  |\n1 | row_major(8, 64) ^ swizle(3, 4, 3)\n"
          "  |                    ^^^^^^\n"),
         (["layout(shape=[4], modes=[[4]], spatial=[replicate(), 0], local=[])"],
-         "layout error: expected an integer, not `)`\n --> LAYOUT:1:52\n  |\n"
+         "layout error: expected an integer, not `)`\n --> LAYOUT:1:51\n  |\n"
          "1 | layout(shape=[4], modes=[[4]], spatial=[replicate(), 0], local=[])\n"
-         f"  | {' ' * 51}^\n"),
+         "  | " + " " * 50 + "^\n"),
         (["local(0)"], "layout error: extents must be positive: shape [0]\n"),
         (["mma_a()"], "layout error: `mma_a` doesn't take ()\n"),
         (["mma_a(f16, 3)"],
