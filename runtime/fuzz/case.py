@@ -1,0 +1,158 @@
+"""Cases: a program with its arguments and what is known of its results, and the files of them.
+
+A `.vm` file holds a case as comments after the program: `// case {...}` says what the arguments
+are, `// data NAME ...` holds an array's bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tileloom.vm.text import parse
+from tileloom.vm.diagnostics import UsageError
+from tileloom.vm.dtypes import Dtype, unpack_bits
+from tileloom.vm.ir import Function
+from tileloom.vm.types import PointerType
+
+from .draft import Bytes
+
+_HEAD, _DATA = "// case ", "// data "
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument. For an output `error` bounds how far executors may be apart (0: the same bits,
+    but for NaNs, and for signs of zeros unless `signed`)."""
+
+    value: Bytes | int | float | bool
+    output: bool = False
+    error: float = 0.0
+    signed: bool = True
+
+    def fresh(self) -> Any:
+        """A copy for one executor."""
+        return self.value.copy() if isinstance(self.value, np.ndarray) else self.value
+
+
+@dataclass(frozen=True)
+class Case:
+    """One program to run. `seed` and `free` say how it was drawn; `target` is emulated."""
+
+    function: Function
+    arguments: tuple[Argument, ...]
+    seed: int = 0
+    free: bool = False
+    target: str = "sm_90a"
+
+    def fresh_arguments(self) -> list[Any]:
+        """Copies of the arguments."""
+        return [argument.fresh() for argument in self.arguments]
+
+    def text(self) -> str:
+        """The case as the content of a `.vm` file."""
+        entries: list[dict[str, Any]] = []
+        data = []
+        for param, argument in zip(self.function.params, self.arguments, strict=True):
+            entry: dict[str, Any] = {"name": param.name}
+            if isinstance(argument.value, np.ndarray):
+                packed = base64.b64encode(zlib.compress(argument.value.tobytes(), 9)).decode()
+                data.append(f"{_DATA}{param.name} {packed}")
+            else:
+                entry["value"] = argument.value
+            if argument.output:
+                entry |= {"output": True, "error": argument.error, "signed": argument.signed}
+            entries.append(entry)
+        head = {"seed": self.seed, "free": self.free, "target": self.target, "arguments": entries}
+        lines = [_HEAD + json.dumps(head), *data]
+        return self.function.text() + "\n" + "\n".join(lines) + "\n"
+
+
+def read_case(path: Path) -> Case:
+    """The case in a `.vm` file.
+
+    Raises:
+        UsageError: the file holds a program without a case.
+        VMError: it holds no program.
+    """
+    text = path.read_text(encoding="utf-8")
+    heads = [line for line in text.splitlines() if line.startswith(_HEAD)]
+    if len(heads) != 1:
+        raise UsageError(f"`{path}` holds no case", hint="`tileloom fuzz` writes such files")
+    head = json.loads(heads[0].removeprefix(_HEAD))
+    arrays = {}
+    for line in text.splitlines():
+        if line.startswith(_DATA):
+            name, packed = line.removeprefix(_DATA).split()
+            content = zlib.decompress(base64.b64decode(packed))
+            arrays[name] = np.frombuffer(content, np.uint8).copy()
+    arguments = tuple(
+        Argument(
+            entry["value"] if "value" in entry else arrays[entry["name"]],
+            entry.get("output", False),
+            entry.get("error", 0.0),
+            entry.get("signed", True),
+        )
+        for entry in head["arguments"]
+    )
+    function = parse(text, str(path))
+    return Case(function, arguments, head["seed"], head["free"], head["target"])
+
+
+def used_only(case: Case, function: Function) -> Case:
+    """The case with another body, without the parameters that it has lost."""
+    kept = {param.name: number for number, param in enumerate(case.function.params)}
+    arguments = tuple(case.arguments[kept[param.name]] for param in function.params)
+    return replace(case, function=function, arguments=arguments)
+
+
+def difference(case: Case, meant: Sequence[Any], found: Sequence[Any]) -> str:
+    """Where two executors' results differ by more than they may; "" if nowhere."""
+    for param, argument, m, f in zip(
+        case.function.params, case.arguments, meant, found, strict=True
+    ):
+        if not isinstance(m, np.ndarray) or m.tobytes() == f.tobytes():
+            continue
+        assert isinstance(param.type, PointerType)
+        text = _compare(param.type.element, argument, m, f)
+        if text:
+            return f"%{param.name} {text}"
+    return ""
+
+
+def _compare(element: Dtype, argument: Argument, meant: Bytes, found: Bytes) -> str:
+    if not argument.output:
+        return "is an input, but was written"
+    count = meant.size * 8 // element.bits
+    codes = [unpack_bits(array, element.bits, count) for array in (meant, found)]
+    differing = codes[0] != codes[1]
+    if not element.is_float:
+        return _worded(element, differing, codes)
+    a, b = (element.decode(code).astype(np.float64) for code in codes)
+    same = np.isnan(a) & np.isnan(b)
+    if not argument.signed:
+        same |= a == b
+    if argument.error:
+        with np.errstate(invalid="ignore"):
+            same |= np.abs(a - b) <= argument.error
+    return _worded(element, differing & ~same, codes)
+
+
+def _worded(element: Dtype, differing: Any, codes: Sequence[Any]) -> str:
+    places = np.flatnonzero(differing)
+    if not places.size:
+        return ""
+    at = int(places[0])
+    values = [element.decode(code[at : at + 1])[0] for code in codes]
+    hexes = [f"0x{int(code[at]):x}" for code in codes]
+    return (
+        f"differs in {places.size} of {differing.size} elements, first in {at}: "
+        f"interpreter {values[0]} ({hexes[0]}), emulator {values[1]} ({hexes[1]})"
+    )

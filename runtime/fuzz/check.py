@@ -1,0 +1,223 @@
+"""One case, checked: text, interpreter, compiler, emulator.
+
+    text          the printed program reads back as the same text, and verifies
+    interpreter   it runs: what it refuses is a mistake of the generator's (or its own)
+    compiler      it compiles for every target; a statement that the compiler refuses is dropped
+    emulator      the PTX gives what the interpreter did
+    passes        the program after layout inference means the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tileloom.compiler import Lowered, compile_function
+from tileloom.vm import interpreter
+from tileloom.vm.diagnostics import VMError
+from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
+from tileloom.vm.ir import Function, walk
+from tileloom.vm.text import parse
+from tileloom.vm.types import ScalarType
+
+from ..emulator import EmulatorError, parse_module
+from .case import Case, difference, used_only
+from .generate import TARGETS, Drawn
+from .prune import without
+
+_INSTRUCTIONS = 500_000  # of one emulated launch
+_MOST_REFUSALS = 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: `kind` names who is to blame, `message` says what."""
+
+    kind: str
+    message: str
+    case: Case
+
+
+@dataclass
+class Compiled:
+    """A case as it was compiled: without what the compiler refused, which `refusals` say."""
+
+    case: Case
+    lowered: dict[str, Lowered] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+
+
+class CheckError(Exception):
+    """Carries a finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+def compiled(drawn: Drawn, targets: Sequence[str] = TARGETS) -> Compiled:
+    """Compiles a case for all targets; productions that the compiler refuses are dropped.
+
+    Raises:
+        CheckError: the compiler crashes, or the program doesn't read back.
+    """
+    case, productions = drawn.case, drawn.productions
+    found = Compiled(case)
+    for _ in range(_MOST_REFUSALS):
+        error = _lower_all(found, targets)
+        if error is None:
+            return found
+        found.refusals.append(f"{type(error).__name__}: {error.message}")
+        case, productions = _dropped(found.case, productions, error)
+        found = Compiled(case, refusals=found.refusals)
+    raise CheckError(Finding("generator", f"refused too often: {found.refusals}", found.case))
+
+
+def compiled_as_it_is(case: Case) -> Compiled:
+    """Compiles a case for the target that is emulated.
+
+    Raises:
+        CheckError: the compiler crashes, or refuses the program.
+    """
+    found = Compiled(case)
+    error = _lower_all(found, (case.target,))
+    if error is not None:
+        raise CheckError(Finding("refusal", error.message, case))
+    return found
+
+
+def _lower_all(found: Compiled, targets: Sequence[str]) -> VMError | None:
+    """Fills `lowered`; the error with which the compiler refuses the program, if it does."""
+    for target in targets:
+        try:
+            found.lowered[target] = compile_function(
+                found.case.function, target, check_passes=target == found.case.target
+            )
+        except VMError as error:
+            return error
+        except Exception as error:
+            message = f"{target}: {type(error).__name__}: {error}"
+            raise CheckError(Finding("compiler crash", message, found.case)) from error
+    return None
+
+
+def _dropped(
+    case: Case, productions: tuple[int, ...], error: VMError
+) -> tuple[Case, tuple[int, ...]]:
+    """The case without the production that the error points to."""
+    line = error.location.line if error.location is not None else -1
+    statements = list(walk(case.function.body))
+    guilty = {p for s, p in zip(statements, productions, strict=True) if _line(s) == line}
+    if not guilty:
+        raise CheckError(Finding("compiler error without a place", error.render(), case))
+    doomed = [number for number, p in enumerate(productions) if p in guilty]
+    function, kept = without(case.function, doomed)
+    return reparsed(replace(case, function=function)), tuple(productions[n] for n in kept)
+
+
+def _line(statement: Any) -> int:
+    return statement.location.line if statement.location is not None else -2
+
+
+def reparsed(case: Case) -> Case:
+    """The case with its program printed and read again, so that places are right."""
+    return used_only(case, parse(case.function.text()))
+
+
+def check(found: Compiled) -> None:
+    """Checks a compiled case on interpreter and emulator.
+
+    Raises:
+        CheckError: something is wrong.
+    """
+    case = found.case
+    _check_text(case)
+    meant = interpret(case, case.function)
+    results = emulate(case, found.lowered[case.target])
+    wrong = difference(case, meant, results)
+    if wrong:
+        raise CheckError(Finding("mismatch", wrong, case))
+    if case.seed % 4 == 0:
+        again = interpret(case, found.lowered[case.target].function, "passes")
+        wrong = difference(case, meant, again)
+        if wrong:
+            raise CheckError(Finding("passes", wrong, case))
+
+
+def _check_text(case: Case) -> None:
+    text = case.function.text()
+    try:
+        again = parse(text).text()
+    except VMError as error:
+        raise CheckError(Finding("text", error.render(), case)) from error
+    if again != text:
+        raise CheckError(Finding("text", "the program doesn't read back as it was printed", case))
+
+
+def interpret(case: Case, function: Function, kind: str = "interpreter") -> list[Any]:
+    """The arguments after the program has run on the interpreter.
+
+    Raises:
+        CheckError: it doesn't run.
+    """
+    arguments = case.fresh_arguments()
+    try:
+        interpreter.run(function, arguments, seed=case.seed)
+    except VMError as error:
+        raise CheckError(Finding(kind, error.render(), case)) from error
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise CheckError(Finding(f"{kind} crash", message, case)) from error
+    return arguments
+
+
+def emulate(case: Case, lowered: Lowered) -> list[Any]:
+    """The arguments after the program's PTX has run on the emulator.
+
+    Raises:
+        CheckError: it breaks a rule.
+    """
+    arguments = case.fresh_arguments()
+    numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
+    grid = [evaluate(extent, numbers) for extent in case.function.grid]
+    typed = [
+        a if isinstance(a, np.ndarray) else _typed(p.type, a)
+        for p, a in zip(case.function.params, arguments, strict=True)
+    ]
+    try:
+        kernel = parse_module(lowered.ptx).kernels[lowered.kernel_name]
+        kernel.launch(
+            grid=grid, block=lowered.num_threads, args=typed, shared_bytes=lowered.shared_bytes,
+            seed=case.seed, limit=_INSTRUCTIONS,
+            asynchronous="early" if case.seed % 3 == 0 else "late",
+        )  # fmt: skip
+    except EmulatorError as error:
+        message = f"line {error.line}: {error.message}: {(error.text or '').strip()}"
+        raise CheckError(Finding("emulator", message, case)) from error
+    return arguments
+
+
+def _typed(type_: Any, number: Any) -> Any:
+    """A number as the runtime passes it."""
+    assert isinstance(type_, ScalarType)
+    element = type_.dtype
+    if element.numpy is not None:
+        return element.numpy.type(number)
+    return element.encode(number)[()]
+
+
+def evaluate(expr: Expr, numbers: dict[str, Any]) -> int:
+    """A grid extent from the scalar arguments."""
+    match expr:
+        case Const(value):
+            return int(value)
+        case Ref(value):
+            return int(numbers[value.name])
+        case Unary("-", operand):
+            return -evaluate(operand, numbers)
+        case Binary(op, lhs, rhs):
+            return int(apply_binary(op, evaluate(lhs, numbers), evaluate(rhs, numbers)))
+    raise AssertionError(f"no grid extent: {expr}")

@@ -1,0 +1,188 @@
+"""From a seed to a case: which productions a program is made of.
+
+A quarter of the programs are free: their sums are not exact, and their results are compared within
+a bound. A production that refuses is followed by another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from tileloom.vm.text import parse
+from tileloom.vm.expr import Const, Expr
+from tileloom.vm.ir import walk
+from tileloom.vm.types import PointerType
+
+from . import (
+    control,
+    conversions,
+    elementwise,
+    inputs,
+    memory,
+    movement,
+    products,
+    staging,
+    updates,
+)
+from .case import Argument, Case
+from .draft import Draft, Parameter
+from .known import Refusal
+
+TARGETS = ("sm_80", "sm_89", "sm_90a")
+_FREE = 0.25
+_MAX_STATEMENTS = 90
+
+Production = Callable[[Draft], None]
+
+# Productions by weight; those of the first table make tiles out of nothing.
+_SOURCES: dict[Production, int] = {
+    memory.load_input: 8,
+    memory.make_full: 2,
+    memory.gather: 2,
+    conversions.narrow_load: 5,
+    conversions.paired_codes: 3,
+    staging.async_copies: 3,
+    staging.matrix_moves: 3,
+    staging.pipeline: 1,
+    products.mma: 5,
+    products.simt_dot: 2,
+    products.outer_product: 1,
+}
+_STEPS: dict[Production, int] = {
+    elementwise.numbers: 12,
+    elementwise.integer: 4,
+    elementwise.compare: 3,
+    elementwise.where: 3,
+    elementwise.approximate: 3,
+    conversions.cast: 7,
+    conversions.view: 3,
+    movement.relabel: 12,
+    movement.reduce: 5,
+    movement.scan: 4,
+    movement.shuffle: 2,
+    movement.item: 2,
+    staging.round_trip: 6,
+    staging.touch: 3,
+    memory.store_any: 2,
+    memory.scatter: 2,
+    memory.load_scalar: 2,
+    updates.atomic: 2,
+    updates.atomic_with_result: 1,
+    updates.atomic_scalar: 1,
+    updates.fence: 1,
+    updates.promise: 3,
+    updates.ordered_section: 1,
+    control.overwrite: 3,
+    control.allocate: 1,
+    control.variable: 3,
+    control.accumulate: 3,
+}
+_BLOCKS: dict[Callable[[Draft, control.Fill], None], int] = {
+    control.for_loop: 4,
+    control.while_loop: 1,
+    control.branch: 2,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A case, and for each statement of its program (in `walk` order) what production made it."""
+
+    case: Case
+    productions: tuple[int, ...]
+
+
+def generate(seed: int) -> Drawn:
+    """The case of a seed: always the same one."""
+    random = Random(seed)
+    draft = Draft(random, free=random.random() < _FREE)
+    _start(draft)
+    attempt(draft, lambda d: _pick(d, _SOURCES))
+    fill(draft, random.choice((3, 5, 7, 9)))
+    control.settle(draft)
+    memory.store_leaves(draft, 4)
+    if not any(p.known is not None for p in draft.parameters):
+        _store_something(draft)
+    function = draft.function(f"fuzz_{seed}")
+    arguments = tuple(_argument(p) for p in draft.parameters)
+    target = random.choice(TARGETS)
+    case = Case(parse(function.text()), arguments, seed, draft.free, target)
+    return Drawn(case, tuple(draft.productions[id(s)] for s in walk(function.body)))
+
+
+def _start(draft: Draft) -> None:
+    """The grid, and a few scalars."""
+    random = draft.random
+    counts = random.choice(((1,), (1,), (2,), (3,), (2, 2), (1, 3), (2, 1, 2)))
+    for count in counts:
+        extent: Expr = Const(count)
+        if random.random() < 0.4:
+            unit = random.choice((1, 8, 16))
+            number = (count - 1) * unit + random.randint(1, unit)
+            scalar = draft.scalar_parameter(draft.name("n"), inputs.dtype("i32"), number)
+            extent = (scalar.expr + (unit - 1)) // unit if unit > 1 else scalar.expr
+        draft.grid.append((extent, count))
+    inputs.draw_scalars(draft)
+
+
+def fill(draft: Draft, count: int) -> None:
+    """Adds `count` productions to the current block."""
+    for _ in range(count):
+        if sum(len(scope.statements) for scope in draft.scopes) > _MAX_STATEMENTS:
+            return
+        attempt(draft, _one)
+        if not draft.scope.in_loop:
+            control.settle(draft)
+
+
+def _one(draft: Draft) -> None:
+    choice = draft.random.random()
+    if choice < 0.14:
+        block = _weighted(draft.random, _BLOCKS)
+        block(draft, fill)
+    elif choice < 0.36 or not draft.readable():
+        _pick(draft, _SOURCES)
+    else:
+        _pick(draft, _STEPS)
+
+
+def _pick(draft: Draft, table: dict[Production, int]) -> None:
+    _weighted(draft.random, table)(draft)
+
+
+def _weighted(random: Random, table: dict[Callable[..., None], int]) -> Callable[..., None]:
+    return random.choices(list(table), list(table.values()))[0]
+
+
+def attempt(draft: Draft, production: Production, tries: int = 8) -> None:
+    """One production that doesn't refuse; what refused ones have added so far stays."""
+    depth = len(draft.scopes)
+    outer = draft.production
+    for _ in range(tries):
+        try:
+            draft.production = len(draft.productions)
+            production(draft)
+            return
+        except Refusal:
+            assert len(draft.scopes) == depth, "a block left open"
+        finally:
+            draft.production = outer
+
+
+def _store_something(draft: Draft) -> None:
+    tile = memory.load(draft, inputs.dtype("u8"), (8,))
+    memory.store_tile(draft, tile)
+
+
+def _argument(parameter: Parameter) -> Argument:
+    known = parameter.known
+    assert isinstance(parameter.value.type, PointerType) == isinstance(
+        parameter.argument, np.ndarray
+    )
+    if known is None:
+        return Argument(parameter.argument)
+    return Argument(parameter.argument, True, known.error, known.signed)
