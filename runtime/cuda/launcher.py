@@ -116,9 +116,7 @@ def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
     values = tuple(fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True))
     for index, _ in plan.aligned:
         kernel.signature.check_alignment(index, values[index])
-    return Prepared(
-        plan.loaded, plan.grid, values, plan.stream, tuple(arguments), kernel.signature
-    )
+    return Prepared(plan.loaded, plan.grid, values, plan.stream, tuple(arguments), kernel.signature)
 
 
 class _NotPlanned(Exception):  # noqa: N818 - not an error: the slow way is taken
