@@ -75,12 +75,15 @@ def sass_lines(sass: str, kernel: str) -> list[Line]:
 
 def source_lines(locations: Iterable[Location]) -> list[Line]:
     """The source that places lie in: a program text whole, of a Python file the parts around
-    the places, with a line of dots where something is left out."""
+    the places, with a line of dots where something is left out. Of several files each has its
+    name above it."""
     by_file: dict[str, dict[int, Location]] = {}
     for location in locations:
         by_file.setdefault(location.display_file(), {})[location.line] = location
     found: list[Line] = []
     for file, used in by_file.items():
+        if len(by_file) > 1:
+            found.append(Line(file, "", None, is_code=False))
         found += _file_lines(file, used)
     return found
 

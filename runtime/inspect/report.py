@@ -124,8 +124,9 @@ def _bytes(count: int) -> str:
 def _panes(found: Inspection) -> str:
     sources = [line.place for line in found.source if line.place is not None and line.is_code]
     keys = {place: number for number, place in enumerate(dict.fromkeys(sources))}
-    files = ", ".join(dict.fromkeys(file for file, _ in keys))
-    panes = [_pane(f"source {files}", found.source, keys), _pane("PTX", found.ptx, keys)]
+    files = list(dict.fromkeys(file for file, _ in keys))
+    title = files[0] if len(files) == 1 else "source"
+    panes = [_pane(title, found.source, keys), _pane("PTX", found.ptx, keys)]
     if found.sass is not None:
         panes.append(_pane("SASS", found.sass, keys))
     return f'<div class="panes{" two" if len(panes) == 2 else ""}">{"".join(panes)}</div>'

@@ -177,6 +177,8 @@ def test_python_sources_are_shown_in_part(tmp_path: Path) -> None:
     assert [line.number for line in lines if line.is_code] == ["10", "14", "30"]
     gone = source_lines([Location("no/such.vm", 3, 1, 2, text="  barrier")])
     assert gone == [Line("  barrier", "3", ("no/such.vm", 3))]
+    both = source_lines([Location(f"{n}.vm", 1, 1, 2, text="x") for n in "ab"])
+    assert [line.text for line in both] == ["a.vm", "x", "b.vm", "x"]
 
 
 # ---- reports
