@@ -49,9 +49,11 @@ COMMANDS = {
         "show a program's passes, code beside its source, resources and bank conflicts",
         "inspect.command",
     ),
+    "tune": Command("PROGRAM", "measure a program's schedules on this GPU", "tune_command"),
     "layout": Command('"LAYOUT"', "draw a layout: who holds which element", "layout_command"),
     "cache": Command("ACTION", "look into the cache of compiled kernels", "cache_commands"),
     "doctor": Command("", "say what is installed and what works here", "doctor"),
+    "fuzz": Command("", "run random programs on all executors and compare", "fuzz.command"),
 }
 USER_ERROR = 2
 _INTERRUPTED = 130
