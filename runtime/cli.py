@@ -23,7 +23,7 @@ from tileloom.layouts import LayoutError
 from tileloom.vm.diagnostics import Location, UsageError, VMError, VMNameError, did_you_mean
 from tileloom.vm.dtypes import DtypeError
 
-from . import options, output
+from . import options, output, profile
 from .arguments import Parser, program_parser
 from .programs import program, programs
 
@@ -122,9 +122,19 @@ def _run(name: str, arguments: list[str]) -> int:
     chosen = program(name)
     parser = program_parser("run", name, chosen)
     parser.add_argument("--device", help="cuda, interpreter or emulator (default: what is there)")
+    parser.add_argument(
+        "--profile", action="store_true", help="with the emulator: what each instruction did"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args(arguments)
-    report = chosen.run(args)
+    if args.profile and args.device != "emulator":
+        raise UsageError("`--profile` counts on the emulator", hint="add `--device emulator`")
+    if args.profile:
+        with profile.profiling() as launches:
+            report = chosen.run(args)
+        print("\n\n".join(launch.table() for launch in launches))
+    else:
+        report = chosen.run(args)
     if args.json:
         print(json.dumps(_plain(report)))
     else:

@@ -113,8 +113,11 @@ def used_only(case: Case, function: Function) -> Case:
     return replace(case, function=function, arguments=arguments)
 
 
-def difference(case: Case, meant: Sequence[Any], found: Sequence[Any]) -> str:
-    """Where two executors' results differ by more than they may; "" if nowhere."""
+def difference(
+    case: Case, meant: Sequence[Any], found: Sequence[Any], executor: str = "emulator"
+) -> str:
+    """Where an executor's results differ by more than they may from the interpreter's; "" if
+    nowhere."""
     for param, argument, m, f in zip(
         case.function.params, case.arguments, meant, found, strict=True
     ):
@@ -123,7 +126,7 @@ def difference(case: Case, meant: Sequence[Any], found: Sequence[Any]) -> str:
         assert isinstance(param.type, PointerType)
         text = _compare(param.type.element, argument, m, f)
         if text:
-            return f"%{param.name} {text}"
+            return f"%{param.name} {text.replace('found', executor)}"
     return ""
 
 
@@ -154,5 +157,5 @@ def _worded(element: Dtype, differing: Any, codes: Sequence[Any]) -> str:
     hexes = [f"0x{int(code[at]):x}" for code in codes]
     return (
         f"differs in {places.size} of {differing.size} elements, first in {at}: "
-        f"interpreter {values[0]} ({hexes[0]}), emulator {values[1]} ({hexes[1]})"
+        f"interpreter {values[0]} ({hexes[0]}), found {values[1]} ({hexes[1]})"
     )

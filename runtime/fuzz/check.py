@@ -197,6 +197,9 @@ def emulate(case: Case, lowered: Lowered) -> list[Any]:
     except EmulatorError as error:
         message = f"line {error.line}: {error.message}: {(error.text or '').strip()}"
         raise CheckError(Finding("emulator", message, case)) from error
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise CheckError(Finding("emulator crash", message, case)) from error
     return arguments
 
 

@@ -1,0 +1,67 @@
+"""Cases on a GPU: a batch assembled and loaded as one module, its kernels launched one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..cuda.context import current_device
+from ..cuda.launch import LoadedKernel
+from ..cuda.memory import DeviceArray
+from ..signature import Signature
+from .assembly import assembled
+from .case import difference
+from .check import CheckError, Compiled, Finding, evaluate, interpret
+
+
+def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
+    """Runs cases on the current GPU and on the interpreter; what differs.
+
+    Raises:
+        VMError: the batch can't be assembled or launched.
+    """
+    gpu = current_device()
+    chosen = [each.lowered[gpu.target] for each in cases]
+    if not chosen:
+        return []
+    cubin = assembled(chosen).cubin
+    found = []
+    for each, lowered in zip(cases, chosen, strict=True):
+        case = each.case
+        signature = Signature(case.function)
+        kernel = LoadedKernel(
+            gpu, cubin, lowered.kernel_name, lowered.num_threads, lowered.shared_bytes,
+            signature.codes(),
+        )  # fmt: skip
+        try:
+            meant = interpret(case, case.function)
+        except CheckError as error:
+            found.append(error.finding)
+            continue
+        wrong = difference(case, meant, _launch(each, kernel, signature), "GPU")
+        if wrong:
+            found.append(Finding("mismatch on cuda", wrong, case))
+    return found
+
+
+def _launch(each: Compiled, kernel: LoadedKernel, signature: Signature) -> list[Any]:
+    case = each.case
+    arguments = case.fresh_arguments()
+    numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
+    extents = [evaluate(extent, numbers) for extent in case.function.grid]
+    x, y, z = (*extents, 1, 1)[:3]
+    values: list[Any] = []
+    copies: dict[int, DeviceArray] = {}
+    for index, argument in enumerate(arguments):
+        if isinstance(argument, np.ndarray):
+            copies[index] = DeviceArray.of(argument)
+            values.append(copies[index].data_ptr())
+        else:
+            values.append(signature.pack(index, argument))
+    kernel.launch((x, y, z), values, 0)
+    for index, copy in copies.items():
+        copy.copy_to(arguments[index])
+        copy.free()
+    return arguments
