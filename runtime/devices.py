@@ -29,7 +29,7 @@ from tileloom.vm.diagnostics import (
 )
 from tileloom.vm.types import PointerType
 
-from . import options
+from . import options, profile
 from .arrays import Array, storage
 from .cuda import context, launcher
 from .cuda.launch import PLAIN, PROGRAMMATIC
@@ -120,13 +120,15 @@ def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> 
         v.view(np.uint8) if isinstance(v, np.ndarray) else 0 if v is None else v for v in values
     ]
     try:
-        kernel.emulated.launch(
+        statistics = kernel.emulated.launch(
             grid=bound.grid,
             block=(kernel.num_threads, 1, 1),
             args=values,
             shared_bytes=kernel.dynamic_shared,
             seed=seed,
+            count_traffic=profile.is_on(),
         )
+        profile.note(kernel.name, kernel.ptx, statistics)
     except emulator.EmulatorError as error:
         place = kernel.place_of(error.line) if error.line else None
         raise ExecutionError(f"the emulator: {error.message}", place).note(
