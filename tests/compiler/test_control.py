@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tileloom.compiler import compile_function
+from tileloom.runtime.emulator import EmulatorError
 from tileloom.vm import parse
 from tileloom.vm.diagnostics import VMError
 
@@ -216,12 +217,12 @@ def test_division_by_run_time_numbers() -> None:
     agree(bounded, [np.zeros((2, 32), np.int32), 17, 5])
 
 
-def test_asserts_trap() -> None:
+def test_asserts_stop_the_program() -> None:
     text = """func @f(%n: i32) warps = 1 {
   assert %n < 5
 }"""
     emulate(text, [4])
-    with pytest.raises(Exception, match="trap"):
+    with pytest.raises(EmulatorError, match="assertion failed: %n < 5"):
         emulate(text, [5])
 
 
