@@ -15,32 +15,38 @@ from math import gcd
 from .errors import LayoutError
 from .modes import REPLICATED, Mode, Modes
 from .register_layout import Ints, RegisterLayout, as_ints
+from .tracebacks import user_errors
 
 
+@user_errors()
 def spatial(*extents: Ints) -> RegisterLayout:
     """One element a thread; threads numbered with the last dimension fastest."""
     shape = as_ints(extents)
     return RegisterLayout(shape, _row_major(shape), ())
 
 
+@user_errors()
 def local(*extents: Ints) -> RegisterLayout:
     """All elements in one thread, numbered with the last dimension fastest."""
     shape = as_ints(extents)
     return RegisterLayout(shape, (), _row_major(shape))
 
 
+@user_errors()
 def column_spatial(*extents: Ints) -> RegisterLayout:
     """One element a thread; threads numbered with the first dimension fastest."""
     shape = as_ints(extents)
     return RegisterLayout(shape, _row_major(shape)[::-1], ())
 
 
+@user_errors()
 def column_local(*extents: Ints) -> RegisterLayout:
     """All elements in one thread, numbered with the first dimension fastest."""
     shape = as_ints(extents)
     return RegisterLayout(shape, (), _row_major(shape)[::-1])
 
 
+@user_errors()
 def replicate(copies: int) -> RegisterLayout:
     """The same element in `copies` threads. Of rank 0: composes with a layout of any rank."""
     if copies < 1:
@@ -48,6 +54,7 @@ def replicate(copies: int) -> RegisterLayout:
     return RegisterLayout((), (Mode(REPLICATED, copies, 0),), ())
 
 
+@user_errors()
 def auto(num_threads: int, *shape: Ints) -> RegisterLayout:
     """Spread a tile over `num_threads` threads, neighbours along the last dimensions.
 

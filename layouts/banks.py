@@ -19,6 +19,7 @@ import numpy.typing as npt
 from .errors import LayoutError
 from .memory_layout import MemoryLayout
 from .register_layout import RegisterLayout
+from .tracebacks import user_errors
 
 NUM_BANKS = 32
 WORD_BYTES = 4
@@ -28,6 +29,7 @@ ROW_BYTES = 16  # an ldmatrix row
 _LANES_PER_PASS = {1: 32, 2: 32, 4: 32, 8: 16, 16: 8}
 
 
+@user_errors()
 def wavefronts(addresses: Sequence[int] | npt.NDArray[np.int64], width: int) -> int:
     """Wavefronts of one access: `addresses` in bytes, one for each lane that takes part, lanes
     of a pass next to each other; `width` bytes (1, 2, 4, 8, 16) each.
@@ -40,12 +42,14 @@ def wavefronts(addresses: Sequence[int] | npt.NDArray[np.int64], width: int) -> 
     return sum(_busiest(group, width) for group in passes)
 
 
+@user_errors()
 def bank_conflicts(addresses: Sequence[int] | npt.NDArray[np.int64], width: int) -> int:
     """Wavefronts beyond those that an access of as many lanes must take."""
     lanes = _checked(addresses, width)
     return wavefronts(lanes, width) - -(-len(lanes) // _LANES_PER_PASS[width])
 
 
+@user_errors()
 def access_wavefronts(
     registers: RegisterLayout, memory: MemoryLayout, element_bits: int, vector: int = 1
 ) -> npt.NDArray[np.int64]:
@@ -70,6 +74,7 @@ def access_wavefronts(
     return np.array([[wavefronts(lanes, width) for lanes in warp.T] for warp in warps])
 
 
+@user_errors()
 def ldmatrix_wavefronts(
     memory: MemoryLayout, element_bits: int, index: Sequence[int], row_dim: int = -2
 ) -> int:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .banks import NUM_BANKS, WORD_BYTES
 from .memory_layout import MemoryLayout
 from .register_layout import RegisterLayout
+from .tracebacks import user_errors
 
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 44, 22, 30  # pixels
 _STYLE = "font: 11px ui-monospace, monospace; text-anchor: middle; dominant-baseline: central"
@@ -40,24 +41,28 @@ class Grid(NamedTuple):
     cells: list[list[Cell]]
 
 
+@user_errors()
 def draw(layout: RegisterLayout, limit: int | None = None) -> str:
     """Which thread and local element hold each element: lines of text, a grid for each value of
     the leading dimensions."""
     return _as_text(_grids(layout.shape, partial(_register_cell, layout, limit), limit))
 
 
+@user_errors()
 def draw_svg(layout: RegisterLayout, limit: int | None = None) -> str:
     """The same as an SVG document; colours go by lane, tooltips list all owners."""
     grids = _grids(layout.shape, partial(_register_cell, layout, limit), limit)
     return _as_svg(grids, str(layout), min(layout.num_threads, _WARP_THREADS))
 
 
+@user_errors()
 def draw_banks(layout: MemoryLayout, element_bits: int, limit: int | None = None) -> str:
     """The shared-memory bank in which each element starts, as text."""
     cell = partial(_bank_cell, layout, element_bits)
     return _as_text(_grids(layout.shape, cell, limit))
 
 
+@user_errors()
 def draw_banks_svg(layout: MemoryLayout, element_bits: int, limit: int | None = None) -> str:
     """The same as an SVG document; colours go by bank, tooltips give the byte."""
     cell = partial(_bank_cell, layout, element_bits)

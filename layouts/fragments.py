@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .atoms import column_local, column_spatial, local, spatial
 from .errors import LayoutError
 from .register_layout import RegisterLayout
+from .tracebacks import user_errors
 
 WORD_BITS = 32
 
@@ -106,6 +107,7 @@ _MMA: dict[str, tuple[MmaFragments, ...]] = {
 }
 
 
+@user_errors()
 def mma(dtype: str, k: int | None = None) -> MmaFragments:
     """The fragments of mma.sync for operands of `dtype`; `k` defaults to the largest.
 
@@ -120,16 +122,19 @@ def mma(dtype: str, k: int | None = None) -> MmaFragments:
     raise LayoutError(f"no mma fragments for {wanted}; there are {known}")
 
 
+@user_errors()
 def mma_a(dtype: str, k: int | None = None) -> RegisterLayout:
     """The left operand, [16, k]."""
     return mma(dtype, k).a
 
 
+@user_errors()
 def mma_b(dtype: str, k: int | None = None) -> RegisterLayout:
     """The right operand, [k, 8]."""
     return mma(dtype, k).b
 
 
+@user_errors()
 def mma_c(dtype: str, k: int | None = None) -> RegisterLayout:
     """The accumulator, [16, 8]: the same for all operands."""
     return mma(dtype, k).c
@@ -157,6 +162,7 @@ MATRIX_ROWS = 8
 MATRIX_ROW_BITS = 128
 
 
+@user_errors()
 def matrix(element_bits: int = 16, transposed: bool = False) -> RegisterLayout:
     """One matrix of ldmatrix or stmatrix, [8, 128 / element_bits], as its rows lie in memory.
 
@@ -172,6 +178,7 @@ def matrix(element_bits: int = 16, transposed: bool = False) -> RegisterLayout:
     return spatial(8, 4) * local(1, per_word)
 
 
+@user_errors()
 def matrices(count: int, element_bits: int = 16, transposed: bool = False) -> RegisterLayout:
     """The tile of ldmatrix.x1, .x2 or .x4, its matrices stacked: [8 * count, ...].
 
@@ -182,6 +189,7 @@ def matrices(count: int, element_bits: int = 16, transposed: bool = False) -> Re
     return local(count, 1) * matrix(element_bits, transposed)
 
 
+@user_errors()
 def matrix_row_addresses(count: int) -> RegisterLayout:
     """Which lane supplies the address of which row of `matrices(count)`: [8 * count].
 

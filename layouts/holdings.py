@@ -9,6 +9,7 @@ from .banks import NUM_BANKS, WORD_BYTES, ldmatrix_wavefronts, wavefronts
 from .errors import LayoutError
 from .memory_layout import MemoryLayout
 from .register_layout import RegisterLayout
+from .tracebacks import user_errors
 
 WORD_BITS = 32
 CHUNK_BYTES = 16
@@ -25,6 +26,7 @@ class Held(NamedTuple):
     indices: tuple[Index, ...]
 
 
+@user_errors()
 def registers_of(layout: RegisterLayout, thread: int, element_bits: int) -> list[Held]:
     """The 32-bit registers of one thread, elements of `element_bits` bits packed least significant
     first.
@@ -48,6 +50,7 @@ class Line(NamedTuple):
     chunks: tuple[Index | None, ...]
 
 
+@user_errors()
 def lines_of(layout: MemoryLayout, element_bits: int) -> Iterator[Line]:
     """Memory in lines of all 32 banks, from the first byte to the last one used.
 
@@ -74,6 +77,7 @@ class Cost(NamedTuple):
     least: int
 
 
+@user_errors()
 def access_costs(layout: MemoryLayout, element_bits: int) -> list[Cost]:
     """What some usual accesses of a warp cost, from index 0 on: up to 32 lanes side by side along
     each dimension, and an ldmatrix where the last two dimensions have room for one."""

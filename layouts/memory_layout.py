@@ -31,6 +31,7 @@ from .errors import LayoutError
 from .memory_text import format_memory_layout
 from .register_layout import Ints, as_ints
 from .swizzle import Swizzle
+from .tracebacks import user_errors
 
 IntTable = npt.NDArray[np.int64]
 
@@ -108,6 +109,7 @@ class MemoryLayout:
             found.append((step, extent, stride))
         return found
 
+    @user_errors()
     def offset(self, index: Sequence[int]) -> int:
         """The element offset of `index`, before the swizzle."""
         self._check_index(index)
@@ -117,6 +119,7 @@ class MemoryLayout:
             for step, extent, stride in self.digits_of(dim)
         )
 
+    @user_errors()
     def offsets(self, indices: IntTable) -> IntTable:
         """Element offsets [...] of indices [..., rank], before the swizzle. Not range-checked."""
         total = np.full(indices.shape[:-1], self.start, dtype=np.int64)
@@ -141,11 +144,13 @@ class MemoryLayout:
             raise LayoutError(f"elements of {element_bits} bits do not start at bytes: `{self}`")
         return bits >> 3
 
+    @user_errors()
     def bit_offset(self, index: Sequence[int], element_bits: int) -> int:
         """bit_offsets of one index."""
         self._check_index(index)
         return int(self.bit_offsets(np.array(index, dtype=np.int64), element_bits))
 
+    @user_errors()
     def byte_offset(self, index: Sequence[int], element_bits: int) -> int:
         """byte_offsets of one index."""
         self._check_index(index)
@@ -159,6 +164,7 @@ class MemoryLayout:
 
     # Views of the same memory
 
+    @user_errors()
     def permute(self, *order: Ints) -> "MemoryLayout":
         """Dimension d of the result is dimension order[d] of this one."""
         dims = as_ints(order)
@@ -166,6 +172,7 @@ class MemoryLayout:
             raise LayoutError(f"{list(dims)} is no order of {self.rank} dimensions")
         return self._view((self.shape[d] for d in dims), (self.digits[d] for d in dims))
 
+    @user_errors()
     def slice(self, dim: int, start: int, size: int) -> "MemoryLayout":
         """The part with index[dim] in [start, start + size), renumbered from 0.
 
@@ -185,10 +192,12 @@ class MemoryLayout:
         each = (tuple(digits) if d == dim else kept for d, kept in enumerate(self.digits))
         return self._view(shape, each, moved)
 
+    @user_errors()
     def select(self, dim: int, index: int) -> "MemoryLayout":
         """The part at index[dim] = index, without that dimension."""
         return self.slice(dim, index, 1).squeeze(dim)
 
+    @user_errors()
     def squeeze(self, dims: Ints) -> "MemoryLayout":
         """Drop dimensions of extent 1."""
         dropped = as_ints((dims,))
@@ -197,6 +206,7 @@ class MemoryLayout:
         kept = [dim for dim in range(self.rank) if dim not in dropped]
         return self._view((self.shape[d] for d in kept), (self.digits[d] for d in kept))
 
+    @user_errors()
     def unsqueeze(self, dims: Ints) -> "MemoryLayout":
         """Insert dimensions of extent 1, at these places of the result."""
         places = as_ints((dims,))
@@ -209,6 +219,7 @@ class MemoryLayout:
             [() if d in places else next(digits) for d in range(rank)],
         )
 
+    @user_errors()
     def reshape(self, *shape: Ints) -> "MemoryLayout":
         """The same elements in row-major order under another shape; LayoutError where sizes
         differ or a dimension would have no strides."""
@@ -219,6 +230,7 @@ class MemoryLayout:
             raise LayoutError(f"cannot reshape `{self}` to {list(extents)}")
         return self._view(extents, [found for found in digits if found is not None])
 
+    @user_errors()
     def __mul__(self, inner: "MemoryLayout") -> "MemoryLayout":
         """Compose: each element of this layout becomes a block of memory laid out by `inner`.
 
@@ -242,6 +254,7 @@ class MemoryLayout:
         return MemoryLayout(tuple(shape), tuple(digits), self.swizzle, self.start + moved)
 
 
+@user_errors()
 def strided(shape: Sequence[int], strides: Sequence[int]) -> MemoryLayout:
     """One stride a dimension, in elements."""
     if len(shape) != len(strides):
@@ -250,18 +263,21 @@ def strided(shape: Sequence[int], strides: Sequence[int]) -> MemoryLayout:
     return MemoryLayout(tuple(shape), tuple((Digit(n, stride),) for n, stride in pairs))
 
 
+@user_errors()
 def row_major(*shape: Ints) -> MemoryLayout:
     """Compact, last dimension fastest."""
     extents = as_ints(shape)
     return strided(extents, [prod(extents[d + 1 :]) for d in range(len(extents))])
 
 
+@user_errors()
 def column_major(*shape: Ints) -> MemoryLayout:
     """Compact, first dimension fastest."""
     extents = as_ints(shape)
     return strided(extents, [prod(extents[:d]) for d in range(len(extents))])
 
 
+@user_errors()
 def swizzled(shape: Sequence[int], element_bits: int) -> MemoryLayout:
     """Row-major boxes whose rows of 128 bytes (64, 32, 16 where that does not divide the last
     dimension) are swizzled, so that eight rows of one 16-byte column meet all banks.

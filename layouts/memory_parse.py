@@ -13,8 +13,10 @@ from .errors import LayoutError
 from .memory_layout import Digit, MemoryLayout, column_major, row_major, strided
 from .parse import Reader
 from .swizzle import Swizzle
+from .tracebacks import user_errors
 
 
+@user_errors()
 def parse_memory_layout(text: str) -> MemoryLayout:
     """The memory layout that `text` describes; LayoutError with the position of what is wrong."""
     reader = Reader(text)

@@ -19,6 +19,7 @@ from typing import TypeVar
 from .atoms import column_local, column_spatial, local, replicate, spatial
 from .errors import LayoutError
 from .register_layout import ModeReference, RegisterLayout
+from .tracebacks import user_errors
 
 Item = TypeVar("Item")
 
@@ -28,6 +29,7 @@ _ATOMS: dict[str, Callable[..., RegisterLayout]] = {
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_]+)|(\d+)|(\S))")
 
 
+@user_errors()
 def parse_layout(text: str) -> RegisterLayout:
     """The layout that `text` describes; LayoutError with the position of what is wrong."""
     reader = Reader(text)

@@ -38,6 +38,7 @@ from . import modes as digits
 from .errors import LayoutError
 from .modes import REPLICATED, Mode, Modes
 from .register_text import format_layout
+from .tracebacks import user_errors
 
 IntTable = npt.NDArray[np.int64]
 Ints = int | Sequence[int]
@@ -65,6 +66,7 @@ class RegisterLayout:
         digits.check_exact(self.shape, self.spatial + self.local)
 
     @staticmethod
+    @user_errors()
     def from_modes(
         shape: Sequence[int],
         mode_shapes: Sequence[Sequence[int]],
@@ -129,18 +131,21 @@ class RegisterLayout:
 
     # The function, and its inverse image
 
+    @user_errors()
     def __call__(self, thread: int, local: int) -> tuple[int, ...]:
         """The index that `thread` holds as its element number `local`."""
         return tuple(
             a + b for a, b in zip(self.spatial_part(thread), self.local_part(local), strict=True)
         )
 
+    @user_errors()
     def spatial_part(self, thread: int) -> tuple[int, ...]:
         """The thread's share of the index: f(thread, local) = spatial_part + local_part."""
         if not 0 <= thread < self.num_threads:
             raise LayoutError(f"thread {thread} of a layout of {self.num_threads} threads: {self}")
         return digits.index_of(thread, self.spatial, self.rank)
 
+    @user_errors()
     def local_part(self, local: int) -> tuple[int, ...]:
         """The local number's share of the index."""
         if not 0 <= local < self.num_locals:
@@ -177,6 +182,7 @@ class RegisterLayout:
         """As spatial_modes_of, for the local number."""
         return _modes_of(dim, self.local)
 
+    @user_errors()
     def owners(self, index: Sequence[int]) -> list[tuple[int, int]]:
         """All (thread, local) that hold `index`, by rising thread number."""
         if len(index) != self.rank or not all(
@@ -213,6 +219,7 @@ class RegisterLayout:
     # The algebra. S is a shape, T and L are numbers of threads and locals; indices are added and
     # multiplied dimension by dimension.
 
+    @user_errors()
     def __mul__(self, inner: "RegisterLayout") -> "RegisterLayout":
         """Compose: each element of this layout becomes a tile laid out by `inner`.
 
@@ -226,6 +233,7 @@ class RegisterLayout:
             digits.scale(outer.local, inner.shape) + inner.local,
         )
 
+    @user_errors()
     def __truediv__(self, inner: "RegisterLayout") -> "RegisterLayout":
         """The q with q * inner == self; LayoutError if there is none."""
         whole, inner = _same_rank("divide", self, inner)
@@ -240,6 +248,7 @@ class RegisterLayout:
             digits.unscale(local, inner.shape),
         )
 
+    @user_errors()
     def left_divide(self, outer: "RegisterLayout") -> "RegisterLayout":
         """The q with outer * q == self; LayoutError if there is none."""
         whole, outer = _same_rank("divide", self, outer)
@@ -250,6 +259,7 @@ class RegisterLayout:
             raise LayoutError(f"no layout q has `{outer}` * q = `{self}`")
         return RegisterLayout(inner_shape, spatial, local)
 
+    @user_errors()
     def reduce(self, dims: Ints, keepdims: bool = False) -> "RegisterLayout":
         """The layout of a tile reduced over `dims`: each thread holds what its elements reduce to.
 
@@ -266,6 +276,7 @@ class RegisterLayout:
         kept = RegisterLayout(shape, tuple(project(self.spatial)), local)
         return kept if keepdims else kept.squeeze(sorted(reduced))
 
+    @user_errors()
     def permute(self, *order: Ints) -> "RegisterLayout":
         """Dimension d of the result is dimension order[d] of this one, as in numpy's transpose."""
         dims = as_ints(order)
@@ -273,6 +284,7 @@ class RegisterLayout:
             raise LayoutError(f"{list(dims)} is no order of {self.rank} dimensions")
         return self._renumber(dims)
 
+    @user_errors()
     def squeeze(self, dims: Ints) -> "RegisterLayout":
         """Drop dimensions of extent 1."""
         dropped = _dims(self, dims)
@@ -280,6 +292,7 @@ class RegisterLayout:
             raise LayoutError(f"cannot squeeze {sorted(dropped)} of {list(self.shape)}: not 1")
         return self._renumber([dim for dim in range(self.rank) if dim not in dropped])
 
+    @user_errors()
     def unsqueeze(self, dims: Ints) -> "RegisterLayout":
         """Insert dimensions of extent 1, at these places of the result."""
         places = as_ints((dims,))
@@ -299,6 +312,7 @@ class RegisterLayout:
         shape = tuple(1 if source == REPLICATED else self.shape[source] for source in sources)
         return RegisterLayout(shape, renumber(self.spatial), renumber(self.local))
 
+    @user_errors()
     def reshape(self, *shape: Ints) -> "RegisterLayout":
         """The same elements in row-major order under another shape.
 
@@ -311,6 +325,7 @@ class RegisterLayout:
             raise LayoutError(f"cannot reshape `{self}` from {list(self.shape)} to {list(extents)}")
         return RegisterLayout(extents, spatial, local)
 
+    @user_errors()
     def expand(self, *shape: Ints) -> "RegisterLayout":
         """Repeat dimensions of extent 1: each thread holds all copies, outermost in local order."""
         extents = as_ints(shape)

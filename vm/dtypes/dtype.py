@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..diagnostics import user_errors
 from . import codecs
 
 Kind = Literal["uint", "int", "float", "bipolar", "codebook", "bool"]
@@ -51,6 +52,7 @@ class Dtype:
     specials: Specials = "none"
     values: tuple[float, ...] = ()
 
+    @user_errors()
     def decode(self, codes: ArrayLike) -> NDArray[Any]:
         """Return the exact values of `codes`, in their shape.
 
@@ -59,6 +61,7 @@ class Dtype:
         """
         return codecs.decode(self, self.check_codes(codes))
 
+    @user_errors()
     def encode(self, values: ArrayLike) -> NDArray[Any]:
         """Return the codes nearest to `values` (ties to even), in their shape and `code_dtype`.
 
@@ -80,6 +83,7 @@ class Dtype:
         limited = np.clip(values, self.min_finite, self.max_finite)
         return np.where(np.isinf(values), values, limited)
 
+    @user_errors()
     def check_codes(self, codes: ArrayLike) -> NDArray[Any]:
         """Return `codes` as an array of `code_dtype`, or raise `DtypeError`."""
         array = np.asarray(codes)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from ..diagnostics import user_errors
 from .dtype import Dtype, DtypeError, Specials
 
 # The 16 levels of the 4-bit NormalFloat: quantiles of a standard normal scaled to [-1, 1].
@@ -53,6 +54,7 @@ _DTYPES: Final = _predefined()
 _PREDEFINED: Final = frozenset(_DTYPES)
 
 
+@user_errors()
 def dtype(name: str) -> Dtype:
     """Return the dtype of that name, always the same object.
 
@@ -64,6 +66,7 @@ def dtype(name: str) -> Dtype:
     return found
 
 
+@user_errors()
 def codebook(name: str, values: Sequence[float]) -> Dtype:
     """Define (or find) the dtype whose code c means `values[c]`, of 2, 4, ... or 256 values.
 
