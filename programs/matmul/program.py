@@ -65,7 +65,7 @@ def matmul(
     n: vm.i32,
     element: str = "f16",
     out: str = "f16",
-    schedule: Schedule = Schedule(),  # noqa: B008 - frozen
+    schedule: Schedule = Schedule(),
 ) -> None:
     s, kind = schedule, dtype(element)
     vm.launch(grid=[vm.cdiv(n, s.columns), vm.cdiv(m, s.rows)], warps=s.num_warps)
