@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from ..diagnostics import VMError
@@ -41,6 +42,7 @@ _PRECEDENCE = {
 }  # fmt: skip
 _NOT, _COMPARISON, _SIGN, _PRIMARY = 3, 4, 11, 12
 _INDENT = "  "
+_RESERVED = (KEYWORDS - {"and", "or"}) | {"true", "false", "inf", "nan", "none"}
 
 
 def print_expr(expr: Expr, names: PlainNames | None = None) -> str:
@@ -222,13 +224,18 @@ def _operands(instruction: Instruction, names: PlainNames) -> list[str]:
 
 
 def _attributes(instruction: Instruction, names: PlainNames) -> list[str]:
-    defaults = {f.name: f.default for f in fields(instruction)}
+    defaults = _defaults(type(instruction))
     return [
         f"{name} = {_attribute(value, names)}"
         for name, value in instruction.attributes().items()
         # By text, since 0 == 0.0 == -0.0 == False.
-        if repr(value) != repr(defaults[name])
+        if value is not defaults[name] and repr(value) != repr(defaults[name])
     ]
+
+
+@lru_cache(maxsize=256)
+def _defaults(cls: Any) -> dict[str, Any]:
+    return {f.name: f.default for f in fields(cls)}
 
 
 def _attribute(value: Any, names: PlainNames) -> str:
@@ -247,8 +254,7 @@ def _attribute(value: Any, names: PlainNames) -> str:
 
 
 def _is_plain_word(text: str) -> bool:
-    reserved = (KEYWORDS - {"and", "or"}) | {"true", "false", "inf", "nan", "none"}
-    return text.isidentifier() and text not in reserved
+    return text.isidentifier() and text not in _RESERVED
 
 
 def _is_implied(instruction: Instruction, type_: Type) -> bool:
