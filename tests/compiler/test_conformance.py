@@ -8,13 +8,15 @@ numpy.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from execution import agree
+from execution import agree, assemble
 
-from tileloom.vm import dtype
+from tileloom.compiler import compile_function
+from tileloom.vm import dtype, parse
 from tileloom.vm.instruction import REGISTRY, Instruction
 
 SHAPE = (12, 20)
@@ -155,6 +157,14 @@ def test_tiles(name: str, layout: str, changed: str) -> None:
         np.testing.assert_array_equal(found[-1], 3 if changed == "operand" else kept)
     if changed == "result":
         assert (found[-2] == (1 if case.result == "bool" else 3)).all()
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_code_assembles(name: str, tmp_path: Path) -> None:
+    """The assembler is stricter than the emulator in places."""
+    text = program(CASES[name], LAYOUTS["threes"], None)
+    for target in ("sm_80", "sm_90a"):
+        assemble(compile_function(parse(text), target).ptx, target, tmp_path)
 
 
 def test_every_instruction_that_makes_a_tile_is_here_or_said_to_be_elsewhere() -> None:
