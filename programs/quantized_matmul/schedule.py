@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product
 from math import log2
@@ -89,6 +89,7 @@ def largest_tokens(geometry: Geometry) -> int:
     return 8 * max(1, min(4, fragments))
 
 
+@lru_cache(maxsize=4096)
 def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = "") -> Schedule:
     """The schedule for m tokens. Legal for every geometry and m >= 1.
 
