@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import fields
-from functools import lru_cache
 from typing import Any
 
 from ..diagnostics import VMError
@@ -233,9 +232,14 @@ def _attributes(instruction: Instruction, names: PlainNames) -> list[str]:
     ]
 
 
-@lru_cache(maxsize=256)
-def _defaults(cls: Any) -> dict[str, Any]:
-    return {f.name: f.default for f in fields(cls)}
+# A dictionary, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
+_DEFAULTS: dict[type[Instruction], dict[str, Any]] = {}
+
+
+def _defaults(cls: type[Instruction]) -> dict[str, Any]:
+    if cls not in _DEFAULTS:
+        _DEFAULTS[cls] = {f.name: f.default for f in fields(cls)}
+    return _DEFAULTS[cls]
 
 
 def _attribute(value: Any, names: PlainNames) -> str:
