@@ -103,6 +103,7 @@ def examples_of(page: Path) -> Iterator[Example]:
 
 EXAMPLES = [example for page in PAGES for example in examples_of(page)]
 MENDED = [example for example in EXAMPLES if example.change is not None]
+TAUGHT = [e for e in EXAMPLES if e.page.name == "tutorial.md" and e.change is None]
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +124,14 @@ def test_examples_run(example: Example, request: pytest.FixtureRequest) -> None:
         example.tell(said)
         return
     assert said == example.said, "if it should differ, run with --update-golden"
+
+
+@pytest.mark.parametrize("example", TAUGHT, ids=lambda example: example.name)
+def test_the_tutorial_runs_on_the_emulator(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILELOOM_DEVICE", "emulator")
+    example.run(example.code)
 
 
 @pytest.mark.parametrize("example", MENDED, ids=lambda example: example.name)
