@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,14 @@ import pytest
 
 from tileloom.compiler import Lowered, compile_function
 from tileloom.runtime.emulator import parse_module
+from tileloom.runtime.toolkit import find_program
 from tileloom.vm import parse
 from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
 from tileloom.vm.interpreter import run
 from tileloom.vm.ir import Function, Value
 from tileloom.vm.types import ScalarType
 
-PTXAS = shutil.which("ptxas")
+PTXAS = find_program("ptxas")
 TARGETS = ("sm_80", "sm_89", "sm_90a")
 
 
@@ -98,7 +98,7 @@ def agree(
 def assemble(ptx: str, target: str, folder: Path) -> str:
     """What ptxas says about PTX text, with -v; fails the test if it rejects it."""
     if PTXAS is None:
-        pytest.skip("no ptxas on PATH")
+        pytest.skip("no ptxas")
     source = folder / "kernel.ptx"
     source.write_text(ptx)
     command = [PTXAS, f"-arch={target}", "-v", "-o", str(folder / "kernel.cubin"), str(source)]
