@@ -19,6 +19,7 @@ from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing
 
 from ..targets import Target
+from . import upper_bytes
 from .elements import Run, element_runs, field_moves
 from .gather import gather, new_shifts
 from .halves import BF16, F16, HalfType
@@ -138,10 +139,13 @@ def _placed(
     if packing == CONTIGUOUS and source.bits == 4 and count % 8 == 0:
         return _interleaved(plan, _placed(plan, source, half, PAIRED, count, factor))
     runs = element_runs(packing, source.bits, count)
-    words = plan.cheapest(
+    ways: list[Callable[[PlanBuilder], list[Word]]] = [
         partial(_fields, source=source, half=half, runs=runs, spread=spread)
         for spread in (False, True)
-    )
+    ]
+    if packing == PAIRED and upper_bytes.fits(source, half, count):
+        ways.append(partial(upper_bytes.fields, source=source, runs=runs))
+    words = plan.cheapest(ways)
     scale = factor * 2.0 ** (half.bias - source.bias)
     return [half.multiplied(plan, mend(plan, word), scale) for word in words]
 

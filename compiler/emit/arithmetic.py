@@ -158,7 +158,7 @@ class Arithmetic(Unsigned):
         name = {"<<": f"shl.b{suffix}", ">>": f"shr.s{suffix}"}.get(op)
         name = name or f"{BITWISE[op]}.b{suffix}"
         shifts = op in ("<<", ">>")
-        x, y = self.register(a, wide), self.register(b, wide and not shifts)
+        x, y = self.register(a, wide), self.narrow(b) if shifts else self.register(b, wide)
         register = self.builder.pure(name, kind, x, y)
         fa, fb = self.facts.facts(a), self.facts.facts(b)
         if (fa.lo is not None and fa.lo >= 0) and (shifts or (fb.lo is not None and fb.lo >= 0)):
@@ -218,6 +218,9 @@ class Arithmetic(Unsigned):
         """total + term * coefficient."""
         pure = self.builder.pure
         if not wide:
+            # Modulo 2**32 the low half of a 64-bit term says all.
+            if term.kind is B64:
+                term = pure("cvt.u32.u64", B32, term)
             if coefficient == 1:
                 return term if total is None else pure("add.s32", B32, total, term)
             if total is None:

@@ -58,7 +58,11 @@ def _convert(context: Context, old: Dtype, new: Dtype, x: Register) -> Operand:
         wide = new.bits == 64
         return compute("selp.b64" if wide else "selp.b32", B64 if wide else B32, one, 0, x)
     if new.kind == "bool":
-        return compute(f"setp.ne{'u' if old.is_float else ''}.{_type(old)}", PRED, x, 0)
+        if not old.is_float:
+            return compute(f"setp.ne.{_type(old)}", PRED, x, 0)
+        wide = old.bits == 64
+        zero = context.builder.pure("mov.b64", B64, 0) if wide else Float32.of(0.0)
+        return compute(f"setp.neu.{_type(old)}", PRED, x, zero)
     if old.is_float and new.is_float:
         return _float_to_float(context, old, new, x)
     if old.is_float:
@@ -85,19 +89,7 @@ def _float_to_float(context: Context, old: Dtype, new: Dtype, x: Register) -> Re
         x = compute("cvt.rn.f32.f64", B32, x)
     elif new.bits == 64:
         return compute("cvt.f64.f32", B64, x) if old.bits < 64 else x
-    return _to_tf32(context, x) if new.name == "tf32" and old.name != "tf32" else x
-
-
-def _to_tf32(context: Context, x: Register) -> Register:
-    """Rounds away 13 mantissa bits, ties to even; infinities and NaNs keep their upper bits."""
-    compute = context.builder.compute
-    odd = compute("bfe.u32", B32, x, 13, 1)
-    raised = compute("add.s32", B32, x, odd)
-    raised = compute("add.s32", B32, raised, 0xFFF)
-    magnitude = compute("and.b32", B32, x, 0x7FFFFFFF)
-    special = compute("setp.ge.u32", PRED, magnitude, 0x7F800000)
-    chosen = compute("selp.b32", B32, x, raised, special)
-    return compute("and.b32", B32, chosen, 0xFFFFE000)
+    return x
 
 
 def _float_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:
@@ -120,7 +112,9 @@ def _int_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Regist
             return x
         if new.bits == 64 and old.bits < 64 and (old.kind, new.kind) != ("int", "uint"):
             return compute(f"cvt.{_type(new)}.{_type(old)}", B64, x)
-        return compute(f"cvt.sat.{_type(new)}.{_type(old)}", B64 if new.bits == 64 else B32, x)
+        kind = B64 if new.bits == 64 else B32
+        limited = compute(f"cvt.sat.{_type(new)}.{_type(old)}", kind, x)
+        return _clamp(context, new, limited) if new.bits < 32 else limited
     fits = new.min_finite <= old.min_finite and old.max_finite <= new.max_finite
     if fits:
         return x

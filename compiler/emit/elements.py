@@ -72,6 +72,8 @@ def pack_elements(context: Context, type_: RegType, elements: Sequence[Operand])
     dtype = type_.dtype
     if dtype.kind == "bool":
         return cast(list[Register], list(elements))
+    if dtype.name == "tf32":
+        return [to_tf32(context, _as_register(context, e, B32)) for e in elements]
     if dtype.bits >= 32:
         kind = B64 if dtype.bits == 64 else B32
         return [_as_register(context, element, kind) for element in elements]
@@ -83,6 +85,18 @@ def pack_elements(context: Context, type_: RegType, elements: Sequence[Operand])
         for _, bit, width, to, to_bit in split_at_words(0, dtype.bits, number * dtype.bits):
             pieces[to].append(Piece(register, bit, width, to_bit))
     return [assemble(context.builder, parts) for parts in pieces]
+
+
+def to_tf32(context: Context, x: Register) -> Register:
+    """Rounds away 13 mantissa bits, ties to even; infinities and NaNs keep their upper bits."""
+    compute = context.builder.compute
+    odd = compute("bfe.u32", B32, x, 13, 1)
+    raised = compute("add.s32", B32, x, odd)
+    raised = compute("add.s32", B32, raised, 0xFFF)
+    magnitude = compute("and.b32", B32, x, 0x7FFFFFFF)
+    special = compute("setp.ge.u32", PRED, magnitude, 0x7F800000)
+    chosen = compute("selp.b32", B32, x, raised, special)
+    return compute("and.b32", B32, chosen, 0xFFFFE000)
 
 
 def _pack_halves(context: Context, dtype: Dtype, elements: Sequence[Operand]) -> list[Register]:
@@ -124,6 +138,8 @@ def scalar_element(context: Context, expr: Expr, dtype: Dtype) -> Operand:
             return context.builder.pure("shl.b32", B32, word, 16)
         half = context.builder.pure("cvt.u16.u32", B16, word)
         return context.builder.pure("cvt.f32.f16", B32, half)
+    if dtype.name == "tf32":
+        return to_tf32(context, _as_register(context, value, B32))
     return value
 
 
@@ -153,6 +169,7 @@ def scalar_word(context: Context, expr: Expr, dtype: Dtype) -> Operand:
     """A scalar operand in both halves of a word."""
     if isinstance(expr, Const):
         code = int(dtype.encode(expr.value))
-        return code << 16 | code
+        # Packed operations take no immediates.
+        return context.builder.pure("mov.b32", B32, code << 16 | code)
     value = context.scalars.floating(expr)
     return context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)

@@ -11,7 +11,8 @@ from tileloom.vm.instructions.elementwise import FusedMultiplyAdd
 from tileloom.vm.instructions.matmul import Mma, SimtDot
 
 from ..emit.context import Context
-from ..emit.elements import pack_elements, unpack_elements
+from ..emit.elements import is_half, pack_elements, to_tf32, unpack_elements
+from ..emit.locals import select_locals
 from ..emit.products import (
     ProductPlan,
     Step,
@@ -91,33 +92,53 @@ def _emit_step(context: Context, opcode: str, step: Step, acc: Tile, a: Tile, b:
 @lowering(SimtDot)
 def lower_simt_dot(context: Context, instruction: SimtDot) -> None:
     acc, a, b = (context.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
-    rows = _dot_operands(context, instruction, acc, a, b)
-    emit = operations.element_operation(FusedMultiplyAdd, acc.type.dtype)
-    totals = unpack_elements(context, acc, range(acc.num_locals))
-    sums: list[Register] = []
-    for total, pairs in zip(totals, rows, strict=True):
-        for x, y in pairs:
-            total = emit(context, x, y, total)
-        sums.append(total)
-    packed = pack_elements(context, acc.type, sums)
-    for target, source in zip(acc.registers, packed, strict=True):
+    rows = _dot_operands(acc, a, b)
+    dot = _dot_of_pairs if is_half(acc.type.dtype) else _dot
+    for target, source in zip(acc.registers, dot(context, acc, a, b, rows), strict=True):
         context.copy(target, source)
 
 
-def _dot_operands(
-    context: Context, instruction: SimtDot, acc: Tile, a: Tile, b: Tile
-) -> list[list[tuple[Register, Register]]]:
-    """For each local of acc its factors along k, which the thread itself holds."""
+# For each local of acc the locals of a and b along k that it takes.
+Rows = list[list[tuple[int, int]]]
+
+
+def _dot(context: Context, acc: Tile, a: Tile, b: Tile, rows: Rows) -> list[Register]:
+    emit = operations.element_operation(FusedMultiplyAdd, acc.type.dtype)
+    totals = unpack_elements(context, acc, range(acc.num_locals))
+    sums: list[Register] = []
+    for total, numbers in zip(totals, rows, strict=True):
+        xs = unpack_elements(context, a, [number for number, _ in numbers])
+        ys = unpack_elements(context, b, [number for _, number in numbers])
+        for x, y in zip(xs, ys, strict=True):
+            total = emit(context, x, y, total)
+            if acc.type.dtype.name == "tf32":
+                total = to_tf32(context, total)
+        sums.append(total)
+    return pack_elements(context, acc.type, sums)
+
+
+def _dot_of_pairs(context: Context, acc: Tile, a: Tile, b: Tile, rows: Rows) -> list[Register]:
+    """Two elements of acc at once: each step rounds to the accumulator's type."""
+    emit = operations.packed_operation(FusedMultiplyAdd, acc.type.dtype, context.target)
+    assert emit is not None
+    words = list(acc.registers)
+    for step in zip(*rows, strict=True):
+        xs = select_locals(context, a, tuple(number for number, _ in step))
+        ys = select_locals(context, b, tuple(number for _, number in step))
+        words = [emit(context, *each) for each in zip(xs, ys, words, strict=True)]
+    return words
+
+
+def _dot_operands(acc: Tile, a: Tile, b: Tile) -> Rows:
+    """The factors along k, which each thread itself holds."""
     depth = np.arange(a.type.shape[-1])
-    a_layout, b_layout = a.type.placed, b.type.placed
     found = []
     for index in acc.type.placed.local_table:
         a_index = np.broadcast_to(index, (len(depth), acc.type.rank)).copy()
         b_index = a_index.copy()
         a_index[:, -1], b_index[:, -2] = depth, depth
-        xs = unpack_elements(context, a, a_layout.locate(a_index)[1].tolist())
-        ys = unpack_elements(context, b, b_layout.locate(b_index)[1].tolist())
-        found.append(list(zip(xs, ys, strict=True)))
+        numbers = (a.type.placed.locate(a_index)[1], b.type.placed.locate(b_index)[1])
+        found.append(list(zip(*(n.tolist() for n in numbers), strict=True)))
     return found
 
 

@@ -24,9 +24,9 @@ from tileloom.vm.types import GlobalType, RegType, SharedType
 from ..emit.addresses import Access, build_access
 from ..emit.bits import Piece, assemble, split_at_words
 from ..emit.caching import cache_hints
-from ..emit.chunks import Chunk, plan_chunks, whole_bytes
+from ..emit.chunks import Chunk, Element, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
-from ..emit.locals import from_words, pack_bools
+from ..emit.locals import as_words, from_words, pack_bools
 from ..emit.ownership import one_owner_a_byte
 from ..emit.subbyte import load_elements, store_elements
 from ..emit.tiles import Tile, tile_type, vector_layout
@@ -124,7 +124,7 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
         return load_elements(access, bits, count, opcode)
     alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
     chunks = plan_chunks(access.elements, bits, alignment)
-    if bits == 64:
+    if bits == 64 and all(chunk.width >= 8 for chunk in chunks):
         return _load_wide(access, chunks, opcode, count)
     num_words = -(-count * bits // 32)
     words: list[Register | None] = [None] * num_words
@@ -138,7 +138,8 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
                     words[target] = loaded[source]
                 pieces[target].append(Piece(loaded[source], source_bit, width, target_bit))
     builder = access.context.builder
-    return [word or assemble(builder, parts) for word, parts in zip(words, pieces, strict=True)]
+    found = [word or assemble(builder, parts) for word, parts in zip(words, pieces, strict=True)]
+    return from_words(access.context, type_, found) if bits == 64 else found
 
 
 def _load_chunk(access: Access, chunk: Chunk, opcode: str) -> list[Register]:
@@ -167,9 +168,7 @@ def _load_wide(access: Access, chunks: list[Chunk], opcode: str, count: int) -> 
     registers = [builder.once(B64) for _ in range(count)]
     for chunk in chunks:
         condition = access.condition(chunk.mask)
-        first = chunk.fields[0].tile_bit // 64
         numbers = [f.tile_bit // 64 + i for f in chunk.fields for i in range(f.width // 64)]
-        assert chunk.width >= 8, f"64-bit element {first} is not aligned"
         targets = tuple(registers[number] for number in numbers)
         if condition is not True:
             for register in targets:
@@ -226,16 +225,21 @@ def store_words(access: Access, tile: Tile) -> None:
         store_elements(access, registers, bits)
         return
     alignment: dict[object, int] = {key: access.alignment(key) for key in access.bases}
-    for chunk in plan_chunks(access.elements, bits, alignment):
-        _store_chunk(access, chunk, registers, bits)
+    chunks = plan_chunks(access.elements, bits, alignment)
+    wide = bits == 64 and all(chunk.width >= 8 for chunk in chunks)
+    if bits == 64 and not wide:
+        registers = as_words(access.context, tile)
+    for chunk in chunks:
+        _store_chunk(access, chunk, registers, wide)
 
 
-def _store_chunk(access: Access, chunk: Chunk, words: list[Register], bits: int) -> None:
+def _store_chunk(access: Access, chunk: Chunk, words: list[Register], wide: bool) -> None:
+    """Stores a chunk of 32-bit words, or `wide` of registers that hold 64 bits."""
     context = access.context
     condition = access.condition(chunk.mask)
     if condition is False:
         return
-    if bits == 64:
+    if wide:
         numbers = [f.tile_bit // 64 + i for f in chunk.fields for i in range(f.width // 64)]
         values, kind = [words[number] for number in numbers], "b64"
     else:
@@ -307,10 +311,31 @@ def lower_copy_async(context: Context, instruction: CopyAsync) -> None:
     widths = [reads.alignment(key) for key in reads.bases]
     widths += [writes.alignment(key) for key in writes.bases]
     alignment: dict[object, int] = dict.fromkeys(reads.bases, min(widths))
-    targets = {e.tile_bit: e for e in writes.elements}
-    for chunk in plan_chunks(reads.elements, bits, alignment):
-        landing = targets[chunk.fields[0].tile_bit]
-        _copy_chunk(reads, writes, chunk, landing.key, landing.bit // 8, owns)
+    targets = writes.elements
+    chunks = plan_chunks(reads.elements, bits, alignment)
+    if not all(_lands_whole(targets, chunk, bits) for chunk in chunks):
+        chunks = plan_chunks(reads.elements, bits, alignment, max(1, bits // 8))
+        if not all(_lands_whole(targets, chunk, bits) for chunk in chunks):
+            raise LoweringError(
+                "`copy_async`: elements of one byte land in several", instruction.location
+            )
+    for chunk in chunks:
+        number, inside = divmod(chunk.fields[0].tile_bit, bits)
+        landing = targets[number]
+        _copy_chunk(reads, writes, chunk, landing.key, (landing.bit + inside) // 8, owns)
+
+
+def _lands_whole(targets: list[Element], chunk: Chunk, bits: int) -> bool:
+    """Whether a chunk's elements lie side by side in the target too, aligned as in the source."""
+    first = chunk.fields[0].tile_bit // bits
+    last = (chunk.fields[-1].tile_bit + chunk.fields[-1].width - 1) // bits
+    landing = targets[first]
+    if len(chunk.fields) > 1 or (landing.bit // 8 - chunk.byte) % min(chunk.width, 16):
+        return False
+    return all(
+        e.key == landing.key and e.bit == landing.bit + bits * number
+        for number, e in enumerate(targets[first : last + 1])
+    )
 
 
 def _copy_chunk(

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from ..passes.inference import Inference
 
 
-_BYTE = dtype("u8")
+def _container(bits: int) -> Dtype:
+    """The integer in which an element of that many bits travels through memory."""
+    return dtype(f"u{max(8, 1 << (bits - 1).bit_length())}")
 
 
 def _result(instruction: View | Cast | Decode | Broadcast | Reshape | Transpose) -> RegType:
@@ -151,11 +153,9 @@ def _joined(
         return [(rhs if second else lhs).registers[number] for second, number in numbers]
     pieces: list[list[Piece]] = [[] for _ in range(-(-len(numbers) * bits // 32))]
     for target, (second, number) in enumerate(numbers):
-        tile = rhs if second else lhs
-        word, bit = divmod(number * bits, 32)
-        to, to_bit = divmod(target * bits, 32)
-        assert bit + bits <= 32 and to_bit + bits <= 32, "straddling elements"
-        pieces[to].append(Piece(tile.registers[word], bit, bits, to_bit))
+        registers = (rhs if second else lhs).registers
+        for word, bit, width, to, to_bit in split_at_words(number * bits, bits, target * bits):
+            pieces[to].append(Piece(registers[word], bit, width, to_bit))
     return [assemble(context.builder, parts) for parts in pieces]
 
 
@@ -185,8 +185,10 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
         context.bind(result, select_locals(context, source, numbers))
         return
     # Through shared memory: everybody has left the scratch before it is written again. Elements
-    # that fill no bytes travel in one byte each.
-    wide = source if source.bits % 8 == 0 else _repeat_width(context, source, _BYTE)
+    # that fill no bytes travel in wider ones.
+    wide = source
+    if source.bits % 8:
+        wide = _repeat_width(context, source, _container(source.bits))
     binding = SharedBinding(
         context.scratch[instruction], wide.type.dtype, row_major(source.type.shape)
     )
@@ -202,7 +204,6 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     registers = load_tile(reads, landed, "ld.shared")
     if landed.dtype != result.type.dtype:
         registers = _repeat_width(context, Tile(landed, registers), result.type.dtype).registers
-        registers = from_words(context, result.type, registers)
     context.bind(result, registers)
 
 
@@ -217,7 +218,8 @@ def _repeat_width(context: Context, tile: Tile, dtype: Dtype) -> Tile:
         cuts = split_at_words(position, width, number * dtype.bits)
         for word, bit, part, to, to_bit in cuts:
             pieces[to].append(Piece(words[word], bit, part, to_bit))
-    return Tile(type_, [assemble(context.builder, parts) for parts in pieces])
+    assembled = [assemble(context.builder, parts) for parts in pieces]
+    return Tile(type_, from_words(context, type_, assembled))
 
 
 @scratch(ConvertLayout)
@@ -229,7 +231,8 @@ def convert_scratch(instruction: ConvertLayout, num_threads: int) -> int:
     layout = value.type.placed
     if matching_locals(result.type.placed, layout, num_threads) is not None:
         return 0
-    return prod(value.type.shape) * -(-value.type.dtype.bits // 8)
+    bits = value.type.dtype.bits
+    return prod(value.type.shape) * (_container(bits).bits if bits % 8 else bits) // 8
 
 
 @layout_rule(Cast, Decode, Repack)

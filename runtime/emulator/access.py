@@ -47,7 +47,9 @@ def _register_address(slot: int, bits: int, offset: int) -> Address:
         if not offset:
             return lambda c: c.regs[slot]
         return lambda c: c.regs[slot] + displacement
-    return lambda c: c.regs[slot].astype(np.uint64) + displacement
+    # The sum is formed in the register's width: a base may lie before 0.
+    mask = np.uint64(0xFFFFFFFF)
+    return lambda c: (c.regs[slot].astype(np.uint64) + displacement) & mask
 
 
 # ---- reading and writing

@@ -101,7 +101,8 @@ def _decode_table(
     stored = np.arange(1 << source.bits, dtype=source.code_dtype)
     values = source.decode(stored ^ source.code_dtype.type(form.code_xor))
     rows = [
-        np.ldexp(values.astype(np.float64), exponent) + constant
+        # Adding minus zero keeps the sign of every zero.
+        np.ldexp(values.astype(np.float64), exponent) + (constant or -0.0)
         for exponent, constant in zip(form.exponents, form.constants, strict=True)
     ]
     _, local = layout.locate(all_indices(layout.shape))
