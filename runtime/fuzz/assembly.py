@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tileloom.compiler import Lowered
@@ -9,6 +10,10 @@ from tileloom.compiler import Lowered
 from ..assemble import Assembled, assemble
 from ..errors import AssemblerError, ToolMissingError
 from ..toolkit import find_assembler
+
+# A constant of the module, as in `.global .align 1 .b8 text_0[6] = {...};`
+_CONSTANT = re.compile(r"\.(?:global|const)\b.*?\b([A-Za-z_$]\w*)\[")
+_WORD = re.compile(r"[A-Za-z_$][\w$]*")
 
 
 def has_assembler() -> bool:
@@ -23,24 +28,34 @@ def has_assembler() -> bool:
 def joined(lowered: Sequence[Lowered]) -> str:
     """One module with all entries, which must be for one target and have different names.
 
-    The module asks for the highest PTX version that an entry needs.
+    The module asks for the highest PTX version that an entry needs. Each entry's constants get
+    names of their own.
     """
-    versions, bodies, shared = [], [], ""
-    for each in lowered:
-        head, body = _split(each.ptx)
-        versions.append(tuple(int(n) for n in head[0].removeprefix(".version ").split(".")))
-        shared = next((line for line in head if line.startswith(".extern .shared")), shared)
-        bodies.append(body)
+    versions: list[tuple[int, ...]] = []
+    shared: dict[str, None] = {}  # declarations that entries have in common, in order
+    rest: list[str] = []
+    for number, each in enumerate(lowered):
+        lines = each.ptx.splitlines()
+        start = next(n for n, line in enumerate(lines) if line.startswith(".visible"))
+        own = {}
+        for line in lines[:start]:
+            if line.startswith(".version "):
+                versions.append(tuple(map(int, line.removeprefix(".version ").split("."))))
+            elif line.startswith(".extern "):
+                shared[line] = None
+            elif match := _CONSTANT.match(line):
+                own[match[1]] = f"{match[1]}_of_{number}"
+                rest.append(line.replace(match[1], own[match[1]], 1))
+        rest += [_renamed(line, own) for line in lines[start:]]
     major, minor = max(versions)
-    lines = [f".version {major}.{minor}", f".target {lowered[0].target}", ".address_size 64"]
-    return "\n".join([*lines, shared, *bodies]) + "\n"
+    head = [f".version {major}.{minor}", f".target {lowered[0].target}", ".address_size 64"]
+    return "\n".join([*head, *shared, *rest]) + "\n"
 
 
-def _split(ptx: str) -> tuple[list[str], str]:
-    """The lines before a module's entry, and the rest."""
-    lines = ptx.splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith(".visible"))
-    return lines[:start], "\n".join(lines[start:])
+def _renamed(line: str, names: dict[str, str]) -> str:
+    if not names or line.lstrip().startswith("//"):
+        return line
+    return _WORD.sub(lambda match: names.get(match[0], match[0]), line)
 
 
 def assembled(lowered: Sequence[Lowered], opt_level: int = 3) -> Assembled:

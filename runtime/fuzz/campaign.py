@@ -15,8 +15,9 @@ from tileloom.vm.diagnostics import VMError
 
 from .assembly import has_assembler, rejected
 from .case import Case
-from .check import CheckError, Compiled, Finding, check, compiled
+from .check import Compiled, check, compiled
 from .generate import TARGETS, generate
+from .parsing import CheckError, Finding
 from .shrink import shrink, signature
 
 CHUNK = 64

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tileloom.vm.text import parse
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.dtypes import Dtype, unpack_bits
 from tileloom.vm.ir import Function
+from tileloom.vm.text import parse
 from tileloom.vm.types import PointerType
 
 from .draft import Bytes

@@ -1,16 +1,16 @@
 """One case, checked: text, interpreter, compiler, emulator.
 
-    text          the printed program reads back as the same text, and verifies
-    interpreter   it runs: what it refuses is a mistake of the generator's (or its own)
-    compiler      it compiles for every target; a statement that the compiler refuses is dropped
-    emulator      the PTX gives what the interpreter did
-    passes        the program after layout inference means the same
+text          the printed program reads back as the same text, and verifies (`parsed`)
+interpreter   it runs: what it refuses is a mistake of the generator's (or its own)
+compiler      it compiles for every target; a statement that the compiler refuses is dropped
+emulator      the PTX gives what the interpreter did
+passes        the program after layout inference means the same
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,25 +20,16 @@ from tileloom.vm import interpreter
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
 from tileloom.vm.ir import Function, walk
-from tileloom.vm.text import parse
 from tileloom.vm.types import ScalarType
 
 from ..emulator import EmulatorError, parse_module
 from .case import Case, difference, used_only
 from .generate import TARGETS, Drawn
-from .prune import without
+from .parsing import CheckError, Finding, parsed
+from .prune import without_filled
 
 _INSTRUCTIONS = 500_000  # of one emulated launch
 _MOST_REFUSALS = 12
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong: `kind` names who is to blame, `message` says what."""
-
-    kind: str
-    message: str
-    case: Case
 
 
 @dataclass
@@ -48,14 +39,6 @@ class Compiled:
     case: Case
     lowered: dict[str, Lowered] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
-
-
-class CheckError(Exception):
-    """Carries a finding."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.message)
-        self.finding = finding
 
 
 def compiled(drawn: Drawn, targets: Sequence[str] = TARGETS) -> Compiled:
@@ -114,17 +97,12 @@ def _dropped(
     if not guilty:
         raise CheckError(Finding("compiler error without a place", error.render(), case))
     doomed = [number for number, p in enumerate(productions) if p in guilty]
-    function, kept = without(case.function, doomed)
-    return reparsed(replace(case, function=function)), tuple(productions[n] for n in kept)
+    function, kept = without_filled(case.function, doomed)
+    return used_only(case, parsed(case, function)), tuple(productions[n] for n in kept)
 
 
 def _line(statement: Any) -> int:
     return statement.location.line if statement.location is not None else -2
-
-
-def reparsed(case: Case) -> Case:
-    """The case with its program printed and read again, so that places are right."""
-    return used_only(case, parse(case.function.text()))
 
 
 def check(found: Compiled) -> None:
@@ -134,7 +112,6 @@ def check(found: Compiled) -> None:
         CheckError: something is wrong.
     """
     case = found.case
-    _check_text(case)
     meant = interpret(case, case.function)
     results = emulate(case, found.lowered[case.target])
     wrong = difference(case, meant, results)
@@ -145,16 +122,6 @@ def check(found: Compiled) -> None:
         wrong = difference(case, meant, again)
         if wrong:
             raise CheckError(Finding("passes", wrong, case))
-
-
-def _check_text(case: Case) -> None:
-    text = case.function.text()
-    try:
-        again = parse(text).text()
-    except VMError as error:
-        raise CheckError(Finding("text", error.render(), case)) from error
-    if again != text:
-        raise CheckError(Finding("text", "the program doesn't read back as it was printed", case))
 
 
 def interpret(case: Case, function: Function, kind: str = "interpreter") -> list[Any]:

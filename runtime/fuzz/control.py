@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tileloom.vm.dtypes import dtype
 from tileloom.vm.expr import Const, Expr, Ref, as_expr, binary
@@ -16,6 +17,7 @@ from . import expressions
 from .draft import BOOL, I32, Draft, Scalar, Tile
 from .known import Known, Refusal, join, multiplied, of_integers
 from .memory import choose_layout, store_leaves
+from .shapes import draw_shape
 
 Fill = Callable[[Draft, int], None]
 
@@ -101,8 +103,6 @@ def _likely_shape(draft: Draft) -> tuple[int, ...]:
     tiles = draft.readable()
     if tiles and draft.random.random() < 0.7:
         return draft.random.choice(tiles).shape
-    from .shapes import draw_shape
-
     return draw_shape(draft.random)
 
 
@@ -129,7 +129,8 @@ def _add(draft: Draft, acc: Tile, part: Tile) -> bool:
     random = draft.random
     assert acc.budget is not None
     cls = random.choice((Add, Add, Sub, Min, Max, FusedMultiplyAdd))
-    grown, fields = part.known, {"lhs": acc.value, "rhs": part.value}
+    grown = part.known
+    fields: dict[str, Any] = {"lhs": acc.value, "rhs": part.value}
     if cls is FusedMultiplyAdd:
         factor = random.choice((1, 2, -1))
         number = Const(float(factor) if acc.dtype.is_float else factor)
@@ -211,7 +212,8 @@ def overwrite(draft: Draft) -> None:
     fits = [
         t
         for t in draft.readable()
-        if t is not target and (t.dtype, t.shape) == (target.dtype, target.shape)
+        if t is not target
+        and (t.dtype, t.shape) == (target.dtype, target.shape)
         and t.type.packing == target.type.packing
     ]
     if not fits:
@@ -234,9 +236,11 @@ def allocate(draft: Draft) -> None:
     tile = draft.choose()
     layout = choose_layout(draft, tile.shape, tile.dtype.bits, 0.5)
     annotation = RegType(tile.dtype, tile.shape, layout, tile.type.packing)
-    made = draft.tile(AllocRegisters, tile.known, annotation)
+    value = draft.emit(AllocRegisters, annotation)
+    assert value is not None
     tile.used = True
-    draft.emit(Assign, target=made.value, value=tile.value)
+    draft.emit(Assign, target=value, value=tile.value)
+    draft.scope.tiles.append(Tile(value, tile.known))
 
 
 def variable(draft: Draft) -> None:

@@ -36,6 +36,15 @@ _WIDE = (
     "f32", "f16", "bf16", "f32", "f16", "bf16", "i32", "i8", "u8", "i16", "u16", "u32", "i64",
     "u64", "f64", "tf32", "bool",
 )  # fmt: skip
+_PAIRED_CODES = (
+    "u4", "i4", "u2", "u1", "u3", "i5", "u6", "i7", "u8", "i8", "e2m1", "e3m2", "e2m3", "e4m3",
+    "e5m2", "b2", "b4", "nf4", "i2", "e3m4",
+)  # fmt: skip
+_CODES = (
+    "u4", "i4", "u3", "i2", "u1", "i5", "u6", "u7", "e2m1", "e3m2", "e4m3", "e5m2", "e2m3", "b1",
+    "b3", "nf4", "i8", "e3m0", "e6m1", "e1m2", "e3m4", "u2",
+)  # fmt: skip
+_DESTINATIONS = ("f16", "bf16", "f32", "i8", "i32", "u8", "i16", "e4m3", "u4")
 
 
 def cast(draft: Draft) -> None:
@@ -98,9 +107,7 @@ def _narrowed(source: Dtype, dest: Dtype, known: Known) -> Known:
 def paired_codes(draft: Draft) -> None:
     """Codes in the paired packing, cast or decoded."""
     random = draft.random
-    names = ("u4", "i4", "u2", "u1", "u3", "i5", "u6", "i7", "u8", "i8", "e2m1", "e3m2", "e2m3",
-             "e4m3", "e5m2", "b2", "b4", "nf4", "i2", "e3m4")  # fmt: skip
-    element = dtype(random.choice(names))
+    element = dtype(random.choice(_PAIRED_CODES))
     unit = 2 * pairs(element.bits)
     rows = random.choice((1, 2, 8, 16, 32))
     shape = (rows, unit * random.choice((1, 1, 2, 4)))
@@ -119,8 +126,7 @@ def paired_codes(draft: Draft) -> None:
     if random.random() < 0.5:
         decode(draft, tile)
         return
-    names = ("f16", "bf16", "f32", "i8", "i32")
-    cast_to(draft, tile, dtype(random.choice(names)))
+    cast_to(draft, tile, dtype(random.choice(("f16", "bf16", "f32", "i8", "i32"))))
 
 
 def decode(draft: Draft, tile: Tile) -> None:
@@ -201,8 +207,5 @@ def _flat_layout(layout: RegisterLayout, count: int) -> RegisterLayout:
 def narrow_load(draft: Draft) -> None:
     """Codes of few bits, loaded and cast at once."""
     random = draft.random
-    names = ("u4", "i4", "u3", "i2", "u1", "i5", "u6", "u7", "e2m1", "e3m2", "e4m3", "e5m2",
-             "e2m3", "b1", "b3", "nf4", "i8", "e3m0", "e6m1", "e1m2", "e3m4", "u2")  # fmt: skip
-    tile = load(draft, dtype(random.choice(names)), draw_shape(random))
-    names = ("f16", "bf16", "f32", "i8", "i32", "u8", "i16", "e4m3", "u4")
-    cast_to(draft, tile, dtype(random.choice(names)))
+    tile = load(draft, dtype(random.choice(_CODES)), draw_shape(random))
+    cast_to(draft, tile, dtype(random.choice(_DESTINATIONS)))

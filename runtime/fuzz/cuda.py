@@ -13,7 +13,8 @@ from ..cuda.memory import DeviceArray
 from ..signature import Signature
 from .assembly import assembled
 from .case import difference
-from .check import CheckError, Compiled, Finding, evaluate, interpret
+from .check import Compiled, evaluate, interpret
+from .parsing import CheckError, Finding
 
 
 def check_batch(cases: Sequence[Compiled]) -> list[Finding]:

@@ -173,6 +173,7 @@ class Draft:
         self, cls: type[Instruction], known: Known, annotation: Type | None = None, **fields: Any
     ) -> Tile:
         """`emit` of an instruction that makes a tile, which is visible from now on."""
+        self.accept(known)
         for operand in fields.values():
             if isinstance(operand, Value):
                 self.use(operand)
@@ -181,6 +182,16 @@ class Draft:
         made = Tile(value, known)
         self.scope.tiles.append(made)
         return made
+
+    def accept(self, known: Known) -> Known:
+        """What is known of a result, which must be certain unless the program is free.
+
+        Raises:
+            Refusal: it isn't.
+        """
+        if known.error and not self.free:
+            raise Refusal("an inexact sum")
+        return known
 
     def use(self, value: Value) -> None:
         """Notes that a tile is read."""
@@ -194,9 +205,7 @@ class Draft:
         self.parameters.append(Parameter(value, argument, known))
         return value
 
-    def pointer(
-        self, stem: str, element: Dtype, data: Bytes, known: Known | None = None
-    ) -> Value:
+    def pointer(self, stem: str, element: Dtype, data: Bytes, known: Known | None = None) -> Value:
         """A new pointer to packed elements; `known` of what is stored there, for an output."""
         return self.parameter(stem, PointerType(element), data, known)
 
@@ -251,9 +260,7 @@ class Draft:
     def block(self, trips: int = 1, in_loop: bool | None = None) -> Iterator[Scope]:
         """A nested block that runs up to `trips` times for each time of the current one."""
         inherited = self.scope.in_loop if in_loop is None else in_loop or self.scope.in_loop
-        inner = Scope(
-            places=list(self.scope.places), trips=self.trips * trips, in_loop=inherited
-        )
+        inner = Scope(places=list(self.scope.places), trips=self.trips * trips, in_loop=inherited)
         before = {id(s): s.pending for s in self.shared()}
         if in_loop:
             for shared in self.shared():

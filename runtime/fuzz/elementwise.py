@@ -288,5 +288,3 @@ def approximate(draft: Draft) -> None:
 def numbers(draft: Draft) -> None:
     """One of the productions for numbers."""
     draft.random.choice((binary, binary, binary, unary, ternary))(draft)
-
-

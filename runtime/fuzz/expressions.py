@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tileloom.vm.dtypes import f32
+from tileloom.vm.dtypes import Dtype, dtype, f32
 from tileloom.vm.expr import Const, Expr, Select, Special, Unary, binary
 
 from .draft import BOOL, I32, Draft, Scalar
@@ -45,10 +45,6 @@ def draw(draft: Draft, depth: int = 2) -> Scalar:
     return leaf(draft)
 
 
-def _is_wide(*parts: Scalar) -> bool:
-    return any(part.dtype.bits == 64 for part in parts)
-
-
 def combine(draft: Draft, op: str, a: Scalar, b: Scalar) -> Scalar | None:
     """a op b; None where the value may leave the bounds in which executors can't differ."""
     random = draft.random
@@ -63,14 +59,23 @@ def combine(draft: Draft, op: str, a: Scalar, b: Scalar) -> Scalar | None:
         if found is None:
             return None
         expr, bounds = binary(op, a.expr, b.expr), found
-    unsigned = [p for p in (a, b) if p.dtype.kind == "uint"]
-    if unsigned and bounds[0] < 0:
+    element = _promoted(op, a, b)
+    if element.kind == "uint" and bounds[0] < 0:
         return None
-    wide = _is_wide(a, b)
-    if not -(limit := _WIDE_LIMIT if wide else _LIMIT) < bounds[0] <= bounds[1] < limit:
+    limit = _WIDE_LIMIT if element.bits == 64 else _LIMIT
+    if not -limit < bounds[0] <= bounds[1] < limit:
         return None
-    widest = a.dtype if a.dtype.bits == 64 else b.dtype
-    return Scalar(expr, *bounds, widest if wide else I32)
+    return Scalar(expr, *bounds, element)
+
+
+def _promoted(op: str, a: Scalar, b: Scalar) -> Dtype:
+    """The type an operation is computed in: 64 bits if an operand has them, unsigned if all that
+    aren't constants are."""
+    parts = (a,) if op in ("<<", ">>") else (a, b)
+    strong = [p for p in parts if not isinstance(p.expr, Const)]
+    unsigned = bool(strong) and all(p.dtype.kind == "uint" for p in strong)
+    wide = any(p.dtype.bits == 64 for p in parts)
+    return dtype(f"{'u' if unsigned else 'i'}{64 if wide else 32}")
 
 
 def _bounds(op: str, a: Scalar, b: Scalar) -> tuple[float, float] | None:
@@ -106,7 +111,10 @@ def within(draft: Draft, low: int, high: int, depth: int = 2) -> Scalar:
     scalar = draw(draft, depth)
     if low <= scalar.low and scalar.high <= high:
         return scalar
-    if draft.random.random() < 0.7 or scalar.dtype.kind == "uint":
+    if scalar.dtype.kind == "uint":
+        # Nothing below zero is to be had from unsigned numbers.
+        low = max(low, 0)
+    if scalar.dtype.kind == "uint" or draft.random.random() < 0.7:
         expr = binary("+", binary("%", scalar.expr, high - low + 1), low)
     else:
         expr = binary("min", binary("max", scalar.expr, low), high)
@@ -122,7 +130,8 @@ def condition(draft: Draft, depth: int = 1) -> Expr:
     if depth and random.random() < 0.3:
         op = random.choice(("and", "or", "not"))
         if op == "not":
-            return Unary("not", condition(draft, depth - 1))
+            inner = condition(draft, depth - 1)
+            return inner if isinstance(inner, Const) else Unary("not", inner)
         return binary(op, condition(draft, depth - 1), condition(draft, depth - 1))
     a = draw(draft, 1)
     b = constant(random.randint(-2, 9)) if random.random() < 0.5 else draw(draft, 1)

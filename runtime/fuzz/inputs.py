@@ -130,7 +130,7 @@ def draw_view(
     if kind < 0.15 and len(extents) > 1:
         pad = random.choice((1, 2, 3, 8))
         numbers = [n * (extents[-1] + pad) // extents[-1] for n in numbers[:-1]] + [1]
-        strides = tuple(extent_of(draft, n) for n in numbers[:-1]) + (Const(1),)
+        strides = (*(extent_of(draft, n) for n in numbers[:-1]), Const(1))
     elif kind < 0.25 and len(extents) > 1:
         numbers = [prod(extents[:d]) for d in range(len(extents))]
         strides = tuple(extent_of(draft, n) for n in numbers)

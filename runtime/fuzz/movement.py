@@ -110,9 +110,7 @@ def slice_(draft: Draft) -> None:
             random.randint(0, (e - s) // s) * s for e, s in zip(tile.shape, shape, strict=True)
         ]
     tile.used = True
-    draft.tile(
-        Slice, tile.known, value=tile.value, offsets=tuple(offsets), shape=tuple(shape)
-    )
+    draft.tile(Slice, tile.known, value=tile.value, offsets=tuple(offsets), shape=tuple(shape))
 
 
 def broadcast(draft: Draft) -> None:

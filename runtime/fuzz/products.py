@@ -6,15 +6,16 @@ from math import prod
 
 from tileloom.layouts import RegisterLayout, fragments, local, replicate, spatial
 from tileloom.vm.dtypes import Dtype, dtype
-from tileloom.vm.expr import Const, Ref
+from tileloom.vm.expr import Const
 from tileloom.vm.instructions.create import Full
+from tileloom.vm.instructions.elementwise import Mul
 from tileloom.vm.instructions.matmul import Mma, SimtDot
 from tileloom.vm.instructions.transform import Cast
 from tileloom.vm.ir import For, Value
 from tileloom.vm.types import RegType, ScalarType
 
-from .draft import I32, Draft, Tile
 from .conversions import cast_known
+from .draft import I32, Draft, Tile
 from .known import Known, Refusal, added, multiplied, rounded, summed
 from .memory import choose_layout, load
 from .shapes import draw_layout, draw_shape
@@ -52,7 +53,6 @@ def mma(draft: Draft) -> None:
     unroll = random.choice((1, 1, 2))
     draft.append(For(index, Const(0), upper, Const(1), tuple(scope.statements), unroll))
     acc.budget = None
-    assert Ref
 
 
 def _accumulator(draft: Draft, total: Dtype, shape: tuple[int, ...]) -> Tile:
@@ -100,7 +100,8 @@ def _operand(draft: Draft, element: Dtype, shape: tuple[int, ...]) -> Tile:
 def _multiply(draft: Draft, acc: Tile, a: Tile, b: Tile, turns: int) -> None:
     """The product, with what the accumulator holds after all turns."""
     count = a.shape[-1] * turns
-    acc.known = summed(acc.dtype, multiplied(a.known, b.known), count, acc.known)
+    known = summed(acc.dtype, multiplied(a.known, b.known), count, acc.known)
+    acc.known = draft.accept(known)
     a.used = b.used = True
     acc.used = False
     draft.emit(Mma, acc=acc.value, a=a.value, b=b.value)
@@ -128,8 +129,6 @@ def outer_product(draft: Draft) -> None:
     random = draft.random
     shape = draw_shape(random, 2)
     element = dtype(random.choice(("f32", "f16", "i32", "bf16")))
-    from tileloom.vm.instructions.elementwise import Mul
-
     column = load(draft, element, (shape[0], 1))
     row = load(draft, element, (1, shape[1]))
     known = rounded(element, multiplied(column.known, row.known))

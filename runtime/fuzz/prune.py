@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from tileloom.vm.expr import references
 from tileloom.vm.instruction import Instruction
+from tileloom.vm.instructions.create import AllocRegisters
+from tileloom.vm.instructions.memory import AllocShared
 from tileloom.vm.ir import (
     Block,
     For,
@@ -20,6 +22,31 @@ from tileloom.vm.ir import (
     walk,
 )
 from tileloom.vm.types import GlobalType
+
+
+def without_filled(function: Function, doomed: Collection[int]) -> tuple[Function, list[int]]:
+    """As `without`; registers and shared tiles that nothing fills any more go too."""
+    statements = list(walk(function.body))
+    doomed = set(doomed)
+    while True:
+        rest, kept = without(function, doomed)
+        lost = [s for n, s in enumerate(statements) if n not in set(kept)]
+        empty = {v for s in lost if isinstance(s, Instruction) for v in _filled(s)}
+        more = {
+            n
+            for n in kept
+            if isinstance(s := statements[n], AllocShared | AllocRegisters) and s.result in empty
+        }
+        if not more:
+            return rest, kept
+        doomed |= more
+
+
+def _filled(instruction: Instruction) -> Iterable[Value]:
+    yield from instruction.mutated()
+    target = getattr(instruction, "target", None)
+    if isinstance(target, Value):
+        yield target
 
 
 def without(function: Function, doomed: Collection[int]) -> tuple[Function, list[int]]:

@@ -16,8 +16,9 @@ from tileloom.layouts import (
 )
 from tileloom.layouts.modes import REPLICATED, Mode
 
-_EXTENTS = (1, 2, 3, 4, 5, 6, 7, 8, 8, 10, 12, 16, 16, 16, 24, 32, 32)
-_MAX_ELEMENTS = 1024
+_EXTENTS = (1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 8, 10, 12, 16, 16, 16, 24, 32)
+_MAX_ELEMENTS = 512
+_MAX_LOCALS = 24  # elements a thread holds: more make long programs and show nothing new
 
 
 def draw_shape(random: Random, rank: int | None = None) -> tuple[int, ...]:
@@ -46,9 +47,7 @@ def prime_factors(number: int, random: Random) -> list[int]:
     return found
 
 
-def draw_layout(
-    random: Random, shape: Sequence[int], threads: int, run: int = 1
-) -> RegisterLayout:
+def draw_layout(random: Random, shape: Sequence[int], threads: int, run: int = 1) -> RegisterLayout:
     """A layout of the shape for at most so many threads: any digits in any order.
 
     The innermost local digit is `run` neighbours along the last dimension (which it must divide).
@@ -61,18 +60,28 @@ def draw_layout(
             stride *= factor
     if random.random() < 0.6:
         random.shuffle(modes)
-    eager = random.choice((0.3, 0.7, 1.0))
-    spatial: list[Mode] = []
-    local: list[Mode] = []
-    for mode in modes:
-        fits = prod(m.extent for m in spatial) * mode.extent <= threads
-        (spatial if fits and random.random() < eager else local).append(mode)
+    for eager in (random.choice((0.3, 0.7, 1.0)), 1.0):
+        spatial, local = _parted(random, modes, threads, eager)
+        if run * prod(mode.extent for mode in local) <= _MAX_LOCALS:
+            break
     spatial.reverse()
     local.reverse()
     _replicate(random, spatial, threads)
     if run > 1:
         local.append(Mode(len(shape) - 1, run, 1))
     return RegisterLayout(tuple(shape), tuple(spatial), tuple(local))
+
+
+def _parted(
+    random: Random, modes: Sequence[Mode], threads: int, eager: float
+) -> tuple[list[Mode], list[Mode]]:
+    """The modes as digits of the thread and of the local number."""
+    spatial: list[Mode] = []
+    local: list[Mode] = []
+    for mode in modes:
+        fits = prod(m.extent for m in spatial) * mode.extent <= threads
+        (spatial if fits and random.random() < eager else local).append(mode)
+    return spatial, local
 
 
 def _replicate(random: Random, spatial: list[Mode], threads: int) -> None:

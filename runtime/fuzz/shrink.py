@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from tileloom.vm.diagnostics import VMError
-from tileloom.vm.expr import Const, Expr
+from tileloom.vm.expr import Expr
+from tileloom.vm.instructions.scalars import Var
 from tileloom.vm.ir import (
     Block,
     Break,
@@ -28,11 +29,12 @@ from tileloom.vm.ir import (
     walk,
 )
 from tileloom.vm.text import parse
-from tileloom.vm.types import RegType
 
 from .case import Case, used_only
-from .check import CheckError, Finding, check, compiled_as_it_is
+from .check import check, compiled_as_it_is
+from .parsing import CheckError, Finding
 from .prune import without, without_unused_views
+from .simplify import simpler_expressions, simpler_settings, without_a_layout
 
 Fails = Callable[[Case], Finding | None]
 
@@ -67,7 +69,7 @@ class _Search:
         before = -1
         while before != (before := _size(self.best.case)) and self.left > 0:
             self._delete()
-            for variants in (_unwrapped, _simpler_settings, _without_layouts):
+            for variants in (_unwrapped, simpler_settings, without_a_layout, simpler_expressions):
                 self._take_any(variants)
 
     def _delete(self) -> None:
@@ -153,8 +155,6 @@ def _unwrap(block: Block, number: int, side: int) -> Block | None:
 
 
 def _with_constant(body: Block, index: Value, first: Expr) -> Block:
-    from tileloom.vm.instructions.scalars import Var
-
     variable = Value(index.name, index.type)
     body = map_values(_without_breaks(body), lambda v: variable if v is index else v)
     return (Var(first, result=variable), *body)
@@ -162,37 +162,3 @@ def _with_constant(body: Block, index: Value, first: Expr) -> Block:
 
 def _without_breaks(body: Block) -> Block:
     return rewrite(body, lambda s: () if isinstance(s, Break) else (s,))
-
-
-def _simpler_settings(function: Function) -> Iterator[Function]:
-    """Fewer warps, fewer blocks, no unrolling."""
-    for warps in (1, 2):
-        if warps < function.num_warps:
-            yield replace(function, num_warps=warps)
-    if function.grid != (Const(1),):
-        yield replace(function, grid=(Const(1),))
-
-    def rolled(statement: Statement) -> tuple[Statement, ...]:
-        if isinstance(statement, For) and statement.unroll != 1:
-            return (replace(statement, unroll=1),)
-        return (statement,)
-
-    if any(isinstance(s, For) and s.unroll != 1 for s in walk(function.body)):
-        yield replace(function, body=rewrite(function.body, rolled))
-
-
-def _without_layouts(function: Function) -> Iterator[Function]:
-    """One register tile whose layout is inferred."""
-    values: list[Value] = []
-    for statement in walk(function.body):
-        value = getattr(statement, "result", None)
-        if value is not None and isinstance(value.type, RegType) and value.type.layout is not None:
-            values.append(value)
-    for value in values:
-        type_ = value.type
-        assert isinstance(type_, RegType)
-        plain = Value(value.name, replace(type_, layout=None))
-        body = map_values(
-            function.body, lambda v, old=value, new=plain: new if v is old else v  # type: ignore[misc]
-        )
-        yield replace(function, body=body)

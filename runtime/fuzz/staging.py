@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tileloom.layouts import MemoryLayout, RegisterLayout, fragments, local, spatial, strided, swizzled
+from tileloom.layouts import (
+    MemoryLayout,
+    RegisterLayout,
+    fragments,
+    local,
+    spatial,
+    strided,
+    swizzled,
+)
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Const, Expr, Ref
 from tileloom.vm.instructions.elementwise import Add
@@ -19,14 +27,15 @@ from tileloom.vm.instructions.memory import (
     Store,
 )
 from tileloom.vm.instructions.scalars import Assign, LoadScalar
+from tileloom.vm.instructions.transform import ConvertLayout
 from tileloom.vm.ir import For, Value
 from tileloom.vm.types import RegType, ScalarType, SharedType
 
 from . import expressions
 from .draft import I32, Draft, Shared, Tile
 from .inputs import draw_view
-from .known import Known, Refusal, join, rounded, added
-from .memory import choose_layout, in_whole_bytes, load
+from .known import Known, Refusal, added, join, rounded
+from .memory import add_scalar, choose_layout, in_whole_bytes, load
 from .shapes import byte_run, draw_layout, draw_memory_layout, draw_shape
 
 
@@ -138,8 +147,6 @@ def touch(draft: Draft) -> None:
         value = draft.emit(LoadScalar, source=shared.value, offsets=offsets)
         shared.pending = True
         if value is not None and not shared.known.special:
-            from .memory import add_scalar
-
             add_scalar(draft, value, shared.known.with_zero())
 
 
@@ -280,8 +287,6 @@ def bare_accesses(draft: Draft) -> None:
         raise Refusal("part of a byte")
     layout = draw_layout(draft.random, tile.shape, 32)
     shared = alloc(draft, tile.dtype, tile.shape, tile.known)
-    from tileloom.vm.instructions.transform import ConvertLayout
-
     moved = draft.tile(
         ConvertLayout, tile.known, replace(tile.type, layout=layout), value=tile.value
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tileloom.vm.dtypes import Dtype, dtype
@@ -17,7 +19,7 @@ from . import expressions
 from .draft import Draft, Scalar, Tile
 from .inputs import at_head, packed
 from .known import Known, Refusal, of_integers, summed
-from .memory import choose_layout, output
+from .memory import choose_layout, load, output
 from .shapes import draw_shape
 
 _WORDS = ("i32", "u32", "u64", "f32", "f16")
@@ -35,7 +37,7 @@ def atomic(draft: Draft) -> None:
     count = draft.trips * draft.num_blocks
     known = Known(0, 0, 0)
     if element.is_float:
-        known = summed(element, tile.known, count, known)
+        known = draft.accept(summed(element, tile.known, count, known))
     extents = tuple(max(1, e + random.choice((0, 0, -1, 2))) for e in shape)
     codes = np.zeros(int(np.prod(extents)), np.uint64)
     pointer = draft.pointer("y", element, packed(element, codes), known)
@@ -56,7 +58,7 @@ def atomic_with_result(draft: Draft) -> None:
     op = random.choice((*_ORDERED, "exchange", "cas"))
     if element.name in ("i64", "u64") and op in ("min", "max"):
         op = "xor"
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     if op == "cas":
         fits = [t for t in draft.readable() if (t.dtype, t.shape) == (element, tile.shape)]
         fields["compare"] = random.choice(fits).value
@@ -73,7 +75,7 @@ def atomic_scalar(draft: Draft) -> None:
     element = dtype(random.choice(("i32", "u32")))
     view, lead = output(draft, element, (2,), of_integers(element))
     op = random.choice(("add", "max", "min", "exchange", "xor", "cas"))
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     if op == "cas":
         fields["compare"] = expressions.within(draft, 0, 5).expr
     offsets = (*lead, expressions.within(draft, 0, 1, 1).expr)
@@ -118,8 +120,6 @@ def ordered_section(draft: Draft) -> None:
 
 
 def _fresh(draft: Draft, element: Dtype) -> Tile:
-    from .memory import load
-
     return load(draft, element, draw_shape(draft.random), "grid")
 
 

@@ -1,0 +1,38 @@
+"""Random programs: interpreter and emulator agree, and every program's PTX assembles."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tileloom.runtime.fuzz.campaign import Chunk, default_settings, run_chunk
+
+PROGRAMS = 320
+_A_TEST = 64
+
+
+def explained(chunk: Chunk) -> str:
+    """What is wrong, with how to see it again."""
+    lines = [
+        f"`tileloom fuzz --count 1 --seed {f.case.seed}`: {f.kind}: {f.message}"
+        for f in chunk.findings
+    ]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("first", range(0, PROGRAMS, _A_TEST))
+def test_random_programs(first: int) -> None:
+    chunk = run_chunk(range(first, first + _A_TEST), default_settings("emulator"))
+    assert not chunk.findings, explained(chunk)
+    assert len(chunk.milliseconds) == _A_TEST
+    # A generator whose productions are mostly refused tests nothing.
+    assert sum(chunk.refusals.values()) < _A_TEST
+
+
+def test_other_programs_each_time() -> None:
+    """Seeds that nobody has seen: `TILELOOM_FUZZ_SEED` repeats them."""
+    first = int(os.environ.get("TILELOOM_FUZZ_SEED", os.getpid() * 1009))
+    print(f"TILELOOM_FUZZ_SEED={first}")
+    chunk = run_chunk(range(first, first + 8), default_settings("emulator"))
+    assert not chunk.findings, explained(chunk)
