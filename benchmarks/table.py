@@ -1,7 +1,7 @@
 """The table of measured times in the README, from the rows in `benchmarks/results`.
 
-    python benchmarks/table.py            prints it
-    python benchmarks/table.py --write    puts it between the marks in the README
+python benchmarks/table.py            prints it
+python benchmarks/table.py --write    puts it between the marks in the README
 """
 
 from __future__ import annotations
