@@ -40,8 +40,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     for remembered in (context.api, context.device):
         remembered.cache_clear()
     monkeypatch.setattr(bindings, "driver", lambda: fake)
+    gc.freeze()  # what earlier tests left isn't looked through
     yield fake
     gc.collect()  # arrays of the fake go while it is there
+    gc.unfreeze()
     for remembered in (context.api, context.device):
         remembered.cache_clear()
 
