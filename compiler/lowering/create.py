@@ -67,18 +67,29 @@ def lower_arange(context: Context, instruction: Arange) -> None:
     layout, dim = result.type.placed, instruction.dim
     base = context.spatial_index(layout, dim) * instruction.step + instruction.start
     by_value: dict[int, Operand] = {}
+    last = instruction.start + instruction.step * (result.type.shape[dim] - 1)
+    ends = (min(instruction.start, last), max(instruction.start, last))
     for value in sorted(set(layout.local_table[:, dim].tolist())):
-        by_value[value] = _element(context, result.type, base + value * instruction.step)
+        form = base + value * instruction.step
+        by_value[value] = _element(context, result.type.dtype, form, ends)
     elements = [by_value[value] for value in layout.local_table[:, dim].tolist()]
     context.bind(result, pack_elements(context, result.type, elements))
 
 
-def _element(context: Context, type_: RegType, form: Linear) -> Register:
-    """An index as an element in the representation that `pack_elements` takes."""
-    wide = type_.dtype.bits == 64
+def _element(context: Context, dtype: Dtype, form: Linear, ends: tuple[int, int]) -> Register:
+    """An index, between `ends`, as an element in the representation that `pack_elements` takes.
+
+    What an integer type can't hold becomes its least or largest value.
+    """
+    pure, wide = context.builder.pure, dtype.bits == 64
     register = context.scalars.in_register(form, wide)
-    if type_.dtype.is_float:
+    if dtype.is_float:
         if wide:
-            return context.builder.pure("cvt.rn.f64.s64", RegisterKind.B64, register)
-        return context.builder.pure("cvt.rn.f32.s32", RegisterKind.B32, register)
+            return pure("cvt.rn.f64.s64", RegisterKind.B64, register)
+        return pure("cvt.rn.f32.s32", RegisterKind.B32, register)
+    suffix, kind = ("s64", RegisterKind.B64) if wide else ("s32", RegisterKind.B32)
+    if ends[0] < dtype.min_finite:
+        register = pure(f"max.{suffix}", kind, register, int(dtype.min_finite))
+    if ends[1] > dtype.max_finite:
+        register = pure(f"min.{suffix}", kind, register, int(dtype.max_finite))
     return register

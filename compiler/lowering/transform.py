@@ -25,7 +25,7 @@ from tileloom.vm.instructions.transform import (
     View,
 )
 from tileloom.vm.ir import Value
-from tileloom.vm.packing import CONTIGUOUS
+from tileloom.vm.packing import CONTIGUOUS, Packing
 from tileloom.vm.types import RegType
 
 from ..emit.addresses import build_access
@@ -164,15 +164,21 @@ def lower_repack(context: Context, instruction: Repack) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
     source = context.tile(instruction.value)
-    bits, count = source.bits, source.num_locals
-    before = source.type.packing.positions(bits, count)
-    after = result.type.packing.positions(bits, count)
-    pieces: list[list[Piece]] = [[] for _ in source.registers]
-    for b, a in zip(before.reshape(-1).tolist(), after.reshape(-1).tolist(), strict=True):
-        pieces[a // 32].append(Piece(source.registers[b // 32], b % 32, 1, a % 32))
-    registers = [assemble(context.builder, parts) for parts in pieces]
-    assert isinstance(instruction.value, Value)
-    context.bind(result, registers)
+    packings = (source.type.packing, result.type.packing)
+    context.bind(result, _repacked(context, source.registers, source, *packings))
+
+
+def _repacked(
+    context: Context, words: list[Register], like: Tile, before: Packing, after: Packing
+) -> list[Register]:
+    """The words of as many elements as a tile has, brought from one packing to another."""
+    if before == after:
+        return words
+    old, new = (p.positions(like.bits, like.num_locals).reshape(-1) for p in (before, after))
+    pieces: list[list[Piece]] = [[] for _ in words]
+    for b, a in zip(old.tolist(), new.tolist(), strict=True):
+        pieces[a // 32].append(Piece(words[b // 32], b % 32, 1, a % 32))
+    return [assemble(context.builder, parts) for parts in pieces]
 
 
 @lowering(ConvertLayout)
@@ -182,7 +188,7 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     source = context.tile(value)
     numbers = matching_locals(result.type.placed, source.type.placed, context.num_threads)
     if numbers is not None:
-        context.bind(result, select_locals(context, source, numbers))
+        _bind_repacked(context, result, select_locals(context, source, numbers))
         return
     # Through shared memory: everybody has left the scratch before it is written again. Elements
     # that fill no bytes travel in wider ones.
@@ -198,13 +204,20 @@ def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
     writes.common = context.owns(wide.type.placed)
     store_words(writes, wide)
     context.barrier()
-    landed = replace(wide.type, layout=result.type.placed)
+    landed = replace(wide.type, layout=result.type.placed, packing=CONTIGUOUS)
     reads = build_access(context, binding, zeros, None, landed, True)
     reads.common = context.owns(result.type.placed)
     registers = load_tile(reads, landed, "ld.shared")
     if landed.dtype != result.type.dtype:
         registers = _repeat_width(context, Tile(landed, registers), result.type.dtype).registers
-    context.bind(result, registers)
+    _bind_repacked(context, result, registers)
+
+
+def _bind_repacked(context: Context, result: Value, registers: list[Register]) -> None:
+    """Binds a result to its elements in the contiguous packing."""
+    tile = Tile(tile_type(result), registers)
+    words = _repacked(context, registers, tile, CONTIGUOUS, tile.type.packing)
+    context.bind(result, words)
 
 
 def _repeat_width(context: Context, tile: Tile, dtype: Dtype) -> Tile:

@@ -187,3 +187,34 @@ def test_decoded_zeros_keep_their_sign() -> None:
 }"""
     found = agree(text, [pack_bits(np.arange(64), 6), np.zeros(64, np.uint16)])
     assert found[1][32] == 0x8000
+
+
+@pytest.mark.parametrize(
+    ("element", "kind"), [("u8", np.uint8), ("i8", np.int8), ("u64", np.uint64)]
+)
+def test_counted_tiles_saturate(element: str, kind: Any) -> None:
+    text = f"""func @f(%y: *{element}) warps = 1 {{
+  %gy = global_view %y : global<{element}, [64]>
+  %a = arange {{start = 150, step = -5}} : reg<{element}, [64]>
+  store %gy[0], %a
+}}"""
+    found = agree(text, [np.zeros(64, kind)])
+    limits = np.iinfo(kind)
+    expected = [min(max(150 - 5 * i, limits.min), limits.max) for i in range(64)]
+    assert found[0].tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_paired_tiles_change_threads(bits: int) -> None:
+    text = f"""func @f(%x: *u{bits}, %y: *u{bits}) warps = 1 {{
+  %gx = global_view %x : global<u{bits}, [8, 64]>
+  %gy = global_view %y : global<u{bits}, [8, 64]>
+  %a = load %gx[0, 0] : reg<u{bits}, [8, 64], spatial(8, 2) * local(1, 32), paired>
+  %b = convert_layout %a : reg<u{bits}, [8, 64], local(8, 1) * spatial(1, 2) * local(1, 32), paired>
+  %c = repack %b : reg<u{bits}, [8, 64], local(8, 1) * spatial(1, 2) * local(1, 32)>
+  store %gy[0, 0], %c
+}}"""
+    codes = np.random.default_rng(bits).integers(0, 1 << bits, (8, 64))
+    packed = pack_bits(codes, bits)
+    found = agree(text, [packed, np.zeros_like(packed)])
+    np.testing.assert_array_equal(found[1], packed)
