@@ -53,6 +53,7 @@ COMMANDS = {
     "layout": Command('"LAYOUT"', "draw a layout: who holds which element", "layout_command"),
     "cache": Command("ACTION", "look into the cache of compiled kernels", "cache_commands"),
     "doctor": Command("", "say what is installed and what works here", "doctor"),
+    "mutants": Command("", "plant bugs in the compiler, say what finds them", "mutants.command"),
     "fuzz": Command("", "run random programs on all executors and compare", "fuzz.command"),
 }
 USER_ERROR = 2
