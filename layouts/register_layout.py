@@ -26,7 +26,7 @@ exactly when shapes, thread counts, local counts and all values agree.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import Union
@@ -138,14 +138,12 @@ class RegisterLayout:
             a + b for a, b in zip(self.spatial_part(thread), self.local_part(local), strict=True)
         )
 
-    @user_errors()
     def spatial_part(self, thread: int) -> tuple[int, ...]:
         """The thread's share of the index: f(thread, local) = spatial_part + local_part."""
         if not 0 <= thread < self.num_threads:
             raise LayoutError(f"thread {thread} of a layout of {self.num_threads} threads: {self}")
         return digits.index_of(thread, self.spatial, self.rank)
 
-    @user_errors()
     def local_part(self, local: int) -> tuple[int, ...]:
         """The local number's share of the index."""
         if not 0 <= local < self.num_locals:
@@ -267,13 +265,12 @@ class RegisterLayout:
         become extent 1 (`keepdims`) or vanish.
         """
         reduced = _dims(self, dims)
-
-        def project(modes: Modes) -> list[Mode]:
-            return [Mode(REPLICATED, m.extent, 0) if m.dim in reduced else m for m in modes]
-
+        spatial = tuple(
+            Mode(REPLICATED, m.extent, 0) if m.dim in reduced else m for m in self.spatial
+        )
         shape = tuple(1 if dim in reduced else n for dim, n in enumerate(self.shape))
         local = tuple(mode for mode in self.local if mode.dim not in reduced)
-        kept = RegisterLayout(shape, tuple(project(self.spatial)), local)
+        kept = RegisterLayout(shape, spatial, local)
         return kept if keepdims else kept.squeeze(sorted(reduced))
 
     @user_errors()
@@ -318,12 +315,7 @@ class RegisterLayout:
 
         LayoutError where the sizes differ or a digit would have to be cut inside a step.
         """
-        extents = as_ints(shape)
-        spatial = digits.unflatten(digits.flatten(self.spatial, self.shape), extents)
-        local = digits.unflatten(digits.flatten(self.local, self.shape), extents)
-        if prod(extents) != prod(self.shape) or spatial is None or local is None:
-            raise LayoutError(f"cannot reshape `{self}` from {list(self.shape)} to {list(extents)}")
-        return RegisterLayout(extents, spatial, local)
+        return _reshaped(self, as_ints(shape))
 
     @user_errors()
     def expand(self, *shape: Ints) -> "RegisterLayout":
@@ -365,6 +357,15 @@ class RegisterLayout:
         return RegisterLayout(shape, self.spatial, local), kept
 
 
+@lru_cache(maxsize=4096)
+def _reshaped(layout: RegisterLayout, extents: tuple[int, ...]) -> RegisterLayout:
+    spatial = digits.unflatten(digits.flatten(layout.spatial, layout.shape), extents)
+    local = digits.unflatten(digits.flatten(layout.local, layout.shape), extents)
+    if prod(extents) != prod(layout.shape) or spatial is None or local is None:
+        raise LayoutError(f"cannot reshape `{layout}` from {list(layout.shape)} to {list(extents)}")
+    return RegisterLayout(extents, spatial, local)
+
+
 def _modes_of(dim: int, modes: Modes) -> list[tuple[int, int, int]]:
     found = [(step, m.extent, m.stride) for step, m in digits.steps(modes) if m.dim == dim]
     return found[::-1]
@@ -395,6 +396,5 @@ def _same_rank(
         return left.unsqueeze(range(right.rank)), right
     if right.rank == 0:
         return left, right.unsqueeze(range(left.rank))
-    raise LayoutError(
-        f"cannot {verb} layouts of rank {left.rank} and {right.rank}: `{left}` and `{right}`"
-    )
+    ranks = f"{left.rank} and {right.rank}"
+    raise LayoutError(f"cannot {verb} layouts of rank {ranks}: `{left}` and `{right}`")

@@ -12,6 +12,7 @@ with each dimension's factors, outermost first, and the modes numbered through a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from .modes import REPLICATED, Mode, Modes
@@ -19,6 +20,7 @@ from .modes import REPLICATED, Mode, Modes
 LOCAL, SPATIAL = "local", "spatial"
 
 
+@lru_cache(maxsize=4096)
 def format_layout(shape: tuple[int, ...], spatial: Modes, local: Modes) -> str:
     """Text that parse_layout reads back as an equal layout."""
     order = _common_order(spatial, local)
