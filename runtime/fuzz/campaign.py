@@ -14,9 +14,9 @@ from pathlib import Path
 from tileloom.vm.diagnostics import VMError
 
 from .assembly import has_assembler, rejected
-from .case import Case
+from .case import TARGETS, Case
 from .check import Compiled, check, compiled
-from .generate import TARGETS, generate
+from .generate import generate
 from .parsing import CheckError, Finding
 from .shrink import shrink, signature
 
@@ -37,10 +37,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Settings:
-    """How chunks are checked. `targets` are assembled for, if there is an assembler."""
+    """How chunks are checked. `targets` are compiled (and, if asked, assembled) for; none: all."""
 
     device: str = "emulator"
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[str, ...] = ()
     assembles: bool = True
     opt_level: int = 3
 
@@ -72,10 +72,11 @@ def run_chunk(seeds: range, settings: Settings) -> Chunk:
 
 
 def _rejections(ready: Sequence[Compiled], settings: Settings) -> Iterator[Finding]:
-    for target in settings.targets:
-        lowered = [each.lowered[target] for each in ready]
+    for target in settings.targets or TARGETS:
+        having = [each for each in ready if target in each.lowered]
+        lowered = [each.lowered[target] for each in having]
         for number, message in rejected(lowered, settings.opt_level):
-            yield Finding("assembler", f"{target}: {message}", ready[number].case)
+            yield Finding("assembler", f"{target}: {message}", having[number].case)
 
 
 def chunks(seeds: range, settings: Settings, jobs: int = 1) -> Iterator[Chunk]:

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tileloom.vm.types import PointerType
 
 from .draft import Bytes
 
+TARGETS = ("sm_80", "sm_89", "sm_90a")
 _HEAD, _DATA = "// case ", "// data "
 
 
@@ -51,6 +53,11 @@ class Case:
     seed: int = 0
     free: bool = False
     target: str = "sm_90a"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What the program can be compiled for: clusters exist since sm_90."""
+        return TARGETS if prod(self.function.cluster) == 1 else TARGETS[-1:]
 
     def fresh_arguments(self) -> list[Any]:
         """Copies of the arguments."""

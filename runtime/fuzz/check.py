@@ -24,7 +24,7 @@ from tileloom.vm.types import ScalarType
 
 from ..emulator import EmulatorError, parse_module
 from .case import Case, difference, used_only
-from .generate import TARGETS, Drawn
+from .generate import Drawn
 from .parsing import CheckError, Finding, parsed
 from .prune import without_filled
 
@@ -41,8 +41,9 @@ class Compiled:
     refusals: list[str] = field(default_factory=list)
 
 
-def compiled(drawn: Drawn, targets: Sequence[str] = TARGETS) -> Compiled:
-    """Compiles a case for all targets; productions that the compiler refuses are dropped.
+def compiled(drawn: Drawn, targets: Sequence[str] = ()) -> Compiled:
+    """Compiles a case for targets (default: all it can have), without productions that the
+    compiler refuses.
 
     Raises:
         CheckError: the compiler crashes, or the program doesn't read back.
@@ -50,7 +51,7 @@ def compiled(drawn: Drawn, targets: Sequence[str] = TARGETS) -> Compiled:
     case, productions = drawn.case, drawn.productions
     found = Compiled(case)
     for _ in range(_MOST_REFUSALS):
-        error = _lower_all(found, targets)
+        error = _lower_all(found, targets or case.targets)
         if error is None:
             return found
         found.refusals.append(f"{type(error).__name__}: {error.message}")

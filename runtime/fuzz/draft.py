@@ -19,8 +19,9 @@ from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Const, Expr, Ref, Special
 from tileloom.vm.instruction import Instruction
+from tileloom.vm.instructions.cluster import ClusterBarrier
 from tileloom.vm.instructions.sync import Barrier
-from tileloom.vm.ir import Block, Function, Statement, Value
+from tileloom.vm.ir import Block, Function, Return, Statement, Value, walk
 from tileloom.vm.types import PointerType, RegType, ScalarType, SharedType, Type
 from tileloom.vm.verifier.types import check_type
 
@@ -115,6 +116,7 @@ class Draft:
         self.parameters: list[Parameter] = []
         self.scopes = [Scope()]
         self.grid: list[tuple[Expr, int]] = []
+        self.cluster: tuple[int, ...] = ()
         self.production = 0
         self.productions: dict[int, int] = {}  # by the statement's identity
         self._names: dict[str, int] = {}
@@ -286,13 +288,24 @@ class Draft:
         self.productions[id(statement)] = -1
         self.scopes[0].statements.insert(0, statement)
 
+    def meet(self) -> None:
+        """All blocks of the cluster meet."""
+        self.emit(ClusterBarrier)
+        for shared in self.shared():
+            shared.pending = False
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether some blocks may have returned before this place."""
+        return any(isinstance(s, Return) for s in walk(tuple(self.scopes[0].statements)))
+
     def function(self, name: str) -> Function:
         """The finished program."""
         assert len(self.scopes) == 1
         body: Block = tuple(self.scopes[0].statements)
         params = tuple(p.value for p in self.parameters)
         grid = tuple(extent for extent, _ in self.grid) or (Const(1),)
-        return Function(name, params, self.num_warps, grid, body)
+        return Function(name, params, self.num_warps, grid, body, cluster=self.cluster)
 
     # The block's place
 

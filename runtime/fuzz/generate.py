@@ -28,12 +28,11 @@ from . import (
     staging,
     updates,
 )
-from .case import Argument, Case
+from .case import TARGETS, Argument, Case
 from .draft import Draft, Parameter
 from .known import Refusal
 from .parsing import parsed
 
-TARGETS = ("sm_80", "sm_89", "sm_90a")
 _FREE = 0.25
 _MAX_STATEMENTS = 60
 
@@ -74,9 +73,11 @@ _STEPS: dict[Production, int] = {
     updates.atomic: 2,
     updates.atomic_with_result: 1,
     updates.atomic_scalar: 1,
-    updates.fence: 1,
+    updates.fence: 2,
+    updates.trap: 1,
     updates.promise: 3,
     updates.ordered_section: 1,
+    staging.through_other_block: 2,
     control.overwrite: 3,
     control.allocate: 1,
     control.variable: 3,
@@ -114,9 +115,9 @@ def generate(seed: int) -> Drawn:
         _store_something(draft)
     function = draft.function(f"fuzz_{seed}")
     arguments = tuple(_argument(p) for p in draft.parameters)
-    target = random.choice(TARGETS)
-    case = Case(function, arguments, seed, draft.free, target)
+    case = Case(function, arguments, seed, draft.free, TARGETS[-1])
     case = replace(case, function=parsed(case, function))
+    case = replace(case, target=random.choice(case.targets))
     return Drawn(case, tuple(draft.productions[id(s)] for s in walk(function.body)))
 
 
@@ -132,6 +133,8 @@ def _start(draft: Draft) -> None:
             scalar = draft.scalar_parameter(draft.name("n"), dtype("i32"), number)
             extent = (scalar.expr + (unit - 1)) // unit if unit > 1 else scalar.expr
         draft.grid.append((extent, count))
+    if draft.num_blocks > 1 and random.random() < 0.25:
+        draft.cluster = tuple(random.choice((1, n)) for n in counts)
     inputs.draw_scalars(draft)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from tileloom.layouts import (
     MemoryLayout,
@@ -14,7 +15,8 @@ from tileloom.layouts import (
     swizzled,
 )
 from tileloom.vm.dtypes import Dtype, dtype
-from tileloom.vm.expr import Const, Expr, Ref
+from tileloom.vm.expr import Const, Expr, Ref, Special
+from tileloom.vm.instructions.cluster import LoadRemote, StoreRemote
 from tileloom.vm.instructions.elementwise import Add
 from tileloom.vm.instructions.matrices import LoadMatrix, StoreMatrix
 from tileloom.vm.instructions.memory import (
@@ -297,3 +299,33 @@ def bare_accesses(draft: Draft) -> None:
     draft.barrier(shared)
     draft.scope.shared.append(shared)
     read(draft, shared)
+
+
+def through_other_block(draft: Draft) -> None:
+    """A tile read from, or written to, the shared memory of another block of the cluster.
+
+    Only where all blocks come: outside loops and branches.
+    """
+    random = draft.random
+    if len(draft.scopes) > 1 or draft.may_have_ended:
+        raise Refusal("not all blocks come here")
+    tile = draft.choose("float", "int", "uint")
+    if tile.dtype.bits % 8:
+        raise Refusal("part of a byte")
+    size = prod(draft.cluster)
+    rank = (Special("cluster_rank") + random.choice((0, 1, 1))) % size
+    shared = alloc(draft, tile.dtype, tile.shape, tile.known)
+    zeros = (Const(0),) * len(tile.shape)
+    tile.used = True
+    layout = choose_layout(draft, tile.shape, tile.dtype.bits)
+    result = RegType(tile.dtype, tile.shape, layout)
+    if random.random() < 0.5:
+        draft.emit(Store, target=shared.value, offsets=zeros, value=tile.value)
+        draft.meet()
+        draft.tile(LoadRemote, tile.known, result, source=shared.value, offsets=zeros, rank=rank)
+    else:
+        draft.meet()
+        draft.emit(StoreRemote, target=shared.value, offsets=zeros, value=tile.value, rank=rank)
+        draft.meet()
+        draft.tile(Load, tile.known, result, source=shared.value, offsets=zeros)
+    draft.meet()

@@ -9,16 +9,18 @@ import numpy as np
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Binary, Const, Expr, Ref, binary
 from tileloom.vm.instructions.atomics import Atomic, AtomicScalar
-from tileloom.vm.instructions.debug import Assert, Assume
+from tileloom.vm.instructions.debug import Assert, Assume, Trap
+from tileloom.vm.instructions.dependencies import LaunchDependents, WaitDependencies
 from tileloom.vm.instructions.elementwise import Add
 from tileloom.vm.instructions.memory import Load, Store
 from tileloom.vm.instructions.sync import Fence, Lock, Release
+from tileloom.vm.ir import If
 from tileloom.vm.types import GlobalType, RegType, ScalarType, row_major_strides
 
 from . import expressions
 from .draft import Draft, Scalar, Tile
 from .inputs import at_head, packed
-from .known import Known, Refusal, of_integers, summed
+from .known import Known, Refusal, added, join, of_integers, rounded, summed
 from .memory import choose_layout, load, output
 from .shapes import draw_shape
 
@@ -99,7 +101,9 @@ def ordered_section(draft: Draft) -> None:
     element = dtype(random.choice(("i32", "f32", "u32")))
     fits = [t for t in draft.readable() if t.dtype == element]
     tile = random.choice(fits) if fits else _fresh(draft, element)
-    known = summed(element, tile.known, draft.num_blocks, Known(0, 0, 0))
+    known = Known(0, 0, 0)
+    for _ in range(draft.num_blocks):  # in the order of their numbers
+        known = join(known, rounded(element, added(known, tile.known)))
     size = int(np.prod(tile.shape))
     pointer = draft.pointer("y", element, packed(element, np.zeros(size, np.uint64)), known)
     sizes = tuple(Const(e) for e in tile.shape)
@@ -124,11 +128,26 @@ def _fresh(draft: Draft, element: Dtype) -> Tile:
 
 
 def fence(draft: Draft) -> None:
-    """A fence, or a barrier."""
-    if draft.random.random() < 0.5:
+    """A fence, a barrier, or a word to launches before and after, of which there are none."""
+    kind = draft.random.choice(("barrier", "barrier", "fence", "fence", "wait", "launch"))
+    if kind == "barrier":
         draft.barrier()
-    else:
+    elif kind == "fence":
         draft.emit(Fence, scope=draft.random.choice(("block", "gpu", "system")))
+    else:
+        draft.emit(WaitDependencies if kind == "wait" else LaunchDependents)
+
+
+def trap(draft: Draft) -> None:
+    """An error that never happens."""
+    known = [s for s in draft.scalars() if s.dtype.kind in ("int", "uint")]
+    if not known:
+        raise Refusal("no scalar")
+    scalar = draft.random.choice(known)
+    with draft.block() as scope:
+        draft.emit(Trap, message="never")
+    beyond = binary(">", scalar.expr, int(scalar.high))
+    draft.append(If(beyond, tuple(scope.statements)))
 
 
 def promise(draft: Draft) -> None:
