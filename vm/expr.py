@@ -312,6 +312,8 @@ def select_dtype(then: Typed, otherwise: Typed) -> Dtype:
 
 def common_dtype(lhs: Expr, a: Dtype, rhs: Expr | None = None, b: Dtype = i32) -> Dtype:
     """The dtype that arithmetic on one or two operands runs in."""
+    if a is b is i32:  # nearly always
+        return i32
     operands = [(lhs, a), (rhs, b)] if rhs is not None else [(lhs, a)]
     if any(element.is_float for _, element in operands):
         return f64 if any(element == f64 for _, element in operands) else f32

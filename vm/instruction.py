@@ -99,9 +99,8 @@ class Instruction:
 
     def operands(self) -> Iterator[Value | Expr]:
         """Every operand read or mutated, index lists excluded."""
-        for name, role in roles(type(self)).items():
-            if role in (Role.OPERAND, Role.MUTATED):
-                yield getattr(self, name)
+        for name in _operand_names(type(self)):
+            yield getattr(self, name)
 
     def expressions(self) -> Iterator[Expr]:
         """Every scalar expression: index lists, scalars, and operands that are expressions."""
@@ -144,6 +143,7 @@ def _map_field(value: Any, mapping: Callable[[Value], Value]) -> Any:
 
 # Dictionaries, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
 _ROLES: dict[type[Instruction], dict[str, Role]] = {}
+_OPERAND_NAMES: dict[type[Instruction], tuple[str, ...]] = {}
 _ATTRIBUTE_HINTS: dict[type[Instruction], dict[str, Any]] = {}
 
 
@@ -152,6 +152,13 @@ def roles(cls: type[Instruction]) -> dict[str, Role]:
     if cls not in _ROLES:
         _ROLES[cls] = _find_roles(cls)
     return _ROLES[cls]
+
+
+def _operand_names(cls: type[Instruction]) -> tuple[str, ...]:
+    if cls not in _OPERAND_NAMES:
+        read = (Role.OPERAND, Role.MUTATED)
+        _OPERAND_NAMES[cls] = tuple(name for name, role in roles(cls).items() if role in read)
+    return _OPERAND_NAMES[cls]
 
 
 def attribute_hints(cls: type[Instruction]) -> dict[str, Any]:
