@@ -163,7 +163,7 @@ def view(draft: Draft) -> None:
         tile = draft.tile(ConvertLayout, tile.known, annotation, value=tile.value)
     bits = tile.dtype.bits * layout.num_locals
     for _ in range(12):
-        element = draw_dtype(random)
+        element = draw_dtype(draft)
         if bits % element.bits == 0 and element != tile.dtype and element.name != "bool":
             break
     else:
@@ -209,3 +209,13 @@ def narrow_load(draft: Draft) -> None:
     random = draft.random
     tile = load(draft, dtype(random.choice(_CODES)), draw_shape(random))
     cast_to(draft, tile, dtype(random.choice(_DESTINATIONS)))
+
+
+def narrowing(draft: Draft) -> None:
+    """Wide values, cast to where most of them don't fit."""
+    random = draft.random
+    source = dtype(random.choice(("f32", "f32", "f16", "bf16", "i32", "i16", "u32", "i64", "u16")))
+    style = random.choice(("ties", "ties", "free", "codes")) if source.is_float else ""
+    tile = load(draft, source, draw_shape(random), style)
+    names = _NARROW if random.random() < 0.5 else ("i8", "u8", "i16", "u16", "tf32", "f16", "bf16")
+    cast_to(draft, tile, dtype(random.choice(names)))

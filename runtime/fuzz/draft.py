@@ -7,7 +7,7 @@ the value is visible, however often loops run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -117,6 +117,8 @@ class Draft:
         self.scopes = [Scope()]
         self.grid: list[tuple[Expr, int]] = []
         self.cluster: tuple[int, ...] = ()
+        self.more: tuple[Callable[..., None], ...] = ()  # productions that come more often
+        self.families: tuple[int, ...] = ()  # how often inputs are of each family of dtypes
         self.production = 0
         self.productions: dict[int, int] = {}  # by the statement's identity
         self._names: dict[str, int] = {}

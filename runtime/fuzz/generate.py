@@ -44,6 +44,7 @@ _SOURCES: dict[Production, int] = {
     memory.make_full: 2,
     memory.gather: 2,
     conversions.narrow_load: 5,
+    conversions.narrowing: 3,
     conversions.paired_codes: 3,
     staging.async_copies: 3,
     staging.matrix_moves: 3,
@@ -83,6 +84,26 @@ _STEPS: dict[Production, int] = {
     control.variable: 3,
     control.accumulate: 3,
 }
+# Themes: what a program has more of, and how often its inputs are floats, words, codes of few
+# bits, small floats, bools and odd widths. Mistakes show where many like things meet.
+_MORE = 6
+_THEMES: tuple[tuple[tuple[Production, ...], tuple[int, ...]], ...] = (
+    ((), inputs.USUAL),
+    ((), inputs.USUAL),
+    ((elementwise.numbers, elementwise.approximate, elementwise.compare), (90, 10, 0, 0, 0, 0)),
+    ((elementwise.integer, elementwise.numbers, elementwise.compare, elementwise.where,
+      memory.load_scalar), (10, 85, 0, 0, 5, 0)),
+    ((conversions.cast, conversions.narrowing, conversions.paired_codes, conversions.narrow_load,
+      conversions.view), (30, 20, 25, 25, 0, 0)),
+    ((staging.round_trip, staging.touch, staging.async_copies, staging.matrix_moves,
+      staging.pipeline), inputs.USUAL),
+    ((products.mma, products.simt_dot), (50, 30, 10, 10, 0, 0)),
+    ((movement.relabel, movement.shuffle, memory.scatter, memory.gather), (25, 30, 20, 20, 3, 2)),
+    ((movement.reduce, movement.scan, updates.atomic, updates.atomic_with_result, movement.item),
+     (45, 50, 0, 0, 5, 0)),
+    ((control.variable, control.overwrite, control.accumulate, memory.load_input),
+     (50, 40, 5, 5, 0, 0)),
+)  # fmt: skip
 _BLOCKS: dict[Callable[[Draft, control.Fill], None], int] = {
     control.for_loop: 4,
     control.while_loop: 1,
@@ -106,6 +127,7 @@ def generate(seed: int) -> Drawn:
     """
     random = Random(seed)
     draft = Draft(random, free=random.random() < _FREE)
+    draft.more, draft.families = random.choice(_THEMES)
     _start(draft)
     attempt(draft, lambda d: _pick(d, _SOURCES))
     fill(draft, random.choice((1, 2, 3, 4, 6)))
@@ -160,7 +182,8 @@ def _one(draft: Draft) -> None:
 
 
 def _pick(draft: Draft, table: dict[Production, int]) -> None:
-    _weighted(draft.random, table)(draft)
+    weights = [w * (_MORE if p in draft.more else 1) for p, w in table.items()]
+    draft.random.choices(list(table), weights)[0](draft)
 
 
 def _weighted(random: Random, table: dict[Callable[..., None], int]) -> Callable[..., None]:

@@ -27,18 +27,25 @@ _SMALL = (
 _ODD = ("u12", "i11", "u20", "i24", "u33", "i48", "u9")
 
 
-def draw_dtype(random: Random) -> Dtype:
-    """Any dtype, the common ones more often."""
-    families = (_FLOATS, _WORDS, _CODES, _SMALL, ("bool",), _ODD)
-    family = random.choices(families, (36, 32, 14, 14, 2, 2))[0]
-    return dtype(random.choice(family))
+FAMILIES = ("float", "word", "code", "small", "bool", "odd")
+_BY_FAMILY = {
+    "float": _FLOATS, "word": _WORDS, "code": _CODES, "small": _SMALL, "bool": ("bool",),
+    "odd": _ODD,
+}  # fmt: skip
+USUAL = (36, 32, 14, 14, 2, 2)
+
+
+def draw_dtype(draft: Draft) -> Dtype:
+    """Any dtype, those of the program's theme more often."""
+    family = draft.random.choices(FAMILIES, draft.families)[0]
+    return dtype(draft.random.choice(_BY_FAMILY[family]))
 
 
 def draw_codes(draft: Draft, element: Dtype, count: int, style: str = "") -> tuple[Any, Known]:
     """Codes of `count` elements, and what is known of them.
 
     `style`: "grid" (few digits, exact sums), "free" (normally distributed), "codes" (any, with
-    infinities and NaNs), or "" for a drawn one.
+    infinities and NaNs), "ties" (where narrower types round), or "" for a drawn one.
     """
     random = draft.random
     source = np.random.default_rng(random.getrandbits(32))
@@ -46,8 +53,8 @@ def draw_codes(draft: Draft, element: Dtype, count: int, style: str = "") -> tup
         return _draw_integers(random, source, element, count)
     small = element.bits <= 8
     if not style:
-        weights = (2, 6, 1) if draft.free else (6, 2, 2)
-        style = random.choices(("grid", "free", "codes"), weights)[0]
+        weights = (2, 6, 1, 1) if draft.free else (6, 2, 2, 1)
+        style = random.choices(("grid", "free", "codes", "ties"), weights)[0]
     if style == "codes" or (small and style != "grid"):
         codes = source.integers(0, 1 << element.bits, count, np.uint64, endpoint=False)
         if element.name == "tf32":
@@ -56,11 +63,23 @@ def draw_codes(draft: Draft, element: Dtype, count: int, style: str = "") -> tup
             values = element.decode(codes.astype(element.code_dtype))
             codes = np.where(np.isfinite(values), codes, np.uint64(1))
         return codes, _known_codes(element, codes)
+    if style == "ties":
+        return _draw_ties(source, element, count)
     if style == "free":
         scale = random.choice((0.25, 1.0, 1.0, 4.0))
         values = np.clip(source.normal(0, scale, count), -8, 8)
         return element.encode(values), Known(-8.25, 8.25, None)
     return _draw_grid(random, source, element, count)
+
+
+def _draw_ties(source: np.random.Generator, element: Dtype, count: int) -> tuple[Any, Known]:
+    """Values at, just above and just below the middle between two neighbours of a narrower type."""
+    digits_kept = source.integers(1, 11, count)
+    steps = 2.0 ** (source.integers(-8, 10, count) - digits_kept)
+    values = (source.integers(-(2 << 10), 2 << 10, count) + 0.5) * steps
+    nudges = source.choice([0.0, 1.0, -1.0], count) * 2.0 ** -(element.mantissa_bits - 1)
+    values = np.clip(values * (1 + nudges), -60000, 60000)
+    return element.encode(values), Known(-61000, 61000, None)
 
 
 def _draw_grid(

@@ -87,7 +87,7 @@ def _place(draft: Draft, extent: int) -> tuple[int, Expr, bool]:
 
 def load_input(draft: Draft) -> None:
     """A tile of any dtype from a new input."""
-    element = draw_dtype(draft.random)
+    element = draw_dtype(draft)
     load(draft, element, draw_shape(draft.random))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from random import Random
 
-from tileloom.layouts import local
+from tileloom.layouts import RegisterLayout, local
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import Ref
 from tileloom.vm.instructions.dims import Squeeze, Unsqueeze
@@ -23,7 +23,7 @@ from tileloom.vm.instructions.transform import (
 )
 from tileloom.vm.types import RegType, ScalarType
 
-from .draft import Draft, Scalar
+from .draft import Draft, Scalar, Tile
 from .known import Known, Refusal, fits_exactly, join, of_integers, summed
 from .memory import choose_layout
 from .shapes import draw_layout, prime_factors
@@ -84,33 +84,29 @@ def dims(draft: Draft) -> None:
 
 
 def slice_(draft: Draft) -> None:
-    """A box of a tile, along dimensions whose outer part is local."""
+    """One or two boxes of a tile, along dimensions whose outer part is local."""
     random = draft.random
     tile = draft.choose()
-    layout = tile.type.layout
-    if layout is None or random.random() < 0.3:
+    if tile.type.layout is None or random.random() < 0.5:
         # Whole inner digits of a layout whose outer digits are local: boxes exist.
         at = random.randrange(len(tile.shape))
-        outer = [1] * len(tile.shape)
-        inner = list(tile.shape)
         factors = prime_factors(tile.shape[at], random)
-        if factors:
-            outer[at] = factors[0]
-            inner[at] //= factors[0]
-        layout = local(*outer) * draw_layout(random, inner, draft.threads)
+        parts = factors[0] if factors else 1
+        shape = [e // parts if d == at else e for d, e in enumerate(tile.shape)]
+        outer = [parts if d == at else 1 for d in range(len(tile.shape))]
+        layout = local(*outer) * draw_layout(random, shape, draft.threads)
         annotation = replace(tile.type, layout=layout)
         tile.used = True
         tile = draft.tile(ConvertLayout, tile.known, annotation, value=tile.value)
-        shape, offsets = list(tile.shape), [0] * len(tile.shape)
-        shape[at] = inner[at] * random.randint(1, max(1, outer[at] - 1))
-        offsets[at] = inner[at] * random.randint(0, (tile.shape[at] - shape[at]) // inner[at])
+        if parts > 2:
+            shape[at] *= random.randint(1, parts - 1)
     else:
         shape = [random.choice((e, e, max(1, e // 2), 1)) for e in tile.shape]
-        offsets = [
-            random.randint(0, (e - s) // s) * s for e, s in zip(tile.shape, shape, strict=True)
-        ]
     tile.used = True
-    draft.tile(Slice, tile.known, value=tile.value, offsets=tuple(offsets), shape=tuple(shape))
+    steps = list(zip(tile.shape, shape, strict=True))
+    for _ in range(random.choice((1, 2))):
+        offsets = tuple(random.randint(0, (e - s) // s) * s for e, s in steps)
+        draft.tile(Slice, tile.known, value=tile.value, offsets=offsets, shape=tuple(shape))
 
 
 def broadcast(draft: Draft) -> None:
@@ -149,11 +145,20 @@ def concat(draft: Draft) -> None:
             side = draft.tile(ConvertLayout, side.known, annotation, value=side.value)
             side.used = True
         sides.append(side)
-    outer = [2 if d == dim else 1 for d in range(len(lhs.shape))]
-    joined = local(*outer) * layout
-    draft.tile(
-        Concat, join(lhs.known, rhs.known), RegType(lhs.dtype, joined.shape, joined),
-        lhs=sides[0].value, rhs=sides[1].value, dim=dim,
+    pair = _joined(draft, sides[0], sides[1], dim, layout)
+    if 3 * prod(lhs.shape) <= _MAX_ELEMENTS and random.random() < 0.4:
+        pair.used = True
+        first, second = (pair, sides[0]) if random.random() < 0.5 else (sides[0], pair)
+        _joined(draft, first, second, dim, layout)
+
+
+def _joined(draft: Draft, lhs: Tile, rhs: Tile, dim: int, part: RegisterLayout) -> Tile:
+    """Tiles made of equal parts joined, part after part in each thread."""
+    parts = (lhs.shape[dim] + rhs.shape[dim]) // part.shape[dim]
+    layout = local(*(parts if d == dim else 1 for d in range(part.rank))) * part
+    return draft.tile(
+        Concat, join(lhs.known, rhs.known), RegType(lhs.dtype, layout.shape, layout),
+        lhs=lhs.value, rhs=rhs.value, dim=dim,
     )  # fmt: skip
 
 
