@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +100,11 @@ def measured(p: Packed, m: int, repeats: int, clock: Callable[[], float]) -> dic
     return row
 
 
+def commit() -> str:
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip()[:12]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--weights", default="u4,u3,e4m3")
@@ -119,6 +125,7 @@ def main() -> None:
             print(f"{weight:8}{m:5}" + "".join(f"{row[x]:12.3f}{marks[x]}" for x in row))
             if args.out:
                 labels = {"weight": weight, "m": m, "k": k, "n": n, "target": TARGET}
+                labels["commit"] = commit()
                 labels["clock"] = "processor" if args.cpu else "wall"
                 labels["assembler"] = find_assembler().identity
                 with args.out.open("a") as file:
