@@ -16,9 +16,11 @@ from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pairs
 from ..targets import target_named
 from .planner import plan_cast, plan_decode
 
+# The verb, with the form of a decode; the destination; the packing.
 _COLUMNS: tuple[tuple[str, str, Packing], ...] = (
     ("decode", "f16", PAIRED),
     ("decode", "bf16", PAIRED),
+    ("subnormal", "bf16", PAIRED),
     ("cast", "f16", PAIRED),
     ("cast", "bf16", PAIRED),
     ("cast", "f32", PAIRED),
@@ -33,12 +35,17 @@ _COLUMNS: tuple[tuple[str, str, Packing], ...] = (
 def slots_per_element(
     verb: str, source: Dtype, dest: Dtype, packing: Packing, target: str
 ) -> float | None:
-    """Issue slots per element of a plan for 64 elements or more; None where there is no plan."""
+    """Issue slots per element of a plan for 64 elements or more; None where there is no plan.
+
+    The verb is "cast", "decode", or a form of `decode`.
+    """
     unit = 2 * pairs(source.bits)
     count = unit * max(1, 64 // unit)
-    plan = {"cast": plan_cast, "decode": plan_decode}[verb]
     try:
-        return plan(source, dest, packing, count, target).slots_per_element
+        if verb == "cast":
+            return plan_cast(source, dest, packing, count, target).slots_per_element
+        form = "" if verb == "decode" else verb
+        return plan_decode(source, dest, packing, count, target, form).slots_per_element
     except VMError:
         return None
 

@@ -95,13 +95,19 @@ def _special_f32(
 
 
 def decode_halves(
-    plan: PlanBuilder, source: Dtype, half: HalfType, packing: Packing, count: int, target: Target
+    plan: PlanBuilder,
+    source: Dtype,
+    half: HalfType,
+    packing: Packing,
+    count: int,
+    target: Target,
+    form: str = "",
 ) -> list[Word]:
     """The values times the factor that `decode_form` states, the same for every place."""
-    exponent = decode_form(source, half.dtype, packing).exponents[0]
+    exponent = decode_form(source, half.dtype, packing, form).exponents[0]
     if exponent == 0:
         return _finite_halves(plan, source, half, packing, count, target)
-    if needs_halving(source):
+    if half is F16 and needs_halving(source):
         return _through_f32(plan, _placed(plan, source, BF16, packing, count, 2.0**exponent))
     return _placed(plan, source, half, packing, count, 2.0**exponent)
 

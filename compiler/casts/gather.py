@@ -43,6 +43,13 @@ def gather(plan: PlanBuilder, moves: Iterable[Move], flip: int = 0) -> Word:
     return result
 
 
+def merged(plan: PlanBuilder, moves: Iterable[Move], result: Word) -> Word:
+    """The moved bits in a word that has zeros, or what to xor them with, in their places."""
+    for (word, left), mask in views_needed(moves).items():
+        result = plan.masked(plan.shifted(word, left), mask, result)
+    return result
+
+
 def new_shifts(plan: PlanBuilder, moves: Iterable[Move]) -> tuple[int, int]:
     """How many shifts the moves need that the plan hasn't got yet, and how many masks."""
     views = views_needed(moves)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tileloom.vm.decode import field_places
+from tileloom.vm.decode import window_of
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pairs
+from tileloom.vm.places import field_places
 
-from .halves import BF16, F16, HalfType
+from .halves import BF16, HalfType
 from .paired import raw_field
 from .plan import PlanBuilder, Word
 
@@ -25,17 +26,17 @@ def sign_flip(source: Dtype, place: int) -> int:
 
 
 def decode_unit(
-    plan: PlanBuilder, source: Dtype, half: HalfType, words: Sequence[Word]
+    plan: PlanBuilder, source: Dtype, half: HalfType, words: Sequence[Word], form: str = ""
 ) -> list[Word]:
     """A paired unit in the form that `decode_form` states."""
-    byte = source.bits == 8
-    window = 11 if half is F16 else 7
-    magic = 0 if half is F16 or byte else half.magic_bits
+    window = window_of(half.dtype, form)
+    grown = source.bits == 8 and window == 7
+    magic = half.magic_bits if window == 7 and not grown else 0
     outputs = []
     for pair, place in enumerate(field_places(source.bits, window)):
         flip = half.both(magic | sign_flip(source, place))
         word = raw_field(plan, words, source.bits, pair, place, window, flip)
-        outputs.append(half.multiplied(plan, word, 2.0**127) if byte and half is BF16 else word)
+        outputs.append(half.multiplied(plan, word, 2.0**127) if grown else word)
     return outputs
 
 
@@ -45,10 +46,10 @@ def cast_unit(
     """The true values of a paired unit."""
     if source.bits == 8 and half is BF16:
         return [_byte_to_bf16(plan, source, words, pair) for pair in range(pairs(8))]
-    outputs = []
-    for pair, place in enumerate(field_places(source.bits, half.window)):
+    outputs, raised = [], source.kind == "bipolar"
+    for pair, place in enumerate(field_places(source.bits, half.window, raised)):
         flip = half.both(magic_flip(source, half, place))
-        word = raw_field(plan, words, source.bits, pair, place, half.window, flip)
+        word = raw_field(plan, words, source.bits, pair, place, half.window, flip, raised)
         outputs.append(true_value(plan, source, half, word, (place, place)))
     return outputs
 

@@ -2,7 +2,7 @@
 
 A pair lies at the same bits of both halves, so one mask reads it (`field_places` says where it
 ends up). Pairs that are split over words are merged; where their pieces can be had for nothing
-only at higher bits, they are merged there and rotated down.
+only at higher bits, they are merged there and rotated down (`split_bases`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tileloom.vm.packing import Piece, pieces
+from tileloom.vm.places import split_bases
 
-from .gather import Move, gather
+from .gather import Move, gather, merged
 from .plan import PlanBuilder, Word
-
-# By window and width, for each split pair: rotate right by how much, after how many pieces.
-_ROTATIONS: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {
-    (7, 5): ((8, 3),),
-    (10, 6): ((6, 2), (8, 2)),
-    (7, 6): ((6, 2), (6, 2)),
-    (10, 7): ((4, 2), (4, 2)),
-}
 
 
 def raw_field(
@@ -31,6 +24,7 @@ def raw_field(
     place: int,
     window: int,
     flip: int = 0,
+    raised: bool = False,
 ) -> Word:
     """The codes of a pair at bit `place` of both halves, xor `flip`, which fills the other bits."""
     parts = pieces(bits)[pair]
@@ -38,7 +32,9 @@ def raw_field(
         return _byte_field(plan, words[0], pair, flip)
     if len(parts) == 1:
         return gather(plan, _moves(words, parts, place), flip)
-    return _split_field(plan, words, bits, pair, place, window, flip)
+    split = [number for number, field in enumerate(pieces(bits)) if len(field) > 1]
+    bases = split_bases(bits, window, raised)[split.index(pair)]
+    return _split_field(plan, words, parts, bases, place, flip)
 
 
 def _moves(words: Sequence[Word], parts: Sequence[Piece], place: int) -> list[Move]:
@@ -61,25 +57,26 @@ def _byte_field(plan: PlanBuilder, word: Word, pair: int, flip: int) -> Word:
 def _split_field(
     plan: PlanBuilder,
     words: Sequence[Word],
-    bits: int,
-    pair: int,
+    parts: Sequence[Piece],
+    bases: Sequence[int],
     place: int,
-    window: int,
     flip: int,
 ) -> Word:
-    fields = pieces(bits)
-    parts = fields[pair]
-    split = [number for number, field in enumerate(fields) if len(field) > 1]
-    rotation, before = _ROTATIONS.get((min(window, 10), bits), ((0, 0),) * len(split))[
-        split.index(pair)
-    ]
-    first = flip << rotation | flip >> 32 - rotation if rotation else flip
-    if not before:
-        return gather(plan, _moves(words, parts, place), flip)
-    high = gather(plan, _moves(words, parts[:before], place + rotation), first & 0xFFFFFFFF)
-    result = plan.rotated(high, rotation)
-    for part in parts[before:]:
-        (low, _) = _moves(words, [part], place)
-        view = plan.shifted(low.word, low.to - low.bit)
-        result = plan.masked(view, low.mask * 0x10001, result)
-    return result
+    turn = max(bases) - place
+    result: Word | None = None
+    here = max(bases)
+    for base in sorted(set(bases), reverse=True):
+        moves = [
+            move
+            for part, own in zip(parts, bases, strict=True)
+            if own == base
+            for move in _moves(words, [part], base)
+        ]
+        if result is None:
+            # All that is set besides the code turns with it.
+            result = gather(plan, moves, (flip << turn | flip >> 32 - turn) & 0xFFFFFFFF)
+            continue
+        result = merged(plan, moves, plan.rotated(result, here - base))
+        here = base
+    assert result is not None
+    return plan.rotated(result, here - place)

@@ -77,24 +77,24 @@ def plan_cast(
 
 @lru_cache(maxsize=1024)
 def plan_decode(
-    source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str
+    source: Dtype, dest: Dtype, packing: Packing, count: int, target: Target | str, form: str = ""
 ) -> Plan:
-    """The decode of `count` codes in the form of `decode_form`, as contiguous f16 or bf16.
+    """The decode of `count` codes in a form of `decode_form`, as contiguous f16 or bf16.
 
-    Raises VMTypeError for types without a form, PackingError for counts that don't fit.
+    Raises VMTypeError for types without that form, PackingError for counts that don't fit.
     """
-    decode_form(source, dest, packing)
+    decode_form(source, dest, packing, form)
     half, chosen = half_type(dest), _target(target)
     plan = PlanBuilder(packing.words(source.bits, count))
     if source.kind == "float":
-        words = floats.decode_halves(plan, source, half, packing, count, chosen)
+        words = floats.decode_halves(plan, source, half, packing, count, chosen, form)
     elif packing != PAIRED or source.kind not in _INTEGERS:
         words = _cast_halves(plan, source, half, packing, count, chosen)
     else:
         words = [
             word
             for unit in _units(plan, source, count)
-            for word in decode_unit(plan, source, half, unit)
+            for word in decode_unit(plan, source, half, unit, form)
         ]
     return plan.plan(words, count)
 

@@ -15,11 +15,10 @@ PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
 _WIDE_FLOATS = ("f16", "bf16", "f32", "tf32", "f64")
 
 
-def decode_tile(context: Context, source: Tile, type_: RegType) -> list[Register]:
+def decode_tile(context: Context, source: Tile, type_: RegType, form: str = "") -> list[Register]:
     """The registers of a decoded tile."""
-    plan = plan_decode(
-        source.type.dtype, type_.dtype, source.type.packing, source.num_locals, context.target.name
-    )
+    old, count = source.type, source.num_locals
+    plan = plan_decode(old.dtype, type_.dtype, old.packing, count, context.target.name, form)
     return emit_plan(context.builder, plan, source.registers)
 
 

@@ -76,7 +76,7 @@ def lower_cast(context: Context, instruction: Cast) -> None:
 def lower_decode(context: Context, instruction: Decode) -> None:
     assert instruction.result is not None
     source, type_ = context.tile(instruction.value), _result(instruction)
-    context.bind(instruction.result, decode_tile(context, source, type_))
+    context.bind(instruction.result, decode_tile(context, source, type_, instruction.form))
 
 
 @lowering(Reshape, Transpose)

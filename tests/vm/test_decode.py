@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tileloom.vm.decode import decode_form, field_places
+from tileloom.vm.decode import SUBNORMAL_SCALE, decode_form
 from tileloom.vm.diagnostics import VMTypeError
 from tileloom.vm.dtypes import Dtype, bf16, dtype, f16, f32
 from tileloom.vm.dtypes.names import predefined
-from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pairs
+from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pairs, pieces
+from tileloom.vm.places import field_places, split_bases
 
 NARROW = [d for d in predefined() if d.bits <= 8 and d.kind != "bool" and d.specials != "scale"]
 INTEGERS = [d for d in NARROW if d.kind in ("uint", "int", "bipolar")]
@@ -81,12 +82,71 @@ def test_floats_keep_the_difference_of_the_biases(name: str, exponent: int) -> N
     assert set(decode_form(dtype(name), bf16, PAIRED).exponents) == {0}
 
 
-@pytest.mark.parametrize("window", [7, 10, 11])
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.parametrize("window", [7, 8, 10, 11])
 @pytest.mark.parametrize("bits", range(1, 8))
-def test_fields_lie_in_their_window(bits: int, window: int) -> None:
-    places = field_places(bits, window)
+def test_fields_lie_in_their_window(bits: int, window: int, raised: bool) -> None:
+    places = field_places(bits, window, raised)
     assert len(places) == pairs(bits)
     assert all(place >= 0 and place + bits <= window for place in places)
+    assert places.count(0) <= field_places(bits, window).count(0) or not raised
+    split = [parts for parts in pieces(bits) if len(parts) > 1]
+    bases = split_bases(bits, window, raised)
+    assert [len(parts) for parts in split] == [len(row) for row in bases]
+    assert all(0 <= base <= 16 - bits for row in bases for base in row)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_subnormals_of_bf16_have_no_constant(bits: int) -> None:
+    form = decode_form(dtype(f"u{bits}"), bf16, PAIRED, "subnormal")
+    assert set(form.constants) == {0.0}
+    assert all(f >= -133 and f + bits <= 8 - 133 for f in form.exponents)
+    default = decode_form(dtype(f"u{bits}"), bf16, PAIRED)
+    assert default == decode_form(dtype(f"u{bits}"), bf16, PAIRED, "") != form
+
+
+@pytest.mark.parametrize("source", NARROW, ids=str)
+def test_subnormals_are_exact_and_scaled_products_normal(source: Dtype) -> None:
+    if source.kind == "codebook":
+        return
+    form = decode_form(source, bf16, PAIRED, "subnormal")
+    values = source.table.astype(np.float64)
+    values = values[np.isfinite(values)]
+    smallest = np.abs(values[values != 0]).min()
+    for exponent, constant in zip(form.exponents, form.constants, strict=True):
+        decoded = np.ldexp(values, exponent) + constant
+        assert np.array_equal(bf16.decode(bf16.encode(decoded)), decoded)
+        # Activations of 2**-40 and more leave products above the subnormals of f32.
+        assert np.ldexp(smallest, exponent) * SUBNORMAL_SCALE * 2.0**-40 > 2.0**-126
+
+
+def test_subnormal_fields_of_floats() -> None:
+    for name, exponent in (("e2m1", 1 - 127), ("e4m3", 7 - 127), ("e5m2", 15 - 127)):
+        form = decode_form(dtype(name), bf16, PAIRED, "subnormal")
+        assert (set(form.exponents), set(form.constants)) == ({exponent}, {0.0})
+
+
+@pytest.mark.parametrize(
+    ("source", "dest", "packing", "form", "message"),
+    [
+        ("u4", bf16, PAIRED, "normal", "unknown form `normal` of `decode`"),
+        ("u4", f16, PAIRED, "subnormal", "`subnormal` is a form of `bf16`, not of `f16`"),
+        (
+            "u4",
+            bf16,
+            CONTIGUOUS,
+            "subnormal",
+            "`subnormal` is a form of the paired packing, not of `contiguous`",
+        ),
+        ("nf4", bf16, PAIRED, "subnormal", "the values of `nf4` have no form `subnormal`"),
+    ],
+)
+def test_forms_that_are_not_there(
+    source: str, dest: Dtype, packing: Packing, form: str, message: str
+) -> None:
+    with pytest.raises(VMTypeError) as caught:
+        decode_form(dtype(source), dest, packing, form)
+    assert caught.value.message == message
 
 
 @pytest.mark.parametrize(

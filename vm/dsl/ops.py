@@ -223,9 +223,9 @@ def cast(value: Tile, dtype: Dtype) -> Tile:
     return tile(emit(transform.Cast, value=operand(value), dtype=as_dtype(dtype)))
 
 
-def decode(value: Tile, dtype: Dtype) -> Tile:
+def decode(value: Tile, dtype: Dtype, form: str = "") -> Tile:
     """value * 2^f + c, with f and c from `tileloom.vm.decode.decode_form`."""
-    return tile(emit(transform.Decode, value=operand(value), dtype=as_dtype(dtype)))
+    return tile(emit(transform.Decode, value=operand(value), dtype=as_dtype(dtype), form=form))
 
 
 def repack(value: Tile, packing: Packing) -> Tile:

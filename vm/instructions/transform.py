@@ -74,15 +74,19 @@ class Decode(Instruction, name="decode"):
     """The fast sibling of `cast`: value * 2^f + c, with f and c by the element's place in its
     packing unit (`tileloom.vm.decode.decode_form`). The program applies f and c elsewhere.
 
+    `form = subnormal` asks for the bf16 without a constant: subnormals, so that what they are
+    multiplied by has to be scaled up (by 2^64) beforehand.
+
     Codes of infinities and NaNs decode to no value: the interpreter takes them for uninitialised.
     """
 
     value: Operand
     dtype: Dtype
+    form: str = ""
 
     def result_type(self, annotation: Type | None) -> Type:
         source = reg(self, self.value, "the value")
-        decode_form(source.dtype, self.dtype, source.packing)
+        decode_form(source.dtype, self.dtype, source.packing, self.form)
         return no_annotation(self, annotation, RegType(self.dtype, source.shape, source.layout))
 
 

@@ -81,7 +81,9 @@ def cast(group: ThreadGroup, instruction: Cast) -> Tile:
 @semantics(Decode)
 def decode(group: ThreadGroup, instruction: Decode) -> Tile:
     tile, source = group.tile(instruction.value), placed_source(instruction, instruction.value)
-    place, table = _decode_table(source.dtype, instruction.dtype, source.packing, source.placed)
+    place, table = _decode_table(
+        source.dtype, instruction.dtype, source.packing, source.placed, instruction.form
+    )
     codes = to_codes(source.dtype, tile.data)
     poison = any_poison(tile.poison, without_value(source.dtype, codes))
     return Tile(instruction.dtype, table[place + codes], poison)
@@ -94,10 +96,10 @@ def without_value(dtype: Dtype, codes: Array) -> Mask | None:
 
 @lru_cache(maxsize=256)
 def _decode_table(
-    source: Dtype, dest: Dtype, packing: Packing, layout: RegisterLayout
+    source: Dtype, dest: Dtype, packing: Packing, layout: RegisterLayout, name: str
 ) -> tuple[Array, Array]:
     """For each element where its pair's row starts in the table of [pair, code] values."""
-    form = decode_form(source, dest, packing)
+    form = decode_form(source, dest, packing, name)
     stored = np.arange(1 << source.bits, dtype=source.code_dtype)
     values = source.decode(stored ^ source.code_dtype.type(form.code_xor))
     rows = [

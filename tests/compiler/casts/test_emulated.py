@@ -22,7 +22,7 @@ from plan_kernels import emulate
 from tileloom.compiler.casts import Plan, plan_cast, plan_decode
 from tileloom.vm.decode import decode_form
 from tileloom.vm.dtypes import Dtype, bf16, dtype, f16
-from tileloom.vm.packing import CONTIGUOUS, Packing, pack_words, pairs, unpack_words
+from tileloom.vm.packing import CONTIGUOUS, PAIRED, Packing, pack_words, pairs, unpack_words
 
 
 class Case(NamedTuple):
@@ -44,8 +44,8 @@ class Case(NamedTuple):
         return same(found[self.promised], self.values[self.promised])
 
 
-def wanted_decode(source: Dtype, dest: Dtype, packing: Packing, codes: Any) -> Any:
-    form = decode_form(source, dest, packing)
+def wanted_decode(source: Dtype, dest: Dtype, packing: Packing, codes: Any, name: str = "") -> Any:
+    form = decode_form(source, dest, packing, name)
     place = np.arange(codes.shape[1]) // 2 % len(form.exponents)
     values = np.ldexp(source.decode(codes).astype(np.float64), np.array(form.exponents)[place])
     values += np.array(form.constants)[place]
@@ -66,6 +66,10 @@ def plans_of(source: Dtype, target: str) -> list[Case]:
                 plan = plan_decode(source, dest, packing, count, target)
                 values = wanted_decode(source, dest, packing, codes)
                 found.append(Case(plan, dest, packing, values, finite(source, codes)))
+    if source.specials != "scale" and source.kind != "codebook":
+        plan = plan_decode(source, bf16, PAIRED, count, target, "subnormal")
+        values = wanted_decode(source, bf16, PAIRED, codes, "subnormal")
+        found.append(Case(plan, bf16, PAIRED, values, finite(source, codes)))
     return found
 
 

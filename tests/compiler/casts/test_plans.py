@@ -85,6 +85,23 @@ def test_decodes(source: Dtype, packing: Packing) -> None:
             assert np.array_equal(got[has_value], wanted[has_value])
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_subnormal_decodes(source: Dtype) -> None:
+    if source.kind == "codebook":
+        return
+    count = 4 * pairs(source.bits)
+    codes = all_codes(source, count)
+    form = decode_form(source, bf16, PAIRED, "subnormal")
+    place = np.arange(count) // 2 % len(form.exponents)
+    wanted = np.ldexp(source.decode(codes).astype(np.float64), np.array(form.exponents)[place])
+    wanted += np.array(form.constants)[place]
+    plan = plan_decode(source, bf16, PAIRED, count, "sm_80", "subnormal")
+    got = bf16.decode(outputs(plan, source, bf16, PAIRED, codes))
+    has_value = finite(source, codes)
+    assert np.array_equal(got[has_value], wanted[has_value])
+    assert not any("x2" in op.opcode for op in plan.ops), "no arithmetic at all"
+
+
 @pytest.mark.parametrize(
     "name", ["u1", "i2", "u3", "i4", "b3", "u5", "i7", "i8", "e2m1", "e3m2", "nf4"]
 )

@@ -27,6 +27,20 @@ DECODES = {
     "e5m2": (0.5, 2.0),
 }
 
+# Decodes to bf16 subnormals. Eight bits count; the left-over bits of u7 take shifts of their own.
+SUBNORMALS = {
+    "u1": 0.54,
+    "u2": 0.57,
+    "u3": 0.75,
+    "u4": 0.63,
+    "u5": 0.97,
+    "u6": 0.94,
+    "u7": 1.1,
+    "u8": 0.5,
+    "e2m1": 1.63,
+    "e4m3": 1.5,
+}
+
 # True values: (f16, bf16).
 CASTS = {
     "u1": (1.04, 1.07),
@@ -38,6 +52,9 @@ CASTS = {
     "u7": (1.47, 1.66),
     "u8": (1.0, 1.5),
     "i8": (1.25, 1.75),
+    "b4": (1.25, 1.5),
+    "b6": (1.63, 1.75),
+    "b7": (1.72, 2.16),
     "e2m1": (1.88, 2.13),
     "e3m2": (2.38, 2.63),
     "e4m3": (0.75, 2.0),
@@ -50,6 +67,12 @@ def test_decodes_stay_within_their_budgets(name: str, budgets: tuple[float, floa
     for dest, budget in zip((f16, bf16), budgets, strict=True):
         slots = slots_per_element("decode", dtype(name), dest, PAIRED, "sm_90a")
         assert slots is not None and slots <= budget
+
+
+@pytest.mark.parametrize(("name", "budget"), SUBNORMALS.items())
+def test_subnormal_decodes_stay_within_their_budgets(name: str, budget: float) -> None:
+    slots = slots_per_element("subnormal", dtype(name), bf16, PAIRED, "sm_90a")
+    assert slots is not None and slots <= budget
 
 
 @pytest.mark.parametrize(("name", "budgets"), CASTS.items())
@@ -87,6 +110,9 @@ def test_ptxas_adds_nothing(target: str) -> None:
             for plan in (plan_decode, plan_cast):
                 plans.append(plan(source, dest, PAIRED, count, target))
                 labels.append((name, dest.name, plan.__name__))
+        if source.kind != "codebook":
+            plans.append(plan_decode(source, bf16, PAIRED, count, target, "subnormal"))
+            labels.append((name, "bf16", "subnormal"))
     try:
         counted = count_slots(plans, target)
     except ToolMissingError as error:
@@ -100,7 +126,7 @@ def test_ptxas_adds_nothing(target: str) -> None:
 
 def test_the_table_has_a_line_for_every_dtype() -> None:
     lines = list(slots_table("sm_90a"))
-    assert lines[2].split() == ["dtype", *["paired"] * 6, *["contiguous"] * 4]
+    assert lines[2].split() == ["dtype", *["paired"] * 7, *["contiguous"] * 4]
     cells = {line.split()[0]: line.split()[1:] for line in lines[3:]}
     assert cells["u4"][0] == "0.625" and cells["e6m1"][0] == "-"
     assert len(cells) > 50

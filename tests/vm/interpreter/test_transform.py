@@ -169,25 +169,36 @@ def test_casts_between_wide_dtypes(source: str, dest: str) -> None:
     np.testing.assert_array_equal(cast(source, dest, codes), wanted)
 
 
-@pytest.mark.parametrize("dest", ["f16", "bf16"])
-@pytest.mark.parametrize("source", ["u1", "u3", "u4", "i5", "e2m1", "e3m2", "u8"])
-@pytest.mark.parametrize("packing", ["contiguous", "paired"])
-def test_decode_is_its_form(interpret: Any, source: str, dest: str, packing: str) -> None:
+@pytest.mark.parametrize("source", ["u1", "u3", "u4", "i5", "b7", "e2m1", "e3m2", "u8"])
+@pytest.mark.parametrize(
+    ("dest", "packing", "name"),
+    [
+        ("f16", "contiguous", ""),
+        ("bf16", "contiguous", ""),
+        ("f16", "paired", ""),
+        ("bf16", "paired", ""),
+        ("bf16", "paired", "subnormal"),
+    ],
+)
+def test_decode_is_its_form(
+    interpret: Any, source: str, dest: str, packing: str, name: str
+) -> None:
     element, target = dtype(source), dtype(dest)
-    form = decode_form(element, target, Packing(packing))
+    form = decode_form(element, target, Packing(packing), name)
     unit = 2 * len(form.exponents)
     count = 2 * unit if packing == "contiguous" else unit * 4
     rng = np.random.default_rng(7)
     codes = rng.integers(0, 1 << element.bits, (8, count)).astype(np.uint8)
     data, out = pack_bits(codes, element.bits), np.zeros((8, count), np.uint16)
     kind = "" if packing == "contiguous" else f", {packing}"
+    named = f", form = {name}" if name else ""
     interpret(
         f"""layout #q = spatial(8, 1) * local(1, {count})
 func @f(%p: *{source}, %q: *{dest}) warps = 1 {{
   %g = global_view %p : global<{source}, [8, {count}]>
   %x = load %g[0, 0] : reg<{source}, [8, {count}], #q>
   %r = repack %x : reg<{source}, [8, {count}], #q{kind}>
-  %y = decode %r {{dtype = {dest}}}
+  %y = decode %r {{dtype = {dest}{named}}}
   %h = global_view %q : global<{dest}, [8, {count}]>
   store %h[0, 0], %y
 }}""",
