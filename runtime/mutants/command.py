@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tileloom import vm
-from tileloom.vm.diagnostics import UsageError, VMError
+from tileloom.vm.diagnostics import ExecutionError, UsageError
 
 from ..arguments import Parser
 from . import planted
@@ -27,10 +27,6 @@ from .corpus import write_corpus
 
 PROGRAMS = 400
 _LIMIT_S = 600.0
-
-
-class MutantError(VMError):
-    """A hunt that came to no verdict."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def _run(mutant: Mutant, folder: Path, arguments: list[str], result: Path) -> di
     except subprocess.TimeoutExpired:
         return {"changed": 1, "caught": f"it runs longer than {_LIMIT_S:g} s"}
     if done.returncode < 0:
-        raise MutantError(f"the hunt for `{mutant.name}` was ended by signal {-done.returncode}")
+        raise ExecutionError(f"the hunt for `{mutant.name}` was ended by signal {-done.returncode}")
     if not result.exists():
         lines = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
         return {"changed": 1, "caught": f"crash: {lines[-1]}"}
