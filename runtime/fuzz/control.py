@@ -9,14 +9,17 @@ from tileloom.vm.dtypes import dtype
 from tileloom.vm.expr import Const, Expr, Ref, as_expr, binary
 from tileloom.vm.instructions.create import AllocRegisters, Full
 from tileloom.vm.instructions.elementwise import Add, FusedMultiplyAdd, Max, Min, Sub
+from tileloom.vm.instructions.memory import Load
 from tileloom.vm.instructions.scalars import Assign, Var
+from tileloom.vm.instructions.transform import Cast, Reshape, Slice, Transpose
 from tileloom.vm.ir import Break, For, If, Return, Value, While
 from tileloom.vm.types import RegType, ScalarType
 
 from . import expressions
 from .draft import BOOL, I32, Draft, Scalar, Tile
+from .inputs import draw_view, extent_of
 from .known import Known, Refusal, join, multiplied, of_integers
-from .memory import choose_layout, store_leaves
+from .memory import choose_layout, load, store_leaves, store_tile
 from .shapes import draw_shape
 
 Fill = Callable[[Draft, int], None]
@@ -276,3 +279,69 @@ def _number(draft: Draft, scalar: Scalar) -> Expr:
         top = float(scalar.high)
         return binary("min", binary("max", number.expr, -top), top)
     return expressions.within(draft, int(scalar.low), int(scalar.high)).expr
+
+
+def ragged_loop(draft: Draft) -> None:
+    """A loop over the parts of an input whose extent they don't divide."""
+    _check_depth(draft)
+    random = draft.random
+    element = dtype(random.choice(("f32", "f16", "u8", "i32", "i8", "u4")))
+    step, rows = random.choice((4, 8, 16, 6)), random.choice((1, 2, 4, 8))
+    extent = step * random.randint(1, 3) + random.randint(0, step - 1)
+    view, known = draw_view(draft, element, (rows, extent))
+    upper = extent_of(draft, extent)
+    index = Value(draft.name("k"), ScalarType(I32))
+    turns = -(-extent // step)
+    with draft.block(turns, in_loop=True) as scope:
+        scope.scalars.append(Scalar(Ref(index), 0, (turns - 1) * step, I32))
+        scope.places.append((Ref(index) // step, turns))
+        layout = choose_layout(draft, (rows, step), element.bits)
+        part = draft.tile(
+            Load, known.with_zero(), RegType(element, (rows, step), layout),
+            source=view, offsets=(Const(0), Ref(index)),
+        )  # fmt: skip
+        store_tile(draft, part)
+    unroll = random.choice((1, 1, 2, 3))
+    draft.append(For(index, Const(0), upper, Const(step), tuple(scope.statements), unroll))
+
+
+def mutate_after(draft: Draft) -> None:
+    """A tile that something was made of is overwritten: what was made of it must stay."""
+    random = draft.random
+    source = draft.choose()
+    if source.known.error or source not in draft.scope.tiles:
+        raise Refusal("not of this block")
+    made = random.choice((_transposed, _reshaped, _cast_to_itself, _sliced, _assigned))(
+        draft, source
+    )
+    fresh = load(draft, source.dtype, source.shape)
+    draft.emit(Assign, target=source.value, value=fresh.value)
+    source.known, source.used, fresh.used = fresh.known, False, True
+    store_tile(draft, made)
+
+
+def _transposed(draft: Draft, source: Tile) -> Tile:
+    order = tuple(reversed(range(len(source.shape))))
+    return draft.tile(Transpose, source.known, value=source.value, order=order)
+
+
+def _reshaped(draft: Draft, source: Tile) -> Tile:
+    return draft.tile(Reshape, source.known, value=source.value, shape=(*source.shape, 1))
+
+
+def _cast_to_itself(draft: Draft, source: Tile) -> Tile:
+    return draft.tile(Cast, source.known, value=source.value, dtype=source.dtype)
+
+
+def _sliced(draft: Draft, source: Tile) -> Tile:
+    zeros = (0,) * len(source.shape)
+    return draft.tile(Slice, source.known, value=source.value, offsets=zeros, shape=source.shape)
+
+
+def _assigned(draft: Draft, source: Tile) -> Tile:
+    value = draft.emit(AllocRegisters, source.type)
+    assert value is not None
+    draft.emit(Assign, target=value, value=source.value)
+    made = Tile(value, source.known)
+    draft.scope.tiles.append(made)
+    return made

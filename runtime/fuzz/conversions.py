@@ -37,14 +37,15 @@ _WIDE = (
     "u64", "f64", "tf32", "bool",
 )  # fmt: skip
 _PAIRED_CODES = (
-    "u4", "i4", "u2", "u1", "u3", "i5", "u6", "i7", "u8", "i8", "e2m1", "e3m2", "e2m3", "e4m3",
-    "e5m2", "b2", "b4", "nf4", "i2", "e3m4",
+    "u4", "i4", "u2", "u1", "u3", "i5", "u6", "i6", "u6", "i7", "u8", "i8", "e2m1", "e3m2",
+    "e2m3", "e4m3", "e5m2", "b2", "b4", "nf4", "i2", "e3m4",
 )  # fmt: skip
 _CODES = (
-    "u4", "i4", "u3", "i2", "u1", "i5", "u6", "u7", "e2m1", "e3m2", "e4m3", "e5m2", "e2m3", "b1",
-    "b3", "nf4", "i8", "e3m0", "e6m1", "e1m2", "e3m4", "u2",
+    "u4", "i4", "i4", "i2", "u3", "i2", "u1", "i5", "u6", "u7", "e2m1", "e3m2", "e4m3", "e5m2",
+    "e2m3", "b1", "b3", "nf4", "i8", "e3m0", "e6m1", "e1m2", "e3m4", "u2",
 )  # fmt: skip
-_DESTINATIONS = ("f16", "bf16", "f32", "i8", "i32", "u8", "i16", "e4m3", "u4")
+_SHORT = ("i8", "u8", "i16", "u16", "tf32", "tf32", "f16", "bf16")
+_DESTINATIONS = ("f16", "bf16", "f32", "i8", "i8", "i32", "u8", "i16", "e4m3", "u4")
 
 
 def cast(draft: Draft) -> None:
@@ -217,5 +218,9 @@ def narrowing(draft: Draft) -> None:
     source = dtype(random.choice(("f32", "f32", "f16", "bf16", "i32", "i16", "u32", "i64", "u16")))
     style = random.choice(("ties", "ties", "free", "codes")) if source.is_float else ""
     tile = load(draft, source, draw_shape(random), style)
-    names = _NARROW if random.random() < 0.5 else ("i8", "u8", "i16", "u16", "tf32", "f16", "bf16")
+    names = (
+        _NARROW
+        if random.random() < 0.5
+        else ("i8", "u8", "i16", "u16", "tf32", "tf32", "f16", "bf16")
+    )
     cast_to(draft, tile, dtype(random.choice(names)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import exp, log
 from typing import Any, TypeAlias
 
-from tileloom.vm.dtypes import Dtype
+from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Const, Expr
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions import elementwise as vm
@@ -29,6 +29,8 @@ from .known import (
     rounded,
     unit,
 )
+from .memory import load
+from .shapes import draw_shape
 
 Operand: TypeAlias = "tuple[Value | Expr, Known]"
 
@@ -41,8 +43,12 @@ _INTEGERS = tuple(name for name in _NUMERIC if name[0] in "iu")
 def _matching(draft: Draft, tile: Tile) -> Operand:
     """A tile that broadcasts with another, or a scalar."""
     random = draft.random
+    if random.random() < 0.3:
+        fresh = load(draft, tile.dtype, tile.shape)
+        fresh.used = True
+        return fresh.value, fresh.known
     fits = [t for t in draft.readable() if t.dtype == tile.dtype and _broadcasts(t, tile)]
-    if fits and random.random() < 0.75:
+    if fits and random.random() < 0.7:
         chosen = random.choice(fits[-4:] if random.random() < 0.6 else fits)
         chosen.used = True
         return chosen.value, chosen.known
@@ -164,6 +170,10 @@ def integer(draft: Draft) -> None:
 
 def compare(draft: Draft) -> None:
     """A comparison of numbers that are certain."""
+    if draft.random.random() < 0.3:
+        names = ("f32", "f16", "u32", "u64", "bf16", "u8", "i32", "f64")
+        element = dtype(draft.random.choice(names))
+        load(draft, element, draw_shape(draft.random), "codes" if element.is_float else "")
     tile = _tile(draft, *_NUMERIC)
     other, known = _matching(draft, tile)
     if not tile.known.exact or not known.exact:
@@ -177,6 +187,8 @@ def compare(draft: Draft) -> None:
 def where(draft: Draft) -> None:
     """A choice by a bool tile."""
     random = draft.random
+    if random.random() < 0.7:
+        compare(draft)
     condition = _tile(draft, "bool")
     fits = [t for t in draft.readable() if _broadcasts(t, condition) and t is not condition]
     if not fits:

@@ -10,8 +10,10 @@ import numpy as np
 from tileloom.layouts import RegisterLayout
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.dtypes.storage import packed_bytes
-from tileloom.vm.expr import Const, Expr, Ref
+from tileloom.vm.expr import Const, Expr, Ref, binary
 from tileloom.vm.instructions.create import Arange, Full
+from tileloom.vm.instructions.debug import Assume
+from tileloom.vm.instructions.elementwise import Add
 from tileloom.vm.instructions.gather import Gather, Scatter
 from tileloom.vm.instructions.memory import Load, Store
 from tileloom.vm.instructions.scalars import LoadScalar
@@ -21,7 +23,7 @@ from tileloom.vm.types import GlobalType, RegType, ScalarType, row_major_strides
 
 from . import expressions
 from .draft import Draft, Scalar, Tile
-from .inputs import at_head, draw_dtype, draw_view, extent_of, packed
+from .inputs import at_head, draw_codes, draw_dtype, draw_view, extent_of, packed
 from .known import Known, Refusal, of_integers
 from .shapes import byte_run, draw_layout, draw_run, draw_shape
 
@@ -132,6 +134,53 @@ def add_scalar(draft: Draft, value: Value, known: Known) -> None:
     if known.exact and not known.special:
         scalar = Scalar(Ref(value), known.low, known.high, value.type.dtype)
         draft.scope.scalars.append(scalar)
+        if draft.random.random() < 0.7:
+            spread(draft, scalar)
+
+
+def spread(draft: Draft, scalar: Scalar) -> None:
+    """A tile that holds a scalar, so that it will be seen."""
+    element = scalar.dtype if scalar.dtype.bits in (32, 64) else dtype("i32")
+    if scalar.dtype.is_float:
+        element = dtype("f32")
+    shape = (draft.random.choice((1, 4, 32)),)
+    annotation = RegType(element, shape, choose_layout(draft, shape, element.bits))
+    zero = draft.tile(Full, Known(0, 0, 0), annotation, fill=0.0 if element.is_float else 0)
+    zero.used = True
+    draft.tile(Add, Known(scalar.low, scalar.high), lhs=zero.value, rhs=scalar.expr)
+
+
+def far(draft: Draft) -> None:
+    """Elements near the start of memory, reached by way of products beyond 32 bits."""
+    random = draft.random
+    element = dtype(random.choice(("f32", "u8", "i16")))
+    place, stride = random.randint(2100, 4000), 1 << 20
+    codes, known = draw_codes(draft, element, place + 1, "grid")
+    pointer = draft.pointer("x", element, packed(element, codes))
+    long = draft.scalar_parameter(draft.name("n"), dtype("i32"), stride).expr
+    at = draft.scalar_parameter(draft.name("n"), dtype("i32"), place).expr
+    extents = (Const(place + 1), Const(place + 1))
+    view = at_head(draft, pointer, GlobalType(element, extents, (long, 1 - long)), 1)
+    draft.tile(
+        Load, known, RegType(element, (1, 1), choose_layout(draft, (1, 1), element.bits)),
+        source=view, offsets=(at, at),
+    )  # fmt: skip
+
+
+def at_the_edge(draft: Draft) -> None:
+    """A tile that leaves memory by one element, at an offset whose bound is assumed tightly."""
+    random = draft.random
+    element = dtype(random.choice(("f32", "u8", "f16", "i32")))
+    size, place = random.choice((4, 8, 16, 5)), random.choice((3, 8, 16, 1))
+    over = random.choice((0, 1))
+    view, known = draw_view(draft, element, (place + size - over,))
+    offset = draft.scalar_parameter(draft.name("n"), dtype("i32"), place).expr
+    draft.emit(Assume, condition=binary("<=", offset, place))
+    draft.emit(Assume, condition=binary(">=", offset, random.choice((0, place))))
+    layout = choose_layout(draft, (size,), element.bits)
+    draft.tile(
+        Load, known.with_zero(), RegType(element, (size,), layout), source=view, offsets=(offset,)
+    )
 
 
 def index_tile(draft: Draft, shape: tuple[int, ...], low: int, high: int) -> Tile:

@@ -25,7 +25,7 @@ from tileloom.vm.types import RegType, ScalarType
 
 from .draft import Draft, Scalar, Tile
 from .known import Known, Refusal, fits_exactly, join, of_integers, summed
-from .memory import choose_layout
+from .memory import choose_layout, spread
 from .shapes import draw_layout, prime_factors
 
 _ARITHMETIC = (8, 16, 32, 64)
@@ -146,7 +146,7 @@ def concat(draft: Draft) -> None:
             side.used = True
         sides.append(side)
     pair = _joined(draft, sides[0], sides[1], dim, layout)
-    if 3 * prod(lhs.shape) <= _MAX_ELEMENTS and random.random() < 0.4:
+    if 3 * prod(lhs.shape) <= _MAX_ELEMENTS and random.random() < 0.7:
         pair.used = True
         first, second = (pair, sides[0]) if random.random() < 0.5 else (sides[0], pair)
         _joined(draft, first, second, dim, layout)
@@ -265,6 +265,8 @@ def item(draft: Draft) -> None:
     assert value is not None and isinstance(value.type, ScalarType)
     low, high = tile.known.low, tile.known.high
     draft.scope.scalars.append(Scalar(Ref(value), low, high, value.type.dtype))
+    if value.type.dtype.kind in ("int", "uint") and random.random() < 0.7:
+        spread(draft, draft.scope.scalars[-1])
 
 
 def relabel(draft: Draft) -> None:

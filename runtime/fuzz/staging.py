@@ -72,16 +72,17 @@ def round_trip(draft: Draft) -> None:
         read(draft, shared)
     if random.random() < 0.3:
         rewrite(draft, shared)
-    if random.random() < 0.4:
-        free(draft, shared)
+    if random.random() < 0.6:
+        free_one(draft)
 
 
-def free(draft: Draft, shared: Shared) -> None:
-    """Ends a shared tile's life."""
+def free_one(draft: Draft) -> None:
+    """Ends the life of a shared tile of the current block, not always the last one's."""
+    if not draft.scope.shared:
+        raise Refusal("no shared tile")
+    shared = draft.random.choice(draft.scope.shared)
     draft.emit(FreeShared, tile=shared.value)
-    for scope in draft.scopes:
-        if shared in scope.shared:
-            scope.shared.remove(shared)
+    draft.scope.shared.remove(shared)
 
 
 def read(draft: Draft, shared: Shared) -> Tile:

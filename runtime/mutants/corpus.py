@@ -16,8 +16,9 @@ _INDEX = "index.json"
 
 
 def hash_of(ptx: str) -> str:
-    """A key of PTX text."""
-    return hashlib.sha256(ptx.encode()).hexdigest()
+    """A key of PTX code: without comments, and without constants, which hold file names."""
+    lines = [line for line in ptx.splitlines() if not line.lstrip().startswith(("//", ".global"))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def write_corpus(folder: Path, count: int, seed: int = 0) -> None:
