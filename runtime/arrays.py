@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,11 +129,27 @@ def _describe_numpy(array: AnyArray) -> Array:
         dtype=numpy_name(array.dtype),
         itemsize=array.itemsize,
         shape=array.shape,
-        strides=tuple(s // array.itemsize for s in array.strides) if array.size else array.shape,
+        strides=_whole_strides(array.strides, array.itemsize) if array.size else array.shape,
         device=None,
         writable=array.flags.writeable,
         owner=array,
     )
+
+
+def _whole_strides(strides: Iterable[int], itemsize: int) -> tuple[int, ...]:
+    """Strides of bytes in elements.
+
+    Raises:
+        VMTypeError: one is no multiple of an element, as in a field of a record.
+    """
+    strides = tuple(strides)
+    if any(stride % itemsize for stride in strides):
+        raise VMTypeError(
+            f"an array with strides of {list(strides)} bytes, but elements of {itemsize},"
+            " can't be an argument",
+            hint="pass a contiguous copy",
+        )
+    return tuple(stride // itemsize for stride in strides)
 
 
 def numpy_name(dtype: np.dtype[Any]) -> str:
@@ -193,7 +210,7 @@ def _describe_cuda_interface(source: object, interface: dict[str, Any]) -> Array
         dtype=numpy_name(dtype),
         itemsize=dtype.itemsize,
         shape=shape,
-        strides=tuple(s // dtype.itemsize for s in strides) if strides else dense_strides(shape),
+        strides=_whole_strides(strides, dtype.itemsize) if strides else dense_strides(shape),
         device=_device_number(source),
         writable=not read_only,
         owner=source,

@@ -29,6 +29,7 @@ class Call:
     between: tuple[Any, ...]  # the values after x and before y
     after: tuple[Any, ...]
     unaligned: int  # bits that must be zero in x's address
+    nbytes: tuple[int, int]  # of x and y
     is_torch: bool
     ordinal: int
 
@@ -36,11 +37,13 @@ class Call:
         """Launches; False if these arrays need the long way."""
         if self.is_torch and not (x.is_contiguous() and out.is_contiguous()):
             return False
-        address = x.data_ptr()
+        address, written = x.data_ptr(), out.data_ptr()
         if address & self.unaligned:
             return False
+        if address < written + self.nbytes[1] and written < address + self.nbytes[0]:
+            return False
         stream = torch_stream(self.ordinal) if self.is_torch else 0
-        values = (address, *self.between, out.data_ptr(), *self.after)
+        values = (address, *self.between, written, *self.after)
         self.kernel.launch(self.grid, values, stream)
         return True
 
@@ -70,4 +73,5 @@ def remember(
     is_torch = key[0].__name__ == "Tensor"
     unaligned = 2 * plan.config.x_vector - 1
     between, after = tuple(values[1:5]), tuple(values[6:])
-    calls[key] = Call(kernel, plan.grid, between, after, unaligned, is_torch, ordinal)
+    sizes = (arrays[0].nbytes, arrays[1].nbytes)
+    calls[key] = Call(kernel, plan.grid, between, after, unaligned, sizes, is_torch, ordinal)

@@ -74,7 +74,7 @@ def _linear(
     target = empty_output(operands, p.n) if out is None else out
     if operands.m == 0 or p.n == 0:
         return target
-    bias, bias_kind = bias_array(bias, p.n)
+    bias, bias_kind = bias_array(bias, p.n, out)
     vector = x_vector(p.k, operands.x.address)
     problem = (p, operands.m, activation_of(operands.x), operands.out, bias_kind, vector, schedule)
     if place in HOST_DEVICES:

@@ -57,6 +57,7 @@ def check(x: Any, packed: Packed, out_dtype: Any = None, out: Any = None) -> Ope
             f"`x` is not contiguous: shape {list(array.shape)}, strides {list(array.strides)}",
             hint="pass `x.contiguous()` (torch) or `numpy.ascontiguousarray(x)`",
         )
+    _check_aligned("x", array)
     leading = array.shape[:-1]
     given = describe(out) if out is not None else None
     wanted = _output_name(out_dtype, given, activation)
@@ -83,7 +84,8 @@ def _activation(array: Array, packed: Packed) -> str:
 def _output_name(out_dtype: Any, given: Array | None, activation: str) -> str:
     if out_dtype is None:
         return activation_of(given) if given is not None else activation
-    text = str(getattr(out_dtype, "name", out_dtype)).removeprefix("torch.")
+    own_name = out_dtype.__name__ if isinstance(out_dtype, type) else out_dtype  # numpy.float32
+    text = str(getattr(out_dtype, "name", own_name)).removeprefix("torch.")
     names = {"float16": "f16", "bfloat16": "bf16", "float32": "f32"}
     name = names.get(text, text)
     if name not in OUTPUTS:
@@ -100,6 +102,26 @@ def _check_out(given: Array, shape: tuple[int, ...], wanted: str, x: Array) -> N
         raise LaunchError("`out` must be contiguous and writable")
     if given.device != x.device:
         raise LaunchError(f"`out` is in {given.place} but `x` in {x.place}")
+    _check_aligned("out", given)
+    _check_apart(given, "x", x)
+
+
+def _check_aligned(name: str, array: Array) -> None:
+    """Elements lie at multiples of their size: a kernel reads nothing less."""
+    if array.size and array.address % array.itemsize:
+        raise LaunchError(
+            f"`{name}` starts at an address that is no multiple of {array.itemsize} bytes",
+            hint="pass a copy of it",
+        )
+
+
+def _check_apart(out: Array, name: str, other: Array) -> None:
+    """Blocks write some of y while others still read: the memories must be apart."""
+    if out.address < other.address + other.nbytes and other.address < out.address + out.nbytes:
+        raise LaunchError(
+            f"`out` shares memory with `{name}`",
+            hint=f"every element of the result needs all of `{name}`: pass another array",
+        )
 
 
 def empty_output(operands: Operands, n: int) -> Any:
@@ -118,11 +140,11 @@ def empty_output(operands: Operands, n: int) -> Any:
     return np.empty(shape, storage(dtype(operands.out)))
 
 
-def bias_array(bias: Any, n: int) -> tuple[Any, str]:
+def bias_array(bias: Any, n: int, out: Any = None) -> tuple[Any, str]:
     """The bias [n] and its dtype's name, "" without one.
 
     Raises:
-        VMError: it is no float array of n elements.
+        VMError: it is no float array of n elements, or shares memory with `out`.
     """
     if bias is None:
         return None, ""
@@ -137,4 +159,8 @@ def bias_array(bias: Any, n: int) -> tuple[Any, str]:
         raise VMTypeError(f"`bias` is `{array.dtype}`", hint=f"one of {', '.join(OUTPUTS)}")
     if not array.is_dense:
         raise LaunchError("`bias` must be contiguous")
+    _check_aligned("bias", array)
+    given = describe(out) if out is not None else None
+    if given is not None and given.device == array.device:
+        _check_apart(given, "bias", array)
     return bias, name

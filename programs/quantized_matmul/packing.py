@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tileloom.compiler.targets import target_named
 from tileloom.vm import PAIRED
 from tileloom.vm.diagnostics import UsageError, VMTypeError, VMValueError, did_you_mean, user_errors
 from tileloom.vm.dtypes import Dtype
@@ -88,7 +89,8 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
     """Packs a quantized matrix for `linear`; the result is valid for every m and every target.
 
     Raises:
-        VMError: an activation dtype without kernels, or something that isn't a `Quantized`.
+        VMError: an activation dtype without kernels, an unknown target, or something that isn't a
+            `Quantized`.
     """
     if not isinstance(q, Quantized):
         raise UsageError(
@@ -96,6 +98,8 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
             hint='pack(quantize(w, "u4"))',
         )
     check_activation(activation)
+    if target is not None:
+        target_named(target)
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
     form, _ = weight_form(q.dtype.name, activation)
     words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
@@ -114,7 +118,8 @@ def scale_unit(scales: NDArray[np.float32]) -> float:
     largest = float(np.abs(scales).max(initial=0.0))
     if not np.isfinite(largest):
         raise VMValueError("`scales` holds values that are not finite")
-    unit = 2.0 ** (np.floor(np.log2(largest)) - 15) if largest else 1.0
+    # No smaller than what f32 holds the smallest halves of.
+    unit = max(2.0 ** (np.floor(np.log2(largest)) - 15), 2.0**-125) if largest else 1.0
     halves = (scales / np.float32(unit)).astype(np.float16)
     if not np.array_equal(halves.astype(np.float32) * np.float32(unit), scales):
         raise VMValueError(

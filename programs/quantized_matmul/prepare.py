@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tileloom.vm.diagnostics import VMValueError, user_errors
+from tileloom.vm.diagnostics import UsageError, VMValueError, user_errors
 
 from .packing import Packed
 from .plan import Plan, plan
@@ -29,15 +29,20 @@ def prepare(
     no GPU by default there is nothing to prepare, and None is given.
 
     Raises:
-        VMError: `max_m` is less than 1.
+        VMError: `p` isn't packed, or `max_m` no number of tokens.
     """
     from tileloom.runtime.cuda.context import current_device
     from tileloom.runtime.devices import choose
 
     from .device import gpu_weights, loaded, machine_of
 
-    if max_m < 1:
-        raise VMValueError(f"`max_m` is {max_m}", hint="at least one token")
+    if not isinstance(p, Packed):
+        raise UsageError(
+            f"`p` is a {type(p).__name__}, not a packed weight",
+            hint='prepare(pack(quantize(w, "u4")))',
+        )
+    if not isinstance(max_m, int) or max_m < 1:
+        raise VMValueError(f"`max_m` is {max_m}", hint="a whole number, at least one token")
     if choose(None) != "cuda":
         return None
     gpu = current_device()

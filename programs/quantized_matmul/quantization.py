@@ -16,7 +16,8 @@ Float zeros are f16 values and scales f16 values times one power of two a tensor
 a kernel reads, and they are rounded *before* codes are chosen: `dequantize` uses exactly the stored
 numbers. Scales are rounded up, so that rounding a scale never pushes the largest weight of a group
 out of the range of codes. The power of two keeps all of a tensor's scales, however small or large
-its weights are, in f16's normal range, where they have all eleven bits.
+its weights are, in f16's normal range, where they have all eleven bits. It is at least 2^-125, so
+that scales are exact in f32: weights below about 2^-139 may become zeros.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ LARGEST_SCALE = 65504.0
 LARGEST_FLOAT_ZERO = 1024.0
 # A wide-exponent float needs no more of its range than this: its precision is relative.
 LARGEST_FLOAT_TARGET = 512.0
+# Scales are f32: with a smaller unit the smallest of them would lose bits.
+SMALLEST_UNIT = 2.0**-125
 COLUMN_BLOCK_ELEMENTS = 1 << 20
 
 
@@ -115,7 +118,8 @@ def quantize(
     to each weight under the stored scale and zero point, saturating at the ends.
 
     Raises a `VMError`: a dtype that holds no weights, an illegal zero point or group, a `w` that
-    is not a matrix of floats, or one with a NaN or an infinity in it.
+    is not a matrix of floats, one with a NaN or an infinity in it, or weights so large that their
+    scales are beyond float32.
     """
     weight_dtype = find_dtype(dtype_name)
     chosen = default_zero_point(weight_dtype) if zero_point is None else zero_point
@@ -225,7 +229,13 @@ def _scale_unit(weight_dtype: Dtype, zero_point: ZeroPoint, largest: float) -> f
         return 1.0
     bottom, top = _target_range(weight_dtype, zero_point)
     span = 2.0**weight_dtype.bits if zero_point in ("int", "float") else max(top, -bottom)
-    return float(2.0 ** (np.floor(np.log2(largest / span)) - 13))
+    scale = largest / span
+    if scale > float(np.finfo(np.float32).max) / 2:
+        raise VMValueError(
+            f"`w` reaches to {largest:.3g}, and its scales beyond float32",
+            hint="divide `w` by a power of two, and multiply the result by it",
+        )
+    return max(float(2.0 ** (np.floor(np.log2(scale)) - 13)), SMALLEST_UNIT)
 
 
 def _scale_and_zero(

@@ -22,6 +22,8 @@ def test_nothing_is_prepared_for_the_interpreter(monkeypatch: pytest.MonkeyPatch
     assert prepare(pack(quantized())) is None
     with pytest.raises(VMError, match="`max_m` is 0"):
         prepare(pack(quantized()), max_m=0)
+    with pytest.raises(VMError, match="`p` is a Quantized, not a packed weight"):
+        prepare(quantized())  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu

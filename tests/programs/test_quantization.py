@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tileloom.programs.quantized_matmul.packing import pack, unpack
 from tileloom.programs.quantized_matmul.quantization import (
     Quantized,
     column_blocks,
@@ -199,6 +200,16 @@ def test_huge_weights_are_as_near_as_ordinary_ones(name: str, zero_point: str) -
     np.testing.assert_array_equal(huge.dequantize(), plain.dequantize() * 2.0**100)
 
 
+@pytest.mark.parametrize("magnitude", [1e-37, 1e-39, 1e-42, 1e-300])
+@pytest.mark.parametrize("zero_point", ["none", "symmetric", "int", "float"])
+def test_scales_of_tiny_weights_stay_exact(zero_point: str, magnitude: float) -> None:
+    """Below the normal range of f32 a weight may get lost, but no scale is wrong or zero."""
+    w = weights(32, 4).astype(np.float64) * magnitude
+    q = quantize(w, "u4", 16, zero_point)
+    assert (q.scales > 0).all() and (unpack(pack(q)).scales == q.scales).all()
+    assert np.abs(q.dequantize() - w).max() <= 2.0 * np.abs(w).max() + 2.0**-130
+
+
 def test_columns_do_not_depend_on_how_they_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     w = weights(30, 17)
     whole = quantize(w, "u3", 8, "int")
@@ -237,6 +248,7 @@ MISTAKES = [
     (VMValueError, "`w` holds 1 values that are not finite", lambda: quantize([[np.inf]], "u4")),
     (ShapeError, "`w` must be `[k, n]`, not `[4]`", lambda: quantize(W[0], "u4")),
     (VMTypeError, "`w` must hold floats, not `int64`", lambda: quantize([[1]], "u4")),
+    (VMValueError, "`w` reaches to 1e+200", lambda: quantize([[1e200]], "u4")),
 ]
 
 

@@ -178,6 +178,28 @@ def test_one_packed_tensor_serves_both_activations() -> None:
         assert (pack(q, "f16").words == pack(q, "bf16").words).all()
 
 
+def unaligned(size: int, kind: type[Any] = np.float16) -> NDArray[Any]:
+    """An array that starts at an odd address."""
+    itemsize = np.dtype(kind).itemsize
+    return np.zeros(size * itemsize + 1, np.uint8)[1:].view(kind)
+
+
+@pytest.mark.parametrize("first", [0, 100, 3 * K - 1, 3 * K, 3 * K + 1])
+def test_results_lie_apart_from_what_they_are_made_of(first: int) -> None:
+    """A block would read what another has written already."""
+    p = pack(quantize(weights(K, K), "u4"))
+    memory = np.zeros(7 * K, np.float16)
+    x, out = memory[: 3 * K].reshape(3, K), memory[first : first + 3 * K].reshape(3, K)
+    if first >= 3 * K:
+        linear(x, p, out=out, device="interpreter")
+        return
+    with pytest.raises(VMError, match="`out` shares memory with `x`"):
+        linear(x, p, out=out, device="interpreter")
+    with pytest.raises(VMError, match="`out` shares memory with `bias`"):
+        bias = memory[first + K : first + 2 * K]
+        linear(np.zeros((3, K), np.float16), p, bias, out, device="interpreter")
+
+
 def test_mistakes_are_told() -> None:
     p = pack(quantize(weights(), "u4"))
     x = np.zeros((2, K), np.float16)
@@ -191,6 +213,10 @@ def test_mistakes_are_told() -> None:
         ("unknown device `gpu`", lambda: linear(x, p, device="gpu")),
         ("can't be `f32`", lambda: pack(quantize(weights(), "u4"), activation="f32")),
         ("a Python list", lambda: linear([1, 2], p)),
+        ("unknown device `3`", lambda: linear(x, p, device=3)),  # type: ignore[arg-type]
+        ("unknown target `sm_1`", lambda: pack(quantize(weights(), "u4"), target="sm_1")),
+        ("no multiple of 2 bytes", lambda: linear(unaligned(2 * K).reshape(2, K), p)),
+        ("no multiple of 4 bytes", lambda: linear(x, p, unaligned(192, np.float32))),
     ]
     for message, call in cases:
         with pytest.raises(VMError) as caught:

@@ -173,6 +173,14 @@ def test_storage_and_packed_bytes() -> None:
     assert packed_nbytes(dtype("f32"), 5) == 20
 
 
+def test_fields_of_records_are_refused() -> None:
+    """Their strides are no whole elements: rounded down they would look dense."""
+    records = np.zeros(8, [("value", "<f2"), ("flag", "u1")])
+    with pytest.raises(VMTypeError, match=r"strides of \[3\] bytes, but elements of 2"):
+        describe(records["value"])
+    assert describe(records["flag"]) is not None
+
+
 def test_dense_strides_leave_extents_of_one_free() -> None:
     assert dense_strides((2, 3, 4)) == (12, 4, 1)
     assert dense_strides((2, 1, 4), (4, 99, 1)) == (4, 99, 1)

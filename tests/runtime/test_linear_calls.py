@@ -56,6 +56,22 @@ def test_the_second_call_makes_the_same_launch_for_other_arrays(
     assert second.words == expected
 
 
+def test_a_repeated_call_notices_that_its_result_lies_in_x(
+    gpu: FakeDriver, packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = arrays(3)
+    linear(x, packed, out=y)
+    for distance, refused in ((0, True), (3 * K * 2 - 2, True), (3 * K * 2, False)):
+        address = x.data_ptr() + distance
+        monkeypatch.setattr(y, "data_ptr", lambda at=address: at)
+        if refused:
+            with pytest.raises(VMError, match="`out` shares memory with `x`"):
+                linear(x, packed, out=y)
+        else:
+            assert linear(x, packed, out=y) is y
+    assert len(gpu.launches) == 2
+
+
 def test_other_shapes_and_options_take_the_long_way(gpu: FakeDriver, packed: Packed) -> None:
     x, y = arrays(3)
     linear(x, packed, out=y)

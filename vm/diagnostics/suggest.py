@@ -26,9 +26,9 @@ def printable(text: str) -> str:
     )
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
+def did_you_mean(name: object, candidates: Iterable[str]) -> str | None:
     """The hint "did you mean `x`?" with the closest of `candidates`, or None if none is near."""
-    if len(name) > _MAX_COMPARED:
+    if not isinstance(name, str) or len(name) > _MAX_COMPARED:
         return None
     # Sorted, so that ties are broken the same way in every process.
     names = sorted(set(candidates))
