@@ -75,6 +75,7 @@ from .dsl.ops import (
     decode,
     empty,
     fence,
+    fence_proxy_async,
     free_shared,
     full,
     global_view,
@@ -96,6 +97,7 @@ from .dsl.ops import (
     trap,
     var,
     view,
+    warp_barrier,
 )
 from .dsl.ops import print_ as print
 from .dsl.values import select
@@ -241,6 +243,7 @@ __all__ = [
     "var",
     "view",
     "wait_dependencies",
+    "warp_barrier",
     "when",
     "where",
 ]

@@ -280,7 +280,9 @@ def _chunk_words(context: Context, chunk: Chunk, words: list[Register]) -> list[
 
 
 def copy_layout(context: Context, instruction: CopyAsync) -> RegisterLayout:
-    """Which thread copies what: runs of up to 16 bytes along the last dimension."""
+    """Which thread copies what: unless said, runs of up to 16 bytes along the last dimension."""
+    if instruction.layout is not None:
+        return instruction.layout
     source = instruction.source
     assert isinstance(source, Value) and isinstance(source.type, GlobalType)
     bits = source.type.dtype.bits

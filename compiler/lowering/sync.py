@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tileloom.vm.instructions.sync import Barrier, Fence, Lock, Release
+from tileloom.vm.diagnostics import TargetError
+from tileloom.vm.instructions.sync import (
+    Barrier,
+    Fence,
+    FenceProxyAsync,
+    Lock,
+    Release,
+    WarpBarrier,
+)
 
 from ..emit.context import Context
 from ..emit.linear import Linear
@@ -19,9 +27,25 @@ def lower_barrier(context: Context, instruction: Barrier) -> None:
     context.barrier()
 
 
+@lowering(WarpBarrier)
+def lower_warp_barrier(context: Context, instruction: WarpBarrier) -> None:
+    context.builder.emit("bar.warp.sync", (), (0xFFFFFFFF,))
+
+
 @lowering(Fence)
 def lower_fence(context: Context, instruction: Fence) -> None:
     context.builder.emit(f"fence.acq_rel.{_SCOPES[instruction.scope]}")
+
+
+@lowering(FenceProxyAsync)
+def lower_fence_proxy_async(context: Context, instruction: FenceProxyAsync) -> None:
+    if not context.target.has("fence.proxy.async"):
+        raise TargetError(
+            f"`{context.target.name}` has no asynchronous proxy",
+            instruction.location,
+            hint="proxy fences need sm_90a",
+        )
+    context.builder.emit("fence.proxy.async.shared::cta")
 
 
 def first_thread(context: Context) -> Register:

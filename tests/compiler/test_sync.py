@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from execution import agree, emulate
 
+from tileloom.vm import parse
+from tileloom.vm.diagnostics import VMError
+from tileloom.vm.verifier import verify
+
 ATOMIC = """func @f(%p: *{t}, %q: *{t}, %r: *{t}) warps = 2 {{
   %g = global_view %p : global<{t}, [70]>
   %h = global_view %q : global<{t}, [64]>
@@ -126,3 +130,58 @@ def test_semaphores_order_blocks(seed: int) -> None:
     for block in range(6):
         value = 3 * value + block
     assert (args[0] == value).all() and args[1][0] == 6
+
+
+WARP_BARRIER = """layout #copy = spatial(4, 1) * spatial(4, 8) * local(2, 4)
+func @f(%p: *f32, %q: *f32) warps = 4 {{
+  %g = global_view %p : global<f32, [{rows}, 32]>
+  %h = global_view %q : global<f32, [32, 32]>
+  %s = alloc_shared : shared<f32, [32, 32], {memory}>
+  copy_async %s[0, 0], %g[0, 0] {{shape = [32, 32], layout = #copy}}
+  copy_async_commit
+  copy_async_wait
+  warp_barrier
+  %x = load %s[0, 0] : reg<f32, [32, 32], {layout}>
+  store %h[0, 0], %x
+}}"""
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "spatial(4, 1) * spatial(8, 4) * local(1, 8)",
+        "spatial(4, 1) * local(8, 1) * spatial(1, 32)",
+        "spatial(4, 1) * local(2, 1) * spatial(4, 8) * local(1, 4)",
+    ],
+)
+@pytest.mark.parametrize("memory", ["row_major(32, 32)", "strided([32, 32], [36, 1])"])
+@pytest.mark.parametrize("rows", [32, 13])
+def test_warps_read_their_own_copies(layout: str, memory: str, rows: int) -> None:
+    x = np.random.default_rng(0).standard_normal((rows, 32)).astype(np.float32)
+    text = WARP_BARRIER.format(rows=rows, memory=memory, layout=layout)
+    _, y = agree(text, [x, np.full((32, 32), np.nan, np.float32)])
+    np.testing.assert_array_equal(y[:rows], x)
+    assert not y[rows:].any()
+
+
+def test_a_warp_barrier_is_one_instruction_and_copies_lie_as_said() -> None:
+    text = WARP_BARRIER.format(
+        rows=32, memory="row_major(32, 32)", layout="spatial(4, 1) * local(8, 1) * spatial(1, 32)"
+    )
+    ptx = emulate(text, [np.zeros((32, 32), np.float32)] * 2).ptx
+    assert ptx.count("bar.warp.sync") == 1 and "bar.sync" not in ptx
+    assert ptx.count("cp.async.cg") == 2
+
+
+def test_a_copy_of_more_threads_than_there_are() -> None:
+    text = WARP_BARRIER.format(rows=32, memory="row_major(32, 32)", layout="spatial(4, 1)")
+    with pytest.raises(VMError) as caught:
+        verify(parse(text.replace("warps = 4", "warps = 2")))
+    assert "`layout` needs 128 threads, the function has 64" in str(caught.value)
+
+
+def test_a_copy_of_another_shape() -> None:
+    text = WARP_BARRIER.format(rows=32, memory="row_major(32, 32)", layout="spatial(4, 1)")
+    with pytest.raises(VMError) as caught:
+        parse(text.replace("local(2, 4)", "local(1, 4)"))
+    assert "the layout covers [16, 32], not [32, 32]" in str(caught.value)

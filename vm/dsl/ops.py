@@ -157,8 +157,10 @@ def copy_async(
     shape: Shape,
     *,
     dims: Shape | None = None,
+    layout: RegisterLayout | None = None,
 ) -> None:
-    """Starts copying a tile from global to shared memory."""
+    """Starts copying a tile from global to shared memory; `layout` says which thread copies what,
+    so that a thread may rely on its own copies, and a warp on its own after a `warp_barrier`."""
     emit(
         memory.CopyAsync,
         target=operand(target),
@@ -167,6 +169,7 @@ def copy_async(
         source_offsets=as_offsets(source_offsets),
         shape=as_shape(shape),
         dims=as_dims(dims),
+        layout=as_layout(layout),
     )
 
 
@@ -288,9 +291,19 @@ def barrier() -> None:
     emit(sync.Barrier)
 
 
+def warp_barrier() -> None:
+    """The threads of each warp meet."""
+    emit(sync.WarpBarrier)
+
+
 def fence(scope: str = "gpu") -> None:
     """Orders memory accesses before and after, for threads of `scope`."""
     emit(sync.Fence, scope=scope)
+
+
+def fence_proxy_async() -> None:
+    """Lets the asynchronous proxy see what ordinary stores wrote to shared memory."""
+    emit(sync.FenceProxyAsync)
 
 
 def lock(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tileloom.layouts import RegisterLayout
+
+from ..diagnostics import LayoutMismatchError
 from ..instruction import Effect, Indices, Instruction, Operand
 from ..types import GlobalType, RegType, SharedType, Type
 from .checks import (
@@ -126,7 +129,10 @@ class CopyAsync(
     """Starts copying a tile from global to shared memory; it lands at some time before the wait.
 
     `shape` is the tile's, along the last dimensions of both. Elements outside the global extents
-    arrive as zeros. The pieces are grouped by `copy_async_commit`.
+    arrive as zeros. The pieces are grouped by `copy_async_commit`. With a `layout` each thread
+    copies the elements it would hold in a register tile of that layout (the lowest of several
+    threads does): what it copied itself it may read after the wait, what its warp did after a
+    `warp_barrier`. Without one, nothing is known before a `barrier`.
     """
 
     target: Operand
@@ -135,6 +141,7 @@ class CopyAsync(
     source_offsets: Indices
     shape: tuple[int, ...] = ()
     dims: tuple[int, ...] | None = None
+    layout: RegisterLayout | None = None
 
     def result_type(self, annotation: Type | None) -> None:
         target, source = memory(self, self.target), memory(self, self.source)
@@ -151,6 +158,12 @@ class CopyAsync(
         count_indices(self, self.source_offsets, source.rank)
         tile_dims(self, self.dims, len(self.shape), source.rank)
         tile_dims(self, None, len(self.shape), target.rank)
+        if self.layout is not None and self.layout.shape != self.shape:
+            fail(
+                self,
+                f"the layout covers {list(self.layout.shape)}, not {list(self.shape)}",
+                error=LayoutMismatchError,
+            )
 
 
 @dataclass(frozen=True, eq=False)

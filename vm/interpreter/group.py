@@ -16,7 +16,10 @@ from ..expr import Expr, Ref
 from ..instruction import Instruction
 from ..ir import Value
 from ..semantics.values import Mask, Tile, tile_of_numbers
-from ..types import RegType
+from ..types import RegType, SharedType
+from .barriers import BarrierArray
+from .clocked import ClockedTile
+from .clocks import Stream
 from .memory import Buffer, GlobalTensor
 from .scalars import Env, Evaluate, Poison, checked, compile_expr, normalize
 from .shared import PendingCopy, SharedTile
@@ -77,7 +80,7 @@ class World:
 
 @dataclass(eq=False)
 class ThreadGroup:
-    """The threads that run one instruction stream; now always all threads of a block.
+    """The threads that run one instruction stream: all of a block, or a part of them.
 
     `env` maps values to tiles, numbers, tensors and buffers, and `block.x` ... to integers.
     """
@@ -85,12 +88,16 @@ class ThreadGroup:
     world: World
     env: Env
     block: tuple[int, ...]
+    stream: Stream
+    num_threads: int = 32
     shared: list[SharedTile] = field(default_factory=list)
+    barriers: list[BarrierArray] = field(default_factory=list)
     mutations: int = 0  # writes to mutable registers: a loop without any is spinning
     copies: list[PendingCopy] = field(default_factory=list)  # not yet committed
     copy_groups: deque[list[PendingCopy]] = field(default_factory=deque)
     cluster: Cluster | None = None  # None: a cluster of one block
     rank: int = 0  # in the cluster
+    is_clocked: bool = False  # clocks order accesses, not barriers of the block alone
 
     @property
     def checks(self) -> bool:
@@ -151,6 +158,12 @@ class ThreadGroup:
         assert isinstance(found, GlobalTensor | SharedTile), f"%{operand.name}"
         return found
 
+    def new_tile(self, name: str, type_: SharedType, location: Location | None) -> SharedTile:
+        """A shared tile without values."""
+        if self.is_clocked:
+            return ClockedTile(name, type_, location, clocks=self.stream.clocks)
+        return SharedTile(name, type_, location)
+
     def own(self, value: Value, tile: SharedTile) -> None:
         """Take a new shared tile of the block, in the place of one from an earlier turn."""
         if self.cluster is not None and self.checks:
@@ -167,8 +180,14 @@ class ThreadGroup:
 
     def meet(self) -> None:
         """All threads of the block meet (a barrier)."""
+        self.stream.meet()
         for tile in self.shared:
             tile.barrier()
+
+    def meet_in_warps(self) -> None:
+        """The threads of each warp meet."""
+        for tile in self.shared:
+            tile.warp_barrier()
 
     # Errors
 

@@ -18,6 +18,20 @@ Threads = NDArray[np.int32]
 NONE: Final = -1  # no thread
 MANY: Final = -2  # several threads, or nobody knows which
 ATOMIC: Final = -3  # atomic updates
+WARP: Final = -16  # WARP - w: threads of warp w, before its last meeting
+_LANES_LOG2: Final = 5
+
+
+def after_meeting(threads: Threads) -> Threads:
+    """Who accessed something, once the threads of each warp have met."""
+    return np.where(threads >= 0, WARP - (threads >> _LANES_LOG2), threads)
+
+
+def in_order(before: Threads, now: Threads) -> NDArray[np.bool_]:
+    """Where accesses by `before` are ordered before one by `now`: it is the same thread, or one of
+    a warp that has met in between."""
+    same = (before == now) & (now != MANY)
+    return same | ((before <= WARP) & (now >= 0) & (WARP - before == now >> _LANES_LOG2))
 
 
 def owners(type_: RegType) -> Threads:

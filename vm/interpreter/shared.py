@@ -2,9 +2,13 @@
 
 Between two barriers an element may be read by many threads, or written and read by one. Anything
 else is a race: what the reader gets, or which value stays, depends on timing. The shadows hold for
-each element the writer and the reader, as a thread number, NONE or MANY. A replicated tile, a
-tile without a layout and an asynchronous copy count as MANY: nobody may rely on their order.
+each element the writer and the reader, as a thread number, a warp's that has met since, NONE or
+MANY. A replicated tile and a tile or asynchronous copy without a layout count as MANY: nobody may
+rely on their order.
 Storing an equal value is no race.
+
+Tensor cores and bulk copies see an ordinary write after a proxy fence only: `unfenced` marks the
+elements written since the last one.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from ..diagnostics import ExecutionError
 from ..semantics.values import Array, Mask, drop_clean, storage, to_codes
 from ..types import SharedType
 from .boxes import Box
-from .owners import ATOMIC, MANY, NONE, Threads
+from .owners import ATOMIC, MANY, NONE, WARP, Threads, after_meeting, in_order
 from .points import Points
 
 if TYPE_CHECKING:
@@ -43,10 +47,12 @@ class SharedTile:
         shape = self.type.shape
         self.data: Array = np.zeros(shape, storage(self.type.dtype))
         self.poison: Mask = np.ones(shape, np.bool_)
+        self._unfenced: Mask = np.zeros(shape, np.bool_)
         self._writer: Threads = np.full(shape, NONE, np.int32)
         self._reader: Threads = np.full(shape, NONE, np.int32)
         self._written: Location | None = None
         self._read: Location | None = None
+        self._plainly_written: Location | None = None
         self._has_writes = self._has_reads = False
 
     @property
@@ -80,8 +86,38 @@ class SharedTile:
         if checks:
             self._check_alive(box, "written")
             self._note_write(box, data, threads, location)
+            self._note_plain_write(box, location)
         box.put(self.data, data)
         box.put(self.poison, False if poison is None else poison)
+
+    def read_async(
+        self, box: Region, location: Location | None, checks: bool
+    ) -> tuple[Array, Mask | None]:
+        """`read` through the asynchronous proxy, by nobody in particular. Raises ExecutionError."""
+        if checks:
+            self.refuse_unfenced(box, "read")
+        threads = np.broadcast_to(np.int32(MANY), np.shape(box.select(self._unfenced)))
+        return self.read(box, threads, location, checks)
+
+    def refuse_unfenced(self, box: Region, verb: str) -> None:
+        """Raises ExecutionError if a proxy fence is missing before an asynchronous access."""
+        unfenced = np.asarray(box.select(self._unfenced))
+        if unfenced.any():
+            at = tuple(int(i) for i in np.argwhere(unfenced)[0])
+            raise ExecutionError(
+                f"`%{self.name}` is {verb} through the asynchronous proxy, but its element "
+                f"{box.index_of(at)} was written by other means with no proxy fence since",
+                notes=[("written here", self._plainly_written)],
+                hint="`fence_proxy_async` after the stores, then `barrier`",
+            )
+
+    def fence_proxy(self) -> None:
+        """The asynchronous proxy sees all earlier writes."""
+        self._unfenced.fill(False)
+
+    def _note_plain_write(self, box: Region, location: Location | None) -> None:
+        box.put(self._unfenced, True)
+        self._plainly_written = location
 
     def read_remote(
         self, box: Region, rank: int, location: Location | None, checks: bool
@@ -109,6 +145,7 @@ class SharedTile:
             self._check_alive(box, "written")
             assert self.blocks is not None
             self.blocks.note_write(box, rank, location)
+            self._note_plain_write(box, location)
         box.put(self.data, data)
         box.put(self.poison, False if poison is None else poison)
 
@@ -121,6 +158,7 @@ class SharedTile:
         self._report((writer != NONE) & (writer != ATOMIC), box, "written", self._written)
         self._report(reader != NONE, box, "read", self._read)
         box.put(self._writer, ATOMIC)
+        self._note_plain_write(box, location)
         self._has_writes, self._written = True, location
 
     def barrier(self) -> None:
@@ -131,22 +169,29 @@ class SharedTile:
             self._reader.fill(NONE)
         self._has_writes = self._has_reads = False
 
+    def warp_barrier(self) -> None:
+        """From now on earlier accesses of a warp are ordered before later ones of the same warp."""
+        if self._has_writes:
+            self._writer = after_meeting(self._writer)
+        if self._has_reads:
+            self._reader = after_meeting(self._reader)
+
     def start_copy(self, copy: PendingCopy, checks: bool) -> None:
         """An asynchronous copy may write its box from now on."""
         if checks:
-            threads = np.broadcast_to(np.int32(MANY), copy.box.size)
             self._check_alive(copy.box, "written")
-            self._note_write(copy.box, copy.data, threads, copy.location)
+            self._note_write(copy.box, copy.data, copy.threads, copy.location)
         self.pending.append(copy)
 
     def land(self, copy: PendingCopy) -> None:
-        """The copy has arrived; only a barrier makes it safe for all threads."""
+        """The copy has arrived, for those who copied; a barrier makes it safe for all threads."""
         self.pending.remove(copy)
         if self.blocks is not None:
             self.blocks.note_write(copy.box, self.blocks.owner, copy.location)
         copy.box.select(self.data)[...] = copy.data
         copy.box.select(self.poison)[...] = False
-        copy.box.select(self._writer)[...] = MANY
+        copy.box.select(self._writer)[...] = copy.threads
+        self._note_plain_write(copy.box, copy.location)
         self._has_writes, self._written = True, copy.location
 
     def _check_alive(self, box: Region, verb: str) -> None:
@@ -165,11 +210,11 @@ class SharedTile:
             self.blocks.note_read(box, self.blocks.owner, location)
         if self._has_writes:
             writer = box.select(self._writer)
-            raced = (writer != NONE) & ((writer != threads) | (threads == MANY))
+            raced = (writer != NONE) & ~in_order(writer, threads)
             self._report(raced, box, "written", self._written, threads, writer)
         reader = box.select(self._reader)
         if self._has_reads:
-            known = np.where((reader == NONE) | (reader == threads), threads, MANY)
+            known = np.where((reader == NONE) | in_order(reader, threads), threads, MANY)
             box.put(self._reader, known)
         else:
             box.put(self._reader, threads)
@@ -182,12 +227,12 @@ class SharedTile:
             self.blocks.note_write(box, self.blocks.owner, location)
         writer, reader = box.select(self._writer), box.select(self._reader)
         if self._has_reads:
-            raced = (reader != NONE) & ((reader != threads) | (threads == MANY))
+            raced = (reader != NONE) & ~in_order(reader, threads)
             self._report(raced, box, "read", self._read, threads, reader)
         if not self._has_writes:
             box.put(self._writer, threads)
         else:
-            other = (writer != NONE) & ((writer != threads) | (threads == MANY))
+            other = (writer != NONE) & ~in_order(writer, threads)
             if other.any():
                 raced = other & self._differs(box, data)
                 self._report(raced, box, "written", self._written, threads, writer)
@@ -229,8 +274,11 @@ class PendingCopy:
     target: SharedTile
     box: Box
     data: Array
+    threads: Threads  # who copies each element
     location: Location | None
 
 
 def _thread(number: int) -> str:
+    if number <= WARP:
+        return f"a thread of warp {WARP - number}"
     return "several threads" if number in (MANY, ATOMIC) else f"thread {number}"

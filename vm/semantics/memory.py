@@ -21,7 +21,7 @@ from ..instructions.memory import (
 )
 from ..interpreter.boxes import Box, place
 from ..interpreter.memory import Buffer, GlobalTensor
-from ..interpreter.owners import check_bytes, first_owner, owners, touched_bytes
+from ..interpreter.owners import MANY, check_bytes, first_owner, owners, touched_bytes
 from ..interpreter.shared import PendingCopy, SharedTile
 from ..ir import Value
 from ..types import GlobalType, RegType, SharedType
@@ -52,7 +52,7 @@ def alloc_shared(group: ThreadGroup, instruction: AllocShared) -> SharedTile:
     assert instruction.result is not None
     type_ = instruction.result.type
     assert isinstance(type_, SharedType)
-    tile = SharedTile(instruction.result.name, type_, instruction.location)
+    tile = group.new_tile(instruction.result.name, type_, instruction.location)
     group.own(instruction.result, tile)
     return tile
 
@@ -166,7 +166,9 @@ def copy_async(group: ThreadGroup, instruction: CopyAsync) -> None:
         data: Array = np.zeros(shape, storage(source.dtype))
     else:
         data = box.expand(source.read(box), shape)
-    copy = PendingCopy(target, there, data, instruction.location)
+    layout = instruction.layout
+    threads = np.broadcast_to(np.int32(MANY), shape) if layout is None else first_owner(layout)
+    copy = PendingCopy(target, there, data, threads, instruction.location)
     target.start_copy(copy, group.checks)
     group.copies.append(copy)
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..diagnostics import ExecutionError
 from ..expr import Expr
 from ..instruction import Operand
-from ..instructions.sync import Barrier, Fence, Lock, Release
+from ..instructions.sync import Barrier, Fence, FenceProxyAsync, Lock, Release, WarpBarrier
 from ..interpreter.boxes import Box, place
 from ..interpreter.group import Blocked
 from ..interpreter.memory import GlobalTensor
@@ -26,9 +26,20 @@ def barrier(group: ThreadGroup, instruction: Barrier) -> None:
     group.meet()
 
 
+@semantics(WarpBarrier)
+def warp_barrier(group: ThreadGroup, instruction: WarpBarrier) -> None:
+    group.meet_in_warps()
+
+
 @semantics(Fence)
 def fence(group: ThreadGroup, instruction: Fence) -> None:
     """Nothing to do: every access is already in order."""
+
+
+@semantics(FenceProxyAsync)
+def fence_proxy_async(group: ThreadGroup, instruction: FenceProxyAsync) -> None:
+    for tile in group.shared:
+        tile.fence_proxy()
 
 
 def one_element(

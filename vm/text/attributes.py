@@ -7,6 +7,8 @@ import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tileloom.layouts import RegisterLayout
+
 from ..diagnostics import Location, VMTypeError, quote
 from ..dtypes import Dtype
 from ..expr import Const
@@ -25,6 +27,7 @@ _WORDS: dict[Any, str] = {
     float: "a number",
     str: "a word or string",
     Dtype: "a dtype",
+    RegisterLayout: "a register layout, such as `#name`",
     type(None): "`none`",
 }
 _PLURALS: dict[Any, str] = {
@@ -70,6 +73,9 @@ class AttributeReader:
         match tree.data:
             case "attribute_list":
                 return tuple(self._value(each) for each in tree.children)
+            case "layout_reference":
+                token = tree.children[0]
+                return self._scope.layout(str(token)[1:], span(token))
             case "string":
                 return unescape(str(tree.children[0]))
             case "keyword_word":

@@ -54,7 +54,7 @@ operands: (operand (_COMMA operand)*)?
 indexed: VALUE list
 attributes: (_LBRACE attribute (_COMMA attribute)* _NEWLINE? _RBRACE)?
 attribute: name _EQUALS attribute_value
-?attribute_value: expr | attribute_list | string | keyword_word
+?attribute_value: expr | attribute_list | string | keyword_word | layout_reference
 attribute_list: _LSQB (attribute_value (_COMMA attribute_value)* _COMMA?)? _RSQB
 string: STRING
 keyword_word: AND | OR

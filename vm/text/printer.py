@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from tileloom.layouts import RegisterLayout
+
 from ..diagnostics import VMError
 from ..dtypes import Dtype
 from ..expr import Binary, Const, Expr, Ref, Select, Special, Unary
@@ -18,6 +20,7 @@ from ..instruction import Instruction, Role, roles
 from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
 from ..packing import CONTIGUOUS
 from ..types import (
+    BarrierType,
     GlobalType,
     PointerType,
     RegType,
@@ -106,6 +109,8 @@ def print_type(type_: Type, names: PlainNames | None = None) -> str:
             rest = [names.layout(layout)] if layout is not None else []
             rest += [packing.name] if packing != CONTIGUOUS else []
             return _angled("reg", names.dtype(dtype), _list(map(str, shape)), *rest)
+        case BarrierType(shape):
+            return _angled("mbarrier", _list(map(str, shape)))
     raise AssertionError(f"no type: {type_!r}")
 
 
@@ -250,6 +255,8 @@ def _attribute(value: Any, names: PlainNames) -> str:
             return print_number(value)
         case Dtype():
             return names.dtype(value)
+        case RegisterLayout():
+            return names.layout(value)
         case str():
             return value if _is_plain_word(value) else escape(value)
         case tuple():

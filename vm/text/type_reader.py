@@ -26,6 +26,7 @@ from ..dtypes import Dtype, DtypeError, dtype, suggestions
 from ..expr import Expr
 from ..packing import CONTIGUOUS, PAIRED, Packing
 from ..types import (
+    BarrierType,
     GlobalType,
     PointerType,
     RegType,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _PACKINGS: dict[str, Packing] = {packing.name: packing for packing in (CONTIGUOUS, PAIRED)}
 _SPACES = ("global", "shared", "reg")
+_TYPES = (*_SPACES, "mbarrier")
 MAX_EXTENT = 1 << 31
 
 
@@ -132,22 +134,25 @@ class TypeReader:
 
     def _scalar(self, tree: Node) -> Type:
         name = str(tree.children[0])
-        if name in _SPACES:
+        if name in _TYPES:
+            example = f"{name}<f16, [16, 16]>" if name in _SPACES else f"{name}<[4]>"
             raise VMSyntaxError(
-                f"`{name}` needs a dtype and a shape",
+                f"`{name}` needs a {'dtype and a ' * (name in _SPACES)}shape",
                 self._at(tree),
-                hint=f"write `{name}<f16, [16, 16]>`",
+                hint=f"write `{example}`",
             )
         return ScalarType(self._dtype(tree.children[0]))
 
     def _tile(self, tree: Node) -> Type:
         space, _, *arguments, _ = tree.children
-        if str(space) not in _SPACES:
+        if str(space) not in _TYPES:
             raise VMNameError(
                 f"unknown type {quote(space)}",
                 self._at(space),
-                hint=did_you_mean(str(space), _SPACES) or "tiles are `global`, `shared` or `reg`",
+                hint=did_you_mean(str(space), _TYPES) or "tiles are `global`, `shared` or `reg`",
             )
+        if str(space) == "mbarrier":
+            return self._barriers(tree, arguments)
         if len(arguments) < 2 or _kind(arguments[0]) != "word" or _kind(arguments[1]) != "list":
             raise VMSyntaxError(
                 f"`{space}` needs a dtype and a shape",
@@ -163,6 +168,15 @@ class TypeReader:
         if space == "shared":
             return self._shared(element, extents, rest)
         return self._register(element, extents, rest)
+
+    def _barriers(self, tree: Node, arguments: list[Part]) -> Type:
+        if len(arguments) != 1 or _kind(arguments[0]) != "list":
+            raise VMSyntaxError(
+                "`mbarrier` needs a shape and nothing else",
+                self._at(tree),
+                hint="write `mbarrier<[4]>`",
+            )
+        return BarrierType(tuple(self._extent(each) for each in node(arguments[0]).children))
 
     def _extent(self, part: Part) -> int:
         extent = self._expressions.constant(part, "an extent of a shared or register tile")

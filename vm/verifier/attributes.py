@@ -6,15 +6,18 @@ import types
 import typing
 from typing import Any
 
-from ..diagnostics import VMTypeError, quote
+from tileloom.layouts import RegisterLayout
+
+from ..diagnostics import LayoutMismatchError, VMTypeError, quote
 from ..instruction import Instruction, attribute_hints
 
 
-def check_attributes(instruction: Instruction) -> None:
-    """Checks every attribute of an instruction.
+def check_attributes(instruction: Instruction, num_threads: int | None = None) -> None:
+    """Checks every attribute of an instruction, in a function of `num_threads` threads if known.
 
     Raises:
         VMTypeError: one isn't of its declared type.
+        LayoutMismatchError: a layout is of more threads.
     """
     hints = attribute_hints(type(instruction))
     for name, value in instruction.attributes().items():
@@ -22,6 +25,15 @@ def check_attributes(instruction: Instruction) -> None:
             raise VMTypeError(
                 f"`{instruction.name}`: `{name}` can't be {quote(repr(value))}",
                 instruction.location,
+            )
+        if num_threads is None or not isinstance(value, RegisterLayout):
+            continue
+        if value.num_threads > num_threads:
+            raise LayoutMismatchError(
+                f"`{instruction.name}`: `{name}` needs {value.num_threads} threads, the function "
+                f"has {num_threads}",
+                instruction.location,
+                notes=[f"the layout is `{value}`"],
             )
 
 

@@ -203,7 +203,7 @@ class _Verifier:
     def _instruction(self, instruction: Instruction) -> None:
         place = instruction.location
         self._fields(instruction)
-        check_attributes(instruction)
+        check_attributes(instruction, self._function.num_threads)
         result = instruction.result
         wants = type(instruction).has_result
         assert wants is None or wants is (result is not None), f"result of {instruction.name}"

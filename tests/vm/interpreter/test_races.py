@@ -260,3 +260,81 @@ func @f() warps = 1 {{
     interpret(text.format(layout=columns, memory=down), [])
     for layout, memory in ((columns, "row_major(8, 4)"), (rows, down)):
         assert "both store to byte" in message(text.format(layout=layout, memory=memory), [])
+
+
+# Meetings of warps
+
+WARPS = """layout #row = spatial(64) * local(2)
+layout #turned = spatial(2) * local(2) * spatial(32)
+layout #far = local(2) * spatial(64)
+func @f(%p: *f32) warps = 2 {{
+  %g = global_view %p : global<f32, [128]>
+  %s = alloc_shared : shared<f32, [128]>
+  {fill}
+  {between}
+  %y = load %s[{offset}] : reg<f32, [{count}], {layout}>
+  {after}
+}}"""
+STORED = "%x = full : reg<f32, [128], #row>\n  store %s[0], %x"
+COPY_ALL = "copy_async %s[0], %g[0] {{shape = [128]{layout}}}"
+WIDE = np.zeros(128, np.float32)
+
+
+def warps(
+    fill: str, between: str, layout: str = "#turned", after: str = "", offset: int = 0
+) -> str:
+    count = 128 if layout.startswith("#") else 64
+    return WARPS.format(
+        fill=fill, between=between, layout=layout, after=after, offset=offset, count=count
+    )
+
+
+def test_a_warp_reads_what_it_wrote_once_it_has_met(message: Any, interpret: Any) -> None:
+    assert "race on `%s`" in message(warps(STORED, ""), [WIDE.copy()])
+    interpret(warps(STORED, "warp_barrier"), [WIDE.copy()])
+
+
+@pytest.mark.parametrize("layout", ["#far", "spatial(32) * local(2)"])
+def test_meetings_of_warps_order_nothing_between_warps(
+    message: Any, interpret: Any, layout: str
+) -> None:
+    offset = 0 if layout == "#far" else 64
+    text = warps(STORED, "warp_barrier", layout, offset=offset)
+    assert "written by a thread of warp" in message(text, [WIDE.copy()])
+    interpret(warps(STORED, "barrier", layout, offset=offset), [WIDE.copy()])
+
+
+@pytest.mark.parametrize(
+    ("layout", "between", "races"),
+    [
+        ("", "warp_barrier", True),
+        ("", "barrier", False),
+        (", layout = #far", "warp_barrier", True),
+        (", layout = #far", "barrier", False),
+        (", layout = #row", "", True),
+        (", layout = #row", "warp_barrier", False),
+        (", layout = #turned", "", False),
+    ],
+)
+def test_copies_are_their_threads_or_nobodys(
+    message: Any, interpret: Any, layout: str, between: str, races: bool
+) -> None:
+    copy = f"{COPY_ALL.format(layout=layout)}\n  copy_async_commit\n  copy_async_wait"
+    text = warps(copy, between)
+    if races:
+        assert "race on `%s`" in message(text, [WIDE.copy()])
+    else:
+        interpret(text, [WIDE.copy()])
+
+
+def test_a_copy_over_what_its_warp_read(message: Any, interpret: Any) -> None:
+    again, fill = COPY_ALL.format(layout=", layout = #row"), f"{STORED}\n  barrier"
+    assert "race on `%s`" in message(warps(fill, "", after=again), [WIDE.copy()])
+    interpret(warps(fill, "", after=f"warp_barrier\n  {again}"), [WIDE.copy()])
+
+
+def test_an_access_after_a_meeting_is_not_ordered_yet(message: Any) -> None:
+    """A lane reads after the meeting what another then overwrites."""
+    again = "warp_barrier\n  %a = load %s[0] : reg<f32, [128], #turned>\n  store %s[0], %z"
+    fill = f"{STORED}\n  %z = full {{fill = 2.0}} : reg<f32, [128], #row>\n  barrier"
+    assert "race on `%s`" in message(warps(fill, "", "#row", again), [WIDE.copy()])
