@@ -61,6 +61,7 @@ GROUPS = {
     "load_scalar": "each thread reads the same element",
     "var": "each thread, all alike",
     "barrier": "the whole block, which meets",
+    "fence_proxy_async": "each thread, for what it and those it met wrote",
     "lock": "the whole block, which meets after the wait of one warp",
     "release": "the whole block, which meets before one thread stores",
     "atomic_scalar": "the whole block, which meets before and after one thread's update",

@@ -152,10 +152,16 @@ def check_members(c: Cohort, members: Array, on: Array | None) -> Array:
     return named
 
 
+_SHARED = ("cta", "cluster")
+
+
 @opcode("membar", "fence", "griddepcontrol")
 def fence(mods: Mods) -> Form:
     """Memory is sequentially consistent here: fences matter to the check for races only."""
     synchronises = mods.base == "membar" or any(n in mods.parts for n in ("sc", "acq_rel"))
+    if mods.parts in (["proxy", "async"], *(["proxy", "async", f"shared::{s}"] for s in _SHARED)):
+        mods.flags("proxy", "async", *(f"shared::{space}" for space in _SHARED))
+        return Custom(lambda instruction, linker: Step(_run_proxy_fence, (), ()))
     if mods.base == "griddepcontrol":
         mods.choice("launch_dependents", "wait")
     else:
@@ -165,6 +171,11 @@ def fence(mods: Mods) -> Form:
         for suffix in ("global", "shared::cta", "shared::cluster"):
             mods.flags(f"async.{suffix}", suffix, f"sync_restrict::{suffix}")
     return Custom(lambda instruction, linker: _build_fence(synchronises))
+
+
+def _run_proxy_fence(c: Cohort) -> None:
+    if c.machine.races is not None:
+        c.machine.races.fence_proxy(c.rows)
 
 
 def _build_fence(synchronises: bool) -> Step:

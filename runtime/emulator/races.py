@@ -12,6 +12,13 @@ Acquire, release and fences exchange knowledge through one clock a cluster: a co
 miss a race but raises no false alarm. Lanes of a warp are one agent, except that one instruction
 must not store different values to one place.
 
+`wgmma`, bulk and tensor copies reach shared memory through the *asynchronous proxy*: what a warp
+wrote as usual they see once a `fence.proxy.async` lies between, on the way by which the write
+happened before. So each warp has a second clock, `fenced`: what it knew at its last fence of that
+kind, joined with those of the warps it synchronised with since. The halves of `clocks` are the two.
+
+    An asynchronous access by a warp a of what b wrote at time t needs fenced[a][b] >= t too.
+
 Memory is watched in units of the narrowest shared access of the kernel.
 """
 
@@ -37,8 +44,8 @@ class Races:
         self.machine = machine
         self.unit = unit
         self.agents = machine.warps_per_block * machine.clusters.size
-        self.known = np.zeros((0, self.agents), np.int32)
-        self.released = np.zeros((0, self.agents), np.int32)
+        self.clocks = np.zeros((0, 2 * self.agents), np.int32)
+        self.released = np.zeros((0, 2 * self.agents), np.int32)
         self.offered: dict[int, Array] = {}
         self.writer = np.zeros(0, np.int16)
         self.written = np.zeros(0, np.int32)
@@ -47,17 +54,29 @@ class Races:
         self.read = np.zeros((0, self.agents), np.int32)
         self.read_line = np.zeros(0, np.int32)
 
+    @property
+    def known(self) -> Array:
+        """What each warp knows, [rows, agents]: a view."""
+        return self.clocks[:, : self.agents]
+
+    @property
+    def fenced(self) -> Array:
+        """What of it the asynchronous proxy sees too, [rows, agents]: a view."""
+        return self.clocks[:, self.agents :]
+
     def grow(self) -> None:
         """Makes room for new resident blocks; their warps know only themselves."""
         machine = self.machine
-        rows, old = len(machine.alive), len(self.known)
-        self.known = np.concatenate((self.known, np.zeros((rows - old, self.agents), np.int32)))
+        rows, old = len(machine.alive), len(self.clocks)
+        more = np.zeros((rows - old, 2 * self.agents), np.int32)
+        self.clocks = np.concatenate((self.clocks, more))
         new = np.arange(old, rows)
         self.known[new, new % self.agents] = 1
         clusters = rows // self.agents - len(self.released)
-        self.released = np.concatenate((self.released, np.zeros((clusters, self.agents), np.int32)))
+        more = np.zeros((clusters, 2 * self.agents), np.int32)
+        self.released = np.concatenate((self.released, more))
         for number, offered in self.offered.items():
-            more = np.zeros((machine.num_slots - len(offered), self.agents), np.int32)
+            more = np.zeros((machine.num_slots - len(offered), 2 * self.agents), np.int32)
             self.offered[number] = np.concatenate((offered, more))
         units = len(machine.memory.shared.data) // self.unit - len(self.writer)
         for name in ("writer", "written", "writers", "write_line", "read_line"):
@@ -71,21 +90,21 @@ class Races:
         """All live warps of the blocks of `c` pass a barrier together."""
         slots = c.slots[:, 0]
         starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
-        joined = np.maximum.reduceat(self.known[c.rows], starts, axis=0)
-        self.known[c.rows] = np.repeat(joined, np.diff(np.r_[starts, len(slots)]), 0)
-        self._advance(c.rows)
+        joined = np.maximum.reduceat(self.clocks[c.rows], starts, axis=0)
+        self.clocks[c.rows] = np.repeat(joined, np.diff(np.r_[starts, len(slots)]), 0)
+        self.advance(c.rows)
 
     def offer(self, number: int, c: Cohort) -> None:
         """The warps of `c` arrive at a barrier that is not complete yet."""
         if number not in self.offered:
-            self.offered[number] = np.zeros((self.machine.num_slots, self.agents), np.int32)
-        np.maximum.at(self.offered[number], c.slots[:, 0], self.known[c.rows])
-        self._advance(c.rows)
+            self.offered[number] = np.zeros((self.machine.num_slots, 2 * self.agents), np.int32)
+        np.maximum.at(self.offered[number], c.slots[:, 0], self.clocks[c.rows])
+        self.advance(c.rows)
 
     def take(self, number: int, rows: Array, slots: Array) -> None:
         """Warps that waited at a barrier learn what all participants knew."""
-        self.known[rows] = np.maximum(self.known[rows], self.offered[number][slots[:, 0]])
-        self._advance(rows)
+        self.clocks[rows] = np.maximum(self.clocks[rows], self.offered[number][slots[:, 0]])
+        self.advance(rows)
 
     def forget(self, number: int, slots: Array) -> None:
         """The barrier of these blocks starts anew."""
@@ -94,21 +113,27 @@ class Races:
     def meet_clusters(self, done: Array) -> None:
         """All warps of the clusters `done` (bool [clusters]) pass their barrier."""
         rows = np.flatnonzero(np.repeat(done, self.agents))
-        joined = self.known[rows].reshape(-1, self.agents, self.agents).max(1)
-        self.known[rows] = np.repeat(joined, self.agents, 0)
-        self._advance(rows)
+        joined = self.clocks[rows].reshape(-1, self.agents, 2 * self.agents).max(1)
+        self.clocks[rows] = np.repeat(joined, self.agents, 0)
+        self.advance(rows)
 
     def exchange(self, c: Cohort, acquire: bool, release: bool) -> None:
         """A release gives the cluster what the warp knows, an acquire takes it."""
         clusters = c.rows // self.agents
         if release:
-            np.maximum.at(self.released, clusters, self.known[c.rows])
-            self._advance(c.rows)
+            np.maximum.at(self.released, clusters, self.clocks[c.rows])
+            self.advance(c.rows)
         if acquire:
-            self.known[c.rows] = np.maximum(self.known[c.rows], self.released[clusters])
+            self.clocks[c.rows] = np.maximum(self.clocks[c.rows], self.released[clusters])
 
-    def _advance(self, rows: Array) -> None:
-        self.known[rows, rows % self.agents] += 1
+    def fence_proxy(self, rows: Array) -> None:
+        """The asynchronous proxy sees from now on what these warps know."""
+        self.fenced[rows] = self.known[rows]
+        self.advance(rows)
+
+    def advance(self, rows: Array) -> None:
+        """What these warps do from now on is later than what they have told others."""
+        self.clocks[rows, rows % self.agents] += 1
 
     # ---- accesses
 
@@ -142,6 +167,16 @@ class Races:
                 self._report(c, on, late, units, "reads", "written", self.write_line)
         self.read[units, agents[:, None]] = known[np.arange(len(rows)), agents][:, None]
         self.read_line[units] = line
+
+    def load_async(
+        self, c: Cohort, line: int, places: Array, access: Access, on: Array | None
+    ) -> None:
+        """A read of shared memory by the asynchronous proxy, on behalf of the lanes `on`."""
+        self.load(c, line, places, access, on)
+        units, rows = self._units(places, access), self._rows(c, on)
+        unseen = self.written[units] > self.fenced[rows[:, None], self.writer[units]]
+        if unseen.any():
+            self._report_unfenced(c, on, unseen, units)
 
     def store(
         self,
@@ -199,6 +234,18 @@ class Races:
         whole = storage.shadow(unit)[units] == unit.defined
         same: Array = (storage.view(unit)[units] == wanted) & whole
         return same
+
+    def _report_unfenced(self, c: Cohort, on: Array | None, wrong: Array, units: Array) -> None:
+        lanes = np.zeros(c.mask.shape, bool)
+        lanes[np.ones_like(lanes) if on is None else on] = any_along(wrong, 1)
+        unit = int(units[wrong][0])
+        address = unit * self.unit % self.machine.memory.shared_stride
+        line = int(self.write_line[unit])
+        raise FaultError(
+            f"proxy: {c.lane_name(lanes)} reads shared address {address} through the asynchronous "
+            f"proxy, written in line {line} (`{self.machine.program.source.text(line)}`) with no "
+            "fence.proxy.async between"
+        )
 
     def _report(
         self,
