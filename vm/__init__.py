@@ -45,6 +45,13 @@ from .dsl.math import (
 from .dsl.math import maximum_ as maximum
 from .dsl.math import minimum_ as minimum
 from .dsl.math import round_ as round
+from .dsl.mbarrier import (
+    alloc_mbarrier,
+    mbarrier_arrive,
+    mbarrier_expect,
+    mbarrier_test,
+    mbarrier_wait,
+)
 from .dsl.movement import (
     gather,
     load_matrix,
@@ -144,6 +151,7 @@ __all__ = [
     "Kernel",
     "Packing",
     "Ptr",
+    "alloc_mbarrier",
     "alloc_shared",
     "arange",
     "assert_",
@@ -204,6 +212,10 @@ __all__ = [
     "log2",
     "loop",
     "maximum",
+    "mbarrier_arrive",
+    "mbarrier_expect",
+    "mbarrier_test",
+    "mbarrier_wait",
     "minimum",
     "mma",
     "otherwise",

@@ -79,7 +79,18 @@ class RegType:
         return self.layout
 
 
-Type: TypeAlias = ScalarType | PointerType | GlobalType | SharedType | RegType
+@dataclass(frozen=True)
+class BarrierType:
+    """An array of `mbarrier`s in the block's shared memory, 8 bytes each."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+Type: TypeAlias = ScalarType | PointerType | GlobalType | SharedType | RegType | BarrierType
 TileType: TypeAlias = GlobalType | SharedType | RegType
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 
 from tileloom.layouts import row_major
 from tileloom.vm.diagnostics import ResourceError
 from tileloom.vm.instruction import Instruction
+from tileloom.vm.instructions.mbarrier import AllocMbarrier
 from tileloom.vm.instructions.memory import AllocShared, FreeShared
 from tileloom.vm.ir import Block, For, Function, Value, While, blocks_of, instructions
-from tileloom.vm.types import SharedType
+from tileloom.vm.types import BarrierType, SharedType
 
 from ..lowering.registry import SCRATCH
 from ..targets import Target
@@ -56,13 +58,17 @@ class _Extent:
     dies: int
 
 
-def tile_bytes(type_: SharedType) -> int:
-    """Bytes a shared tile takes."""
+def tile_bytes(type_: SharedType | BarrierType) -> int:
+    """Bytes a shared tile, or an array of barriers, takes."""
+    if isinstance(type_, BarrierType):
+        return 8 * prod(type_.shape)
     layout = type_.layout or row_major(type_.shape)
     return -(-layout.size * type_.dtype.bits // 8)
 
 
-def _alignment(type_: SharedType) -> int:
+def _alignment(type_: SharedType | BarrierType) -> int:
+    if isinstance(type_, BarrierType):
+        return 8
     swizzle = type_.layout.swizzle if type_.layout is not None else None
     return max(_ALIGNMENT, swizzle.period if swizzle is not None else 0)
 
@@ -86,6 +92,10 @@ def plan_shared(function: Function, target: Target) -> SharedPlan:
             value = instruction.result
             assert value is not None
             _place(plan, placed, value, time, deaths.get(value, len(order)))
+        elif isinstance(instruction, AllocMbarrier):
+            # Barriers never share memory, so that nothing has to be done at their end.
+            assert instruction.result is not None
+            _place(plan, placed, instruction.result, 0, len(order))
     plan.reusing.update(_allocated_in_loops(function.body))
     scratch_start = _round_up(plan.total, 16)
     largest = 0
@@ -103,7 +113,7 @@ def plan_shared(function: Function, target: Target) -> SharedPlan:
 
 def _place(plan: SharedPlan, placed: list[_Extent], value: Value, born: int, dies: int) -> None:
     """First fit among the tiles that live at the same time."""
-    assert isinstance(value.type, SharedType)
+    assert isinstance(value.type, SharedType | BarrierType)
     size, alignment = tile_bytes(value.type), _alignment(value.type)
     living = [e for e in placed if e.born <= dies and born <= e.dies]
     start = 0

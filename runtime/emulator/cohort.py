@@ -21,6 +21,7 @@ from .types import Array
 if TYPE_CHECKING:
     from .machine import Machine
 
+    from .mbarriers import Waiter
 
 class FaultError(Exception):
     """A rule broken while executing; the machine adds the place."""
@@ -62,6 +63,7 @@ class Cohort:
         "spinning",
         "undefined",
     )
+        "stuck",
 
     def __init__(
         self, machine: Machine, rows: Array, slots: Array, mask: Array, regs: list[Array]
@@ -84,6 +86,7 @@ class Cohort:
         """The part of this cohort with active `lanes` [n, 32]; registers are copied by row."""
         index = np.flatnonzero(lanes.any(1))
         whole = len(index) == self.num_warps
+        self.stuck: Waiter | None = None  # its last look at an mbarrier was in vain
         count = self.machine.num_registers
         regs = list(self.regs)
         if not whole:
@@ -100,7 +103,8 @@ class Cohort:
             kept[self.rows] = lanes
             part.groups = [group.subset(kept) for group in self.groups]
             part.open_group = self.open_group.subset(kept)
-        part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
+        part.joins, part.pc = self.joins, self.pc
+        part.spinning, part.stuck = self.spinning, self.stuck
         return part
 
     def lanes(self, slot: int) -> Array:
@@ -230,6 +234,7 @@ def check_sources(c: Cohort, step: Step) -> Array | None:
             f"the guard was never written in {c.lane_name(c.undefined[guard] & c.mask)}"
         )
     found: Array | None = None
+    joined.stuck = next((c.stuck for c in cohorts if c.stuck is not None), None)
     for slot in step.reads:
         bad = c.undefined.get(slot)
         if bad is not None:

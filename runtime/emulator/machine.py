@@ -24,6 +24,8 @@ from .cohort import (
     merge,
     run_tracking,
 )
+from .deadlock import deadlock
+from .mbarriers import Mbarriers
 from .memory import Memory
 from .program import Program, immediate_post_dominators
 from .races import Races
@@ -80,6 +82,7 @@ class Machine:
         self.joins: list[Join] = []
         self.barriers = Barriers(self)
         self.clusters = Clusters(self, cluster)
+        self.mbarriers = Mbarriers()
         self.races: Races | None = None
         self.traffic = Traffic() if options.count_traffic else None
         self._post_dominators: list[int] | None = None
@@ -111,6 +114,7 @@ class Machine:
             self.alive = np.zeros((0, 32), bool)
             self.barriers = Barriers(self)
             self.clusters.reset()
+            self.mbarriers = Mbarriers()
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
             if self.options.check_races and self.memory.shared_size:
                 self.races = Races(self, self.program.linker.shared_unit)
@@ -176,10 +180,12 @@ class Machine:
                 if any(join.arrived for join in self.joins):
                     for join in list(self.joins):
                         self._release(join)
-                elif self.next_block < self.num_blocks and self._anyone_waits():
+                elif self.next_block < self.num_blocks and (
+                    self.yielded or self._anyone_waits()
+                ):
                     self.admit()
-                elif self.barriers.partial or self._anyone_waits():
-                    self._deadlock()
+                elif self.barriers.partial or self.yielded or self._anyone_waits():
+                    raise deadlock(self)
                 else:
                     return
 
@@ -205,8 +211,8 @@ class Machine:
         return bool((c.mask != self.alive[c.rows]).any())
 
     def _resume_yielded(self) -> bool:
-        if not self.yielded:
-            return False
+        if all(self.mbarriers.is_stuck(c.stuck) for c in self.yielded):
+            return False  # none, or each waits for an mbarrier that nobody has touched since
         self._quiet_rounds += 1
         if self._quiet_rounds % 64 == 0 and self.next_block < self.num_blocks:
             self.admit()
@@ -232,23 +238,6 @@ class Machine:
     def put_back(self, c: Cohort, pc: int) -> None:
         c.pc = pc
         self.ready.append(c)
-
-    def _deadlock(self) -> None:
-        if self.barriers.partial:
-            c, control = self.barriers.partial[0]
-            lanes = self.alive[c.rows] & ~c.mask
-            message = f"barrier divergence: {c.lane_name(lanes)} is not at this barrier"
-            raise self.program.source.error(control.line, message)
-        waiting = [(c, at, f"barrier {number}") for c, at, number in self.barriers.waiting()]
-        waiting += [(c, at, "the cluster's barrier") for c, at in self.clusters.waiting]
-        names = [
-            f"{self.warp_name(int(row))} at {what} (line {control.line})"
-            for c, control, what in waiting
-            for row in c.rows
-        ]
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        message = f"deadlock: nobody can run; waiting: {'; '.join(names[:8])}{more}"
-        raise self.program.source.error(waiting[0][1].line, message)
 
     def _guarded_run(self, c: Cohort) -> None:
         try:

@@ -19,6 +19,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     integers,
     lanes,
     matrices,
+    mbarrier_ops,
     mma,
     moves,
 )

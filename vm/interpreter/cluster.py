@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import ExecutionError
+from .barriers import BarrierArray
+from .clocks import joined
 from .owners import MANY, NONE
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class BlockShadow:
 
     def note_read(self, region: Region, rank: int, location: Location | None) -> None:
         """A block reads. Raises ExecutionError if another one wrote."""
-        self._note_other(rank, location)
+        self.touch(rank, location)
         self._refuse(self._writer, region, rank, "written", self._written)
         reader = region.select(self._reader)
         region.put(self._reader, np.where((reader == NONE) | (reader == rank), rank, MANY))
@@ -52,7 +54,7 @@ class BlockShadow:
 
     def note_write(self, region: Region, rank: int, location: Location | None) -> None:
         """A block writes. Raises ExecutionError if another one wrote or read."""
-        self._note_other(rank, location)
+        self.touch(rank, location)
         self._refuse(self._writer, region, rank, "written", self._written)
         self._refuse(self._reader, region, rank, "read", self._read)
         region.put(self._writer, rank)
@@ -74,7 +76,8 @@ class BlockShadow:
         self._reader.fill(NONE)
         self.fresh, self.by, self.reached = False, None, None
 
-    def _note_other(self, rank: int, location: Location | None) -> None:
+    def touch(self, rank: int, location: Location | None) -> None:
+        """A block accesses the tile."""
         if rank != self.owner:
             self.by, self.reached = rank, location
 
@@ -136,8 +139,12 @@ class Cluster:
     def _complete(self) -> None:
         self.phase += 1
         self.arrived.clear()
+        told = joined(*(group.stream.release() for group in self.groups))
         for group in self.groups:
             group.meet()
+            group.stream.learn(told)
+            for array in group.barriers:
+                array.fresh = False
             for tile in group.shared:
                 if tile.blocks is not None:
                     tile.blocks.barrier()
@@ -148,6 +155,25 @@ class Cluster:
         for tile in self.groups[rank].shared:
             if tile.blocks is not None:
                 tile.blocks.end(f"the block of rank {rank} ends")
+
+    def barriers(self, value: Any, name: str, rank: int) -> BarrierArray:
+        """The barriers `value` of the block of a rank.
+
+        Raises:
+            ExecutionError: the block has ended, or has no such barriers that others know of.
+        """
+        if rank in self.ended:
+            raise ExecutionError(
+                f"the block of rank {rank} has ended, and its barriers with it",
+                hint="let it end only after a `cluster_barrier` that follows the last arrival",
+            )
+        found = self.groups[rank].env.get(value)
+        if not isinstance(found, BarrierArray) or found.fresh:
+            raise ExecutionError(
+                f"`%{name}` may not be allocated yet in the block of rank {rank}",
+                hint="add a `cluster_barrier` between its `alloc_mbarrier` and the access",
+            )
+        return found
 
     def tile(self, value: Any, name: str, rank: int) -> SharedTile:
         """The shared tile `value` of the block of a rank.

@@ -57,6 +57,7 @@ def execute(group: ThreadGroup, block: Block) -> Run:
 
 def step(group: ThreadGroup, instruction: Instruction) -> Blocked | None:
     """Execute one instruction, or say why it can't run yet."""
+    group.stream.clocks.current = group.stream
     try:
         result = rules()[type(instruction)](group, instruction)
     except (VMError, PoisonError, ArithmeticError, ValueError) as error:

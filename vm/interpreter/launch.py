@@ -11,8 +11,10 @@ import numpy as np
 
 from ..diagnostics import LaunchError, user_errors
 from ..dtypes import Dtype
-from ..ir import Function, Value
+from ..instructions.mbarrier import AllocMbarrier
+from ..ir import Function, Value, instructions
 from ..types import PointerType, ScalarType
+from .clocks import Clocks, Stream
 from .cluster import Cluster
 from .control import execute
 from .group import ThreadGroup, World
@@ -125,10 +127,12 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
     extents = {f"grid.{axis}": extent for axis, extent in zip("xyz", grid, strict=True)}
     size = function.cluster_extents
     # x runs fastest, as blocks start on a GPU.
+    clocked = any(isinstance(i, AllocMbarrier) for i in instructions(function.body))
     axes = (range(0, extent, step) for extent, step in zip(grid[::-1], size[::-1], strict=True))
     for start in product(*axes):
+        clocks = Clocks()
         groups = [
-            _group(world, {**env, **extents}, start[::-1], at[::-1], rank)
+            _group(world, {**env, **extents}, start[::-1], at[::-1], Stream(clocks, rank))
             for rank, at in enumerate(product(*(range(extent) for extent in reversed(size))))
         ]
         if len(groups) > 1:
@@ -136,17 +140,19 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
             for group in groups:
                 group.cluster = cluster
         for group in groups:
+            group.num_threads, group.is_clocked = function.num_threads, clocked
             yield Task(group, execute(group, function.body))
 
 
 def _group(
-    world: World, env: Env, start: tuple[int, ...], at: tuple[int, ...], rank: int
+    world: World, env: Env, start: tuple[int, ...], at: tuple[int, ...], stream: Stream
 ) -> ThreadGroup:
     """The block `at` a place in the cluster whose first block is `start`."""
     x, y, z = (first + step for first, step in zip(start, at, strict=True))
-    place = {"block.x": x, "block.y": y, "block.z": z, "cluster_rank": rank}
+    place = {"block.x": x, "block.y": y, "block.z": z, "cluster_rank": stream.rank}
     inside = {f"cluster.{axis}": step for axis, step in zip("xyz", at, strict=True)}
-    return ThreadGroup(world, {**env, **place, **inside}, (x, y, z), rank=rank)
+    env = {**env, **place, **inside}
+    return ThreadGroup(world, env, (x, y, z), stream, rank=stream.rank)
 
 
 def check_clusters(function: Function, grid: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ FAMILIES: Final = (
     "gather",
     "matmul",
     "matrices",
+    "mbarrier",
     "memory",
     "reduction",
     "scalars",

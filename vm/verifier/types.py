@@ -8,11 +8,12 @@ from ..diagnostics import LayoutMismatchError, LimitError, Location, VMTypeError
 from ..dtypes import Dtype
 from ..expr import Const, Expr
 from ..text import print_type
-from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType, Type
+from ..types import BarrierType, GlobalType, PointerType, RegType, ScalarType, SharedType, Type
 from .scalars import expect_kind
 
 MAX_RANK = 12
 MAX_ELEMENTS = 1 << 24
+MAX_BARRIERS = 1024
 _SCALAR_BITS = (8, 16, 32, 64)
 
 
@@ -35,6 +36,12 @@ def check_type(type_: Type, name: str, num_threads: int, location: Location | No
             if layout is not None and layout.shape != shape:
                 _layout_mismatch(
                     type_, f"covers {list(layout.shape)}, not {list(type_.shape)}", name, location
+                )
+        case BarrierType(shape):
+            _check_extents(shape, name, location)
+            if prod(shape) > MAX_BARRIERS:
+                raise LimitError(
+                    f"`{name}` has {prod(shape)} barriers, the limit is {MAX_BARRIERS}", location
                 )
         case RegType():
             _check_extents(type_.shape, name, location)
