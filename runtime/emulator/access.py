@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cohort import FaultError
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .races import disagreement
@@ -68,8 +69,9 @@ class Site:
 
 def read(
     c: Cohort, site: Site, address: Array, on: Array | None
-) -> tuple[list[Array], Array | None]:
-    """Elements of an access, each [n, 32] (zero where off), and lanes that read undefined bytes."""
+) -> tuple[list[Array], list[Array] | None]:
+    """Elements of an access, each [n, 32] (zero where off), and which of their bits are undefined
+    (None: none are)."""
     access = site.access
     flat = address if on is None else address[on]
     if not flat.size:
@@ -86,14 +88,16 @@ def read(
             lanes = lanes_of(c, on, piece.where)
             machine.traffic.count(c, site.line, shared, piece.place, access, lanes)
     values, bad = _gather(pieces, flat.shape, access)
+    return _columns(values, access, on), None if bad is None else _columns(bad, access, on)
+
+
+def _columns(values: Array, access: Access, on: Array | None) -> list[Array]:
+    """The elements one by one, spread over the lanes."""
     if access.elements == 1:
         columns = [values]
     else:
         columns = list(np.ascontiguousarray(np.moveaxis(values, -1, 0)))
-    if on is not None:
-        columns = [_spread(column, on) for column in columns]
-        bad = None if bad is None else _spread(bad, on)
-    return columns, bad
+    return columns if on is None else [_spread(column, on) for column in columns]
 
 
 def lanes_of(c: Cohort, on: Array | None, where: Array | None) -> Array | None:
@@ -109,29 +113,30 @@ def lanes_of(c: Cohort, on: Array | None, where: Array | None) -> Array | None:
 def _gather(
     pieces: list[Piece], shape: tuple[int, ...], access: Access
 ) -> tuple[Array, Array | None]:
+    """Elements and their undefined bits, of the lanes `shape`."""
     bad: Array | None = None
     if len(pieces) == 1 and pieces[0].where is None:
         storage, index, _ = pieces[0]
         values = storage.view(access).take(index, axis=0)
         if storage.defined is not None:
-            bad = undefined_lanes(storage.shadow(access).take(index, axis=0), access)
+            shadow = storage.shadow(access).take(index, axis=0)
+            bad = None if undefined_lanes(shadow, access) is None else ~shadow
         return values, bad
     size = int(np.prod(shape))
     tail = (access.elements,) if access.elements > 1 else ()
     values = np.zeros((size, *tail), RAW[8 * access.unit])
-    found = np.zeros(size, bool)
+    found = np.zeros_like(values)
     for storage, index, where in pieces:
         values[where] = storage.view(access)[index.reshape(-1)]
         if storage.defined is not None:
-            part = undefined_lanes(storage.shadow(access)[index.reshape(-1)], access)
-            found[where] = False if part is None else part
+            found[where] = ~storage.shadow(access)[index.reshape(-1)]
     if found.any():
-        bad = found.reshape(shape)
+        bad = found.reshape(*shape, *tail)
     return values.reshape(*shape, *tail), bad
 
 
 def undefined_lanes(shadow: Array, access: Access) -> Array | None:
-    """Lanes with an undefined byte; the shadow has a byte of 1 for each defined one."""
+    """Lanes with an undefined bit; None if there are none."""
     wrong: Array = shadow != shadow.dtype.type(access.defined)
     if not wrong.any():
         return None
@@ -144,32 +149,72 @@ def _spread(values: Array, on: Array) -> Array:
     return result
 
 
-def write(c: Cohort, site: Site, address: Array, on: Array | None, values: list[Array]) -> None:
-    """Stores elements [n, 32]. Lanes that hit one place must agree, unless the site is strong:
-    then the last wins."""
+def undefined_bits_of(c: Cohort, slots: tuple[int, ...]) -> list[Array] | None:
+    """The undefined bits of registers whose values are stored; None if all are defined."""
+    if not any(slot in c.undefined for slot in slots):
+        return None
+    return [
+        np.zeros_like(c.lanes(slot)) if bits is None else bits
+        for slot in slots
+        for bits in (c.undefined_bits(slot),)
+    ]
+
+
+def _require_defined(c: Cohort, slots: tuple[int, ...], on: Array | None) -> None:
+    """Raises FaultError if one of these registers has undefined bits in an active lane."""
+    for slot in slots:
+        bad = c.undefined.get(slot)
+        if bad is not None and (used := bad & (c.mask if on is None else on)).any():
+            name = c.machine.register_name(slot)
+            raise FaultError(f"`{name}` has no defined value in {c.lane_name(used)}")
+
+
+def write(
+    c: Cohort,
+    site: Site,
+    address: Array,
+    on: Array | None,
+    values: list[Array],
+    unsure: list[Array] | None = None,
+) -> None:
+    """Stores elements [n, 32], whose bits `unsure` are undefined. Lanes that hit one place must
+    agree, unless the site is strong: then the last wins."""
     access, memory, races = site.access, c.machine.memory, c.machine.races
     flat = address if on is None else address[on]
     if not flat.size:
         return
-    raw = RAW[8 * access.unit]
-    chosen = values if on is None else [value[on] for value in values]
-    data = chosen[0] if access.elements == 1 else np.stack(chosen, -1)
-    if data.dtype != raw:
-        data = data.astype(raw)
+    data = _together(values, on, access)
+    bad = None if unsure is None else _together(unsure, on, access)
+    if bad is not None:
+        data = data & ~bad
     for storage, index, where in memory.resolve(c, site.space, flat, on, access, True):
-        part = data
+        part, hidden = data, bad
         if where is not None:
-            rows = data.reshape(-1, access.elements) if access.elements > 1 else data.reshape(-1)
-            part = rows[where]
+            part = _rows(data, access)[where]
+            hidden = None if bad is None else _rows(bad, access)[where]
+        if storage.defined is None and hidden is not None and hidden.any():
+            raise FaultError("a value that is not defined is stored to global memory")
         lanes = on if site.strong else lanes_of(c, on, where)
         shared = storage is memory.shared
         if shared and races is not None and not site.strong:
             races.store(c, site.line, index, access, lanes, part)
         if c.machine.traffic is not None:
             c.machine.traffic.count(c, site.line, shared, index, access, lanes)
-        storage.store(access, index, part)
+        storage.store(access, index, part, hidden)
         if not site.strong and not np.array_equal(stored := storage.view(access)[index], part):
             raise disagreement(c, "shared" if shared else site.space, stored != part, lanes)
+
+
+def _together(columns: list[Array], on: Array | None, access: Access) -> Array:
+    """The elements of the active lanes side by side."""
+    chosen = columns if on is None else [column[on] for column in columns]
+    data = chosen[0] if access.elements == 1 else np.stack(chosen, -1)
+    raw = RAW[8 * access.unit]
+    return data if data.dtype == raw else data.astype(raw)
+
+
+def _rows(data: Array, access: Access) -> Array:
+    return data.reshape(-1, access.elements) if access.elements > 1 else data.reshape(-1)
 
 
 # ---- instructions
@@ -253,8 +298,11 @@ def _build_ld(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     def run(c: Cohort) -> None:
         on = lane_mask(c, guard, negated)
         columns, bad = read(c, site, address(c), on)
-        for slot, column, change in zip(outs, columns, widen, strict=True):
-            c.write(slot, column if change is None else change(column), on, bad)
+        for number, (slot, change) in enumerate(zip(outs, widen, strict=True)):
+            value, unsure = columns[number], None if bad is None else bad[number]
+            if change is not None:
+                value, unsure = change(value), None if unsure is None else change(unsure)
+            c.write(slot, value, on, unsure)
         if site.strong:
             c.spinning = True
             c.order(kind.acquire, release=False)
@@ -328,10 +376,13 @@ def _build_st(instruction: Instruction, linker: Linker, kind: _Kind) -> Step:
     def run(c: Cohort) -> None:
         c.order(False, kind.release)
         on = lane_mask(c, guard, negated)
-        write(c, site, address(c), on, [c.lanes(slot) for slot in ins])
+        unsure = undefined_bits_of(c, ins) if c.undefined else None
+        if unsure is not None and space == "global":
+            _require_defined(c, ins, on)
+        write(c, site, address(c), on, [c.lanes(slot) for slot in ins], unsure)
 
-    used = reads + tuple(slot for slot in ins if not linker.is_constant(slot))
-    return Step(run, used, (), strict=True)
+    data = tuple(slot for slot in ins if not linker.is_constant(slot))
+    return Step(run, reads, (), strict=True, own=True, data=data)
 
 
 def _check_argument(instruction: Instruction, linker: Linker) -> None:

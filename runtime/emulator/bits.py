@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
+from .step import Flow
 from .syntax import Int
 from .types import B32, TYPES, U32, Array, Type
 
@@ -26,13 +27,13 @@ _LOGIC: dict[str, Callable[..., Any]] = {
 @opcode("and", "or", "xor")
 def logic(mods: Mods) -> Form:
     type_ = mods.type("pred", "b16", "b32", "b64")
-    return Pure((type_,), (type_, type_), _LOGIC[mods.base])
+    return Pure((type_,), (type_, type_), _LOGIC[mods.base], Flow(2, mixes=True))
 
 
 @opcode("not")
 def invert(mods: Mods) -> Form:
     type_ = mods.type("pred", "b16", "b32", "b64")
-    return Pure((type_,), (type_,), np.bitwise_not)
+    return Pure((type_,), (type_,), np.bitwise_not, Flow(1))
 
 
 @opcode("cnot")
@@ -75,7 +76,7 @@ def shift_right(a: Array, amount: Array) -> Array:
 @opcode("shl")
 def shl(mods: Mods) -> Form:
     type_ = mods.type("b16", "b32", "b64")
-    return Pure((type_,), (type_, U32), shift_left)
+    return Pure((type_,), (type_, U32), shift_left, Flow(1))
 
 
 @opcode("shr")
@@ -84,9 +85,11 @@ def shr(mods: Mods) -> Form:
     if type_.is_float or type_.lanes > 1 or type_.bits < 16:
         raise OpcodeError(f"`{mods.text}`: type `.{type_.name}` is not supported")
     if not type_.signed:
-        return Pure((type_,), (type_, U32), shift_right)
+        return Pure((type_,), (type_, U32), shift_right, Flow(1))
     view, raw = type_.view, type_.raw
-    return Pure((type_,), (type_, U32), lambda a, n: shift_right(a.view(view), n).view(raw))
+    return Pure(
+        (type_,), (type_, U32), lambda a, n: shift_right(a.view(view), n).view(raw), Flow(1)
+    )
 
 
 @opcode("shf")
@@ -105,7 +108,7 @@ def funnel_shift(mods: Mods) -> Form:
         )
         return wide.astype(np.uint32)
 
-    return Pure((B32,), (B32, B32, U32), run)
+    return Pure((B32,), (B32, B32, U32), run, Flow(2))
 
 
 # ---- lop3
@@ -204,7 +207,16 @@ def _build_lop3(instruction: Instruction, linker: Linker) -> Step:
         raise OpcodeError(f"lop3 table {table} is not in 0 .. 255")
     out, *ins = instruction.operands[:4]
     slots = tuple(linker.source(operand, B32) for operand in ins)
-    return linker.pure_step(lut_function(table), (linker.dest(out, B32),), slots)
+    fn = lut_function(table)
+    used = [slot for pivot, slot in enumerate(slots) if len({*_halves(table, pivot)}) > 1]
+    if all(map(linker.is_constant, used)):
+        fn = _spread(fn)
+    return linker.pure_step(fn, (linker.dest(out, B32),), slots, Flow(3, mixes=True))
+
+
+def _spread(fn: Callable[..., Array]) -> Callable[..., Array]:
+    """A result that depends on literals only, for all lanes."""
+    return lambda a, b, c: fn(a, b, c) | np.zeros_like(a | b | c)
 
 
 # ---- prmt
@@ -224,7 +236,7 @@ def prmt(mods: Mods) -> Form:
     mods.type("b32")
     for mode in _SELECTORS:
         if mods.flag(mode):
-            return Pure((B32,), (B32, B32, B32), _moded_permute(mode))
+            return Pure((B32,), (B32, B32, B32), _moded_permute(mode), Flow(2))
     return Custom(_build_prmt)
 
 
@@ -236,8 +248,9 @@ def _build_prmt(instruction: Instruction, linker: Linker) -> Step:
     first, second = linker.source(a, B32), linker.source(b, B32)
     if isinstance(selector, Int):
         fixed = _fixed_permute(selector.value)
-        return linker.pure_step(fixed, dest, (first, second))
-    return linker.pure_step(permute, dest, (first, second, linker.source(selector, B32)))
+        return linker.pure_step(fixed, dest, (first, second), Flow(2))
+    slots = (first, second, linker.source(selector, B32))
+    return linker.pure_step(permute, dest, slots, Flow(2))
 
 
 def _octets(a: Array, b: Array) -> Array:
@@ -293,7 +306,7 @@ def _moded_permute(mode: str) -> Callable[[Array, Array, Array], Array]:
 def bfe(mods: Mods) -> Form:
     """Extracts `length` bits at `start`; signed forms extend the top bit of field or word."""
     type_ = mods.type("u32", "s32", "u64", "s64")
-    return Pure((type_,), (type_, U32, U32), _extract(type_))
+    return Pure((type_,), (type_, U32, U32), _extract(type_), Flow(1))
 
 
 def _extract(type_: Type) -> Callable[[Array, Array, Array], Array]:
@@ -331,7 +344,7 @@ def bfi(mods: Mods) -> Form:
         place = np.broadcast_to(first, mask.shape)
         return (b & ~shift_left(mask, place)) | shift_left(value, place)
 
-    return Pure((type_,), (type_, type_, U32, U32), run)
+    return Pure((type_,), (type_, type_, U32, U32), run, Flow(2))
 
 
 _REVERSED = np.array([int(f"{value:08b}"[::-1], 2) for value in range(256)], np.uint8)
@@ -345,7 +358,7 @@ def brev(mods: Mods) -> Form:
         octets = np.ascontiguousarray(a).view(np.uint8).reshape(*a.shape, -1)[..., ::-1]
         return np.ascontiguousarray(_REVERSED[octets]).view(type_.raw)[..., 0]
 
-    return Pure((type_,), (type_,), run)
+    return Pure((type_,), (type_,), run, Flow(1))
 
 
 @opcode("szext")

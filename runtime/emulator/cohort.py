@@ -10,18 +10,18 @@ warp whose lanes diverged is in two cohorts with disjoint masks until they join 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .asynchronous import Group
+from .flow import flowing
 from .step import Step, lane_mask
 from .types import Array
 
 if TYPE_CHECKING:
     from .machine import Machine
 
-    from .mbarriers import Waiter
 
 class FaultError(Exception):
     """A rule broken while executing; the machine adds the place."""
@@ -56,6 +56,7 @@ class Cohort:
         "mask",
         "num_warps",
         "open_group",
+        "partial",
         "pc",
         "regs",
         "rows",
@@ -63,7 +64,6 @@ class Cohort:
         "spinning",
         "undefined",
     )
-        "stuck",
 
     def __init__(
         self, machine: Machine, rows: Array, slots: Array, mask: Array, regs: list[Array]
@@ -76,6 +76,9 @@ class Cohort:
         self.regs = regs
         self.num_warps = len(rows)
         self.undefined: dict[int, Array] = {}
+        # Of lanes in `undefined`: slot -> (those lanes, the bits that are undefined). An entry
+        # counts as long as `undefined` holds the very array it was made with.
+        self.partial: dict[int, tuple[Array, Array]] = {}
         self.groups: list[Group] = []  # committed asynchronous copies that have not landed
         self.open_group = Group()
         self.joins: tuple[Join, ...] = ()
@@ -86,7 +89,6 @@ class Cohort:
         """The part of this cohort with active `lanes` [n, 32]; registers are copied by row."""
         index = np.flatnonzero(lanes.any(1))
         whole = len(index) == self.num_warps
-        self.stuck: Waiter | None = None  # its last look at an mbarrier was in vain
         count = self.machine.num_registers
         regs = list(self.regs)
         if not whole:
@@ -98,13 +100,15 @@ class Cohort:
         part.undefined = {
             slot: bad if whole else bad[index] for slot, bad in self.undefined.items()
         }
+        for slot, (lanes_of_slot, bits) in self.partial.items():
+            if self.undefined.get(slot) is lanes_of_slot:
+                part.partial[slot] = part.undefined[slot], bits if whole else bits[index]
         if self.groups or self.open_group.moves:
             kept = np.zeros(self.machine.alive.shape, bool)
             kept[self.rows] = lanes
             part.groups = [group.subset(kept) for group in self.groups]
             part.open_group = self.open_group.subset(kept)
-        part.joins, part.pc = self.joins, self.pc
-        part.spinning, part.stuck = self.spinning, self.stuck
+        part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
         return part
 
     def lanes(self, slot: int) -> Array:
@@ -114,8 +118,33 @@ class Cohort:
             return value
         return np.broadcast_to(value, (self.num_warps, 32))
 
+    def undefined_bits(self, slot: int) -> Array | None:
+        """The undefined bits of a register, as raw as itself [n, 32]; None if all are defined."""
+        lanes = self.undefined.get(slot)
+        if lanes is None:
+            return None
+        found = self.partial.get(slot)
+        if found is not None and found[0] is lanes:
+            return found[1]
+        return every_bit(lanes, self.regs[slot].dtype)
+
+    def mark(self, slot: int, bits: Array) -> None:
+        """Makes these bits of a register undefined, and no others."""
+        self.partial.pop(slot, None)
+        lanes = bits != 0
+        if not lanes.any():
+            self.undefined.pop(slot, None)
+            return
+        self.undefined[slot] = lanes
+        if (bits != every_bit(lanes, bits.dtype)).any():
+            self.partial[slot] = lanes, bits
+
     def write(self, slot: int, value: Array, on: Array | None, bad: Array | None = None) -> None:
-        """Assigns a register where `on` (None: everywhere); lanes `bad` of it become undefined."""
+        """Assigns a register where `on` (None: everywhere); its lanes `bad` (or, unless they are
+        bools, its bits) become undefined there."""
+        if bad is not None and bad.dtype != np.bool_:
+            self._write_bits(slot, value, on, bad)
+            return
         before = self.regs[slot]
         if on is None:
             self.regs[slot] = value
@@ -138,6 +167,19 @@ class Cohort:
             if unset.any():
                 self.undefined[slot] = unset
 
+    def _write_bits(self, slot: int, value: Array, on: Array | None, bits: Array) -> None:
+        before, old = self.regs[slot], self.undefined_bits(slot)
+        if on is None:
+            self.regs[slot] = value
+            self.mark(slot, bits)
+            return
+        if before is None:
+            old = every_bit(np.ones_like(on), value.dtype)
+        elif old is None:
+            old = np.zeros_like(bits)
+        self.regs[slot] = value if before is None else np.where(on, value, before)
+        self.mark(slot, np.where(on, bits, old) * self.mask)
+
     def order(self, acquire: bool, release: bool) -> None:
         """An acquire takes what others released, as the check for races sees it."""
         if self.machine.races is not None and (acquire or release):
@@ -149,6 +191,14 @@ class Cohort:
         return self.machine.warp_name(int(self.rows[row])) + f", lane {lane}"
 
 
+def every_bit(lanes: Array, dtype: Any) -> Array:
+    """All bits of a type in some lanes, none in the others."""
+    if dtype == np.bool_:
+        return lanes
+    bits: Array = lanes * ~np.zeros((), dtype)
+    return bits
+
+
 def merge(cohorts: list[Cohort]) -> Cohort:
     """One cohort of all; a warp that is in several comes together again, lane by lane."""
     first = cohorts[0]
@@ -156,7 +206,7 @@ def merge(cohorts: list[Cohort]) -> Cohort:
         return first
     gather = _Gather(cohorts)
     regs: list[Array] = list(first.regs)
-    undefined: dict[int, Array] = {}
+    bits: dict[int, Array] = {}
     for slot in range(first.machine.num_registers):
         values = [c.regs[slot] for c in cohorts]
         present = [value for value in values if value is not None]
@@ -172,11 +222,10 @@ def merge(cohorts: list[Cohort]) -> Cohort:
                 ]
             )
         if len(present) < len(values) or any(slot in c.undefined for c in cohorts):
-            bad = gather([_undefined_lanes(c, slot) for c in cohorts])
-            if bad.any():
-                undefined[slot] = bad
+            bits[slot] = gather([_undefined_bits(c, slot, present[0].dtype) for c in cohorts])
     joined = Cohort(first.machine, gather.unique, gather.slots, gather.mask, regs)
-    joined.undefined = undefined
+    for slot, found in bits.items():
+        joined.mark(slot, found)
     joined.groups = _merged_groups([c.groups for c in cohorts])
     joined.open_group = Group([move for c in cohorts for move in c.open_group.moves])
     joined.joins, joined.pc = first.joins, first.pc
@@ -206,11 +255,11 @@ class _Gather:
         return result
 
 
-def _undefined_lanes(c: Cohort, slot: int) -> Array:
+def _undefined_bits(c: Cohort, slot: int, dtype: Any) -> Array:
     if c.regs[slot] is None:
-        return c.mask.copy()
-    found = c.undefined.get(slot)
-    return np.zeros((c.num_warps, 32), bool) if found is None else found
+        return every_bit(c.mask, dtype)
+    found = c.undefined_bits(slot)
+    return np.zeros((c.num_warps, 32), dtype) if found is None else found
 
 
 def _merged_groups(lists: list[list[Group]]) -> list[Group]:
@@ -234,7 +283,6 @@ def check_sources(c: Cohort, step: Step) -> Array | None:
             f"the guard was never written in {c.lane_name(c.undefined[guard] & c.mask)}"
         )
     found: Array | None = None
-    joined.stuck = next((c.stuck for c in cohorts if c.stuck is not None), None)
     for slot in step.reads:
         bad = c.undefined.get(slot)
         if bad is not None:
@@ -261,9 +309,12 @@ def run_tracking(c: Cohort, step: Step) -> None:
     if step.own:
         step.run(c)
         return
+    on = lane_mask(c, step.guard, step.negated) if step.guard is not None else None
+    if (flows := flowing(c, step)) is not None:
+        _run_bitwise(c, step, flows, on)
+        return
     before = {slot: c.undefined.get(slot) for slot in step.writes}
     unset = {slot for slot in step.writes if c.regs[slot] is None}
-    on = lane_mask(c, step.guard, step.negated) if step.guard is not None else None
     step.run(c)
     for slot in step.writes:
         lanes = bad
@@ -276,6 +327,19 @@ def run_tracking(c: Cohort, step: Step) -> None:
             c.undefined[slot] = lanes
         else:
             c.undefined.pop(slot, None)
+
+
+def _run_bitwise(c: Cohort, step: Step, flows: list[Array], on: Array | None) -> None:
+    """As `run_tracking`, where it is known which bits of the results are undefined."""
+    before = {slot: (c.regs[slot], c.undefined_bits(slot)) for slot in step.writes}
+    step.run(c)
+    for slot, bits in zip(step.writes, flows, strict=True):
+        value, old = before[slot]
+        if on is not None:
+            if value is None:
+                old = every_bit(np.ones_like(on), bits.dtype)
+            bits = np.where(on, bits, np.zeros_like(bits) if old is None else old)
+        c.mark(slot, bits * c.mask)
 
 
 def _either(a: Array | None, b: Array | None) -> Array | None:

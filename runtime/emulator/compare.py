@@ -10,6 +10,7 @@ import numpy as np
 from .floats import flush
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
 from .rounding import decode
+from .step import Flow
 from .syntax import Not, Pair, Sink
 from .types import PRED, TYPES, Array, Type
 
@@ -156,7 +157,7 @@ def selp(mods: Mods) -> Form:
     type_ = mods.type()
     if type_.lanes > 1:
         raise OpcodeError(f"`{mods.text}`: type `.{type_.name}` is not supported")
-    return Pure((type_,), (type_, type_, PRED), lambda a, b, p: np.where(p, a, b))
+    return Pure((type_,), (type_, type_, PRED), lambda a, b, p: np.where(p, a, b), Flow(2))
 
 
 @opcode("slct")

@@ -27,6 +27,7 @@ from .rounding import (
     to_bf16,
     to_f16,
 )
+from .step import Flow
 from .syntax import Reg
 from .types import B32, RAW, TYPES, Array, Type
 
@@ -67,7 +68,9 @@ def cvt(mods: Mods) -> Form:
     fn = _conversion(out, source, rules)
     if out.lanes == 2:
         return Pure((out,), (source,), fn)
-    return Custom(lambda instruction, linker: _build(instruction, linker, out, source, fn))
+    moves = out.kind in "us" and source.kind in "us" and not rules.sat
+    flow = Flow(1) if moves else None
+    return Custom(lambda instruction, linker: _build(instruction, linker, out, source, fn, flow))
 
 
 def _check(mods: Mods, out: Type, source: Type, rules: _Rules) -> None:
@@ -88,6 +91,7 @@ def _build(
     out: Type,
     source: Type,
     fn: Callable[[Array], Array],
+    flow: Flow | None,
 ) -> Step:
     """Registers may be wider than the types: sources are cut, results extended."""
     expect(instruction, 2)
@@ -103,14 +107,14 @@ def _build(
         view = np.dtype(f"i{out.bits // 8}") if out.signed else out.raw
         steps.append(lambda raw: raw.view(view).astype(f"{view.kind}{dest_bits // 8}").view(wide))
     if len(steps) == 1:
-        return linker.pure_step(fn, *slots)
+        return linker.pure_step(fn, *slots, flow)
 
     def chain(raw: Array) -> Array:
         for step in steps:
             raw = step(raw)
         return raw
 
-    return linker.pure_step(chain, *slots)
+    return linker.pure_step(chain, *slots, flow)
 
 
 def _conversion(out: Type, source: Type, rules: _Rules) -> Callable[[Array], Array]:

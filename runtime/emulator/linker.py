@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .opcode import OpcodeError, Pure, form_of
-from .step import Control, Run, Step
+from .step import Control, Flow, Run, Spread, Step
 from .syntax import (
     FloatBits,
     FunctionBody,
@@ -27,6 +27,9 @@ from .types import Array, Type
 
 if TYPE_CHECKING:
     from .cohort import Cohort
+
+
+_HALVES = Flow(0, halves=True)
 
 
 class Linker:
@@ -132,16 +135,28 @@ class Linker:
         operands = instruction.operands
         outs = tuple(map(self.dest, operands, form.outs))
         ins = tuple(map(self.source, operands[len(outs) :], form.ins))
-        return self.pure_step(form.fn, outs, ins)
+        flow = form.flow
+        if flow is None and all(type_.lanes == 2 for type_ in (*form.outs, *form.ins)):
+            flow = _HALVES
+        step = self.pure_step(form.fn, outs, ins)
+        if flow is not None:
+            step.spread = Spread(flow, form.fn, ins, tuple(type_.bits for type_ in form.outs))
+        return step
 
     def pure_step(
-        self, fn: Callable[..., Any], outs: tuple[int, ...], ins: tuple[int, ...]
+        self,
+        fn: Callable[..., Any],
+        outs: tuple[int, ...],
+        ins: tuple[int, ...],
+        flow: Flow | None = None,
     ) -> Step:
-        """A step that computes `outs` from `ins` lane by lane."""
+        """A step that computes `outs` from `ins` lane by lane; `flow` as in `Pure`."""
         run = _run_pure(fn, outs, ins)
         if all(map(self.is_constant, ins)):
             run = _broadcasting(run, outs)
-        return Step(run, tuple(s for s in ins if not self.is_constant(s)), outs)
+        step = Step(run, tuple(s for s in ins if not self.is_constant(s)), outs)
+        step.spread = None if flow is None else Spread(flow, fn, ins)
+        return step
 
 
 def expect(instruction: Instruction, *counts: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .access import link_address, undefined_lanes
+from .access import link_address, undefined_bits_of, undefined_lanes
 from .cohort import Cohort
 from .linker import expect
 from .mma import require_whole_warps
@@ -88,10 +88,10 @@ def _build_load(instruction: Instruction, linker: Linker, count: int, trans: boo
             shadow = piece.storage.shadow(_ROW).take(piece.place, axis=0)
             if undefined_lanes(shadow, _ROW) is not None:
                 state, _ = _rows(c, piece.place, piece.storage.shadow(_ROW), on, count, trans)
-                bad = state != np.uint32(Access(4, 1).defined)
+                bad = ~state
         for number, slot in enumerate(outs):
-            wrong = None if bad is None else bad[:, number]
-            c.write(slot, loaded[:, number], on, wrong)
+            unsure = None if bad is None else np.ascontiguousarray(bad[:, number])
+            c.write(slot, loaded[:, number], on, unsure)
 
     return Step(run, reads, outs, strict=True, own=True)
 
@@ -120,24 +120,34 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
         flat = whole if lanes is None else whole[lanes]
         if not flat.size:
             return
-        values = np.stack([c.lanes(slot) for slot in ins], 1)
-        if trans:
-            values = transposed(values)
-        if on is not None:
-            values = values[on.all(1)]
         (piece,) = c.machine.memory.resolve(c, "shared", flat, lanes, _ROW, True)
-        rows, places = values.reshape(-1, 4), piece.place.reshape(-1)
+        rows = _as_rows([c.lanes(slot) for slot in ins], on, trans)
+        unsure = undefined_bits_of(c, ins)
+        bad = None if unsure is None else _as_rows(unsure, on, trans)
+        if bad is not None:
+            rows = rows & ~bad
+        places = piece.place.reshape(-1)
         if c.machine.races is not None:
             c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows)
         if c.machine.traffic is not None:
             c.machine.traffic.count(c, instruction.line, True, places, _ROW, lanes)
-        piece.storage.store(_ROW, places, rows)
+        piece.storage.store(_ROW, places, rows, bad)
         if not np.array_equal(stored := piece.storage.view(_ROW)[places], rows):
             at = np.ones(c.mask.shape, bool) if lanes is None else lanes
             raise disagreement(c, "shared", stored != rows, at)
 
-    used = (*reads, *(slot for slot in ins if not linker.is_constant(slot)))
-    return Step(run, used, (), strict=True)
+    data = tuple(slot for slot in ins if not linker.is_constant(slot))
+    return Step(run, reads, (), strict=True, own=True, data=data)
+
+
+def _as_rows(registers: list[Array], on: Array | None, trans: bool) -> Array:
+    """The rows [rows, 4] that registers hold, of the warps that execute."""
+    values = np.stack(registers, 1)
+    if trans:
+        values = transposed(values)
+    if on is not None:
+        values = values[on.all(1)]
+    return values.reshape(-1, 4)
 
 
 @opcode("movmatrix")

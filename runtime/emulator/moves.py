@@ -9,6 +9,7 @@ import numpy as np
 from .linker import expect
 from .memory import window_of
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
+from .step import Flow
 from .syntax import Reg, Sink, Symbol, Vector
 from .types import RAW, TYPES, Array, Type
 
@@ -43,7 +44,7 @@ def _build_mov(instruction: Instruction, linker: Linker, type_: Type) -> Step:
             raw = type_.raw
             return linker.pure_step(lambda a: a.astype(raw), dest, (slot,))
         return linker.pure_step(_identity, dest, (slot,))
-    return linker.pure_step(_identity, dest, (linker.source(source, type_),))
+    return linker.pure_step(_identity, dest, (linker.source(source, type_),), Flow(1))
 
 
 def _build_pack(out: object, source: Vector, linker: Linker, type_: Type) -> Step:
@@ -60,7 +61,7 @@ def _build_pack(out: object, source: Vector, linker: Linker, type_: Type) -> Ste
     def pack(*parts: Array) -> Array:
         return np.stack(np.broadcast_arrays(*parts), -1).view(raw)[..., 0]
 
-    return linker.pure_step(pack, (linker.dest(out, type_),), ins)
+    return linker.pure_step(pack, (linker.dest(out, type_),), ins, Flow(count))
 
 
 def _build_unpack(out: Vector, source: object, linker: Linker, type_: Type) -> Step:
@@ -78,8 +79,8 @@ def _build_unpack(out: Vector, source: object, linker: Linker, type_: Type) -> S
 
     slots = (linker.source(source, type_),)
     if len(outs) == 1:
-        return linker.pure_step(lambda value: unpack(value)[0], outs, slots)
-    return linker.pure_step(unpack, outs, slots)
+        return linker.pure_step(lambda value: unpack(value)[0], outs, slots, Flow(1))
+    return linker.pure_step(unpack, outs, slots, Flow(1))
 
 
 def _part(type_: Type, count: int) -> Type:

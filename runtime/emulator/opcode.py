@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .step import Flow
 from .types import TYPES, Type
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class OpcodeError(ValueError):
 class Pure:
     """Destinations are a function of the sources: `fn` maps raw arrays to a raw array (or several).
 
-    `fn` must not mutate its arguments: registers alias each other.
+    `fn` must not mutate its arguments: registers alias each other. `flow` says how undefined bits
+    of sources pass to the results; without it any of them makes the results undefined.
     """
 
     outs: tuple[Type, ...]
     ins: tuple[Type, ...]
     fn: Callable[..., Any]
+    flow: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .types import Array
 
@@ -15,13 +15,36 @@ if TYPE_CHECKING:
 Run: TypeAlias = "Callable[[Cohort], None]"
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How undefined bits pass through a pure instruction: those of the first `count` sources bit
+    by bit (`mixes`: a bit of the result may depend on several sources), those of the others, which
+    say where bits go, make the whole result undefined. `halves`: each half by itself."""
+
+    count: int
+    mixes: bool = False
+    halves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What `Flow` needs of one instruction: its function, the slots of its sources, and the bits
+    of its results, if these are packed pairs."""
+
+    flow: Flow
+    fn: Callable[..., Any]
+    ins: tuple[int, ...]
+    widths: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)
 class Step:
     """One instruction, linked: `run` updates the cohort; `reads` and `writes` are register slots.
 
     `strict`: an undefined source is an error (addresses, stored values, branches); otherwise it
     makes the results undefined. `own`: the step applies its guard and keeps `undefined` itself,
-    because lanes mix or memory may hold undefined bytes; `data` are then the registers it follows.
+    because lanes mix or memory may hold undefined bits; `data` are then the registers it follows.
+    `spread` says how undefined bits pass through, where a rule is known.
     """
 
     run: Run
@@ -33,6 +56,7 @@ class Step:
     strict: bool = False
     own: bool = False
     data: tuple[int, ...] = ()
+    spread: Spread | None = None
 
 
 @dataclass(slots=True)

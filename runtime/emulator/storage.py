@@ -1,4 +1,4 @@
-"""Bytes with typed views, and which of them hold a value."""
+"""Bytes with typed views, and which of their bits hold a value."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Access(NamedTuple):
 
     @property
     def defined(self) -> int:
-        """The shadow of an element whose bytes are all defined."""
-        return int.from_bytes(b"\1" * self.unit, "little")
+        """The shadow of an element whose bits are all defined."""
+        return (1 << 8 * self.unit) - 1
 
 
 @dataclass(slots=True)
 class Storage:
-    """`defined` shadows `data` byte by byte (1: written), where reads are checked."""
+    """`defined` shadows `data` bit by bit (1: written), where reads are checked."""
 
     data: Array
     defined: Array | None = None
@@ -61,10 +61,13 @@ class Storage:
             found = self._shadows[access] = _typed(self.defined, access)
         return found
 
-    def store(self, access: Access, index: Array, values: Array) -> None:
+    def store(
+        self, access: Access, index: Array, values: Array, undefined: Array | None = None
+    ) -> None:
+        """Stores elements; the bits `undefined` of them have no value."""
         self.view(access)[index] = values
         if self.defined is not None:
-            self.shadow(access)[index] = access.defined
+            self.shadow(access)[index] = access.defined if undefined is None else ~undefined
 
 
 def _typed(data: Array, access: Access) -> Array:
