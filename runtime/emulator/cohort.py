@@ -21,6 +21,7 @@ from .types import Array
 
 if TYPE_CHECKING:
     from .machine import Machine
+    from .mbarriers import Waiter
 
 
 class FaultError(Exception):
@@ -62,6 +63,7 @@ class Cohort:
         "rows",
         "slots",
         "spinning",
+        "stuck",
         "undefined",
     )
 
@@ -84,6 +86,7 @@ class Cohort:
         self.joins: tuple[Join, ...] = ()
         self.pc = 0
         self.spinning = False
+        self.stuck: Waiter | None = None  # its last look at an mbarrier was in vain
 
     def subset(self, lanes: Array) -> Cohort:
         """The part of this cohort with active `lanes` [n, 32]; registers are copied by row."""
@@ -108,7 +111,8 @@ class Cohort:
             kept[self.rows] = lanes
             part.groups = [group.subset(kept) for group in self.groups]
             part.open_group = self.open_group.subset(kept)
-        part.joins, part.pc, part.spinning = self.joins, self.pc, self.spinning
+        part.joins, part.pc = self.joins, self.pc
+        part.spinning, part.stuck = self.spinning, self.stuck
         return part
 
     def lanes(self, slot: int) -> Array:
@@ -230,6 +234,7 @@ def merge(cohorts: list[Cohort]) -> Cohort:
     joined.open_group = Group([move for c in cohorts for move in c.open_group.moves])
     joined.joins, joined.pc = first.joins, first.pc
     joined.spinning = any(c.spinning for c in cohorts)
+    joined.stuck = next((c.stuck for c in cohorts if c.stuck is not None), None)
     return joined
 
 
