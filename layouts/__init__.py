@@ -12,6 +12,7 @@ from .draw import draw, draw_banks, draw_banks_svg, draw_svg
 from .errors import LayoutError
 from .global_layout import GlobalLayout
 from .holdings import access_costs, lines_of, registers_of
+from .matrix_operand import MatrixDescriptor, describe_operand, matrix_operand
 from .memory_layout import MemoryLayout, column_major, row_major, strided, swizzled
 from .memory_parse import parse_memory_layout
 from .page import memory_html, page, register_html
@@ -22,6 +23,7 @@ from .swizzle import Swizzle
 __all__ = [
     "GlobalLayout",
     "LayoutError",
+    "MatrixDescriptor",
     "MemoryLayout",
     "RegisterLayout",
     "Swizzle",
@@ -32,6 +34,7 @@ __all__ = [
     "column_local",
     "column_major",
     "column_spatial",
+    "describe_operand",
     "draw",
     "draw_banks",
     "draw_banks_svg",
@@ -40,6 +43,7 @@ __all__ = [
     "ldmatrix_wavefronts",
     "lines_of",
     "local",
+    "matrix_operand",
     "memory_html",
     "page",
     "parse_layout",

@@ -201,3 +201,64 @@ def matrix_row_addresses(count: int) -> RegisterLayout:
     if count not in (1, 2, 4):
         raise LayoutError(f"ldmatrix and stmatrix move 1, 2 or 4 matrices, not {count}")
     return spatial(MATRIX_ROWS * count)
+
+
+# wgmma: 128 threads, the four warps of a warp group, each with 16 rows of the 64.
+#
+# The accumulator d [64, n], whatever its elements are (f16: a pair in each word). Warp w has rows
+# 16w .. 16w + 15 as m16n8's accumulator has them, and n / 8 such tiles one after another. Warp 0,
+# n = 16:
+#
+#           0    1    2    3  ...   6    7     8    9  ...  14   15
+#      0   0.0  0.1  1.0  1.1      3.0  3.1   0.4  0.5      3.4  3.5
+#      1   4.0  4.1  5.0  5.1      7.0  7.1   4.4  4.5      7.4  7.5
+#      :
+#      8   0.2  0.3  1.2  1.3      3.2  3.3   0.6  0.7      3.6  3.7
+#      :
+#     15  28.2 28.3 29.2 29.3     31.2 31.3  28.6 28.7     31.6 31.7
+#
+# a in registers, [64, k]: warp w has rows 16w .. 16w + 15 as mma's a of the same k has them; with
+# elements of 16 bits (k = 16), 8 bits (k = 32) and tf32 (k = 8), four words a thread. Row 0:
+#
+#           0    1    2    3  ...   7     8    9  ...  15            16 bits
+#      0   0.0  0.1  1.0  1.1      3.1   0.4  0.5      3.5
+#           0    1    2    3    4  ...  15   16  ...  31             8 bits
+#      0   0.0  0.1  0.2  0.3  1.0      3.3  0.8      3.11
+#           0    1    2    3    4    5    6    7                     tf32
+#      0   0.0  1.0  2.0  3.0  0.2  1.2  2.2  3.2
+WARP_GROUP = 128
+WGMMA_ROWS = 64
+WGMMA_BITS = {"f16": 16, "bf16": 16, "tf32": 32, "e4m3": 8, "e5m2": 8, "i8": 8, "u8": 8}
+_STEP_BITS = 256  # one instruction takes 32 bytes along k
+
+
+@user_errors()
+def wgmma_depth(dtype: str) -> int:
+    """The k of one wgmma for operands of `dtype`."""
+    if dtype not in WGMMA_BITS:
+        raise LayoutError(f"no wgmma for {dtype}; there are {', '.join(WGMMA_BITS)}")
+    return _STEP_BITS // WGMMA_BITS[dtype]
+
+
+@user_errors()
+def wgmma_widths(dtype: str) -> tuple[int, ...]:
+    """The n that one wgmma can have for operands of `dtype`: multiples of 8 up to 256, of 16 from
+    32 on for integers."""
+    wgmma_depth(dtype)
+    integer = dtype in ("i8", "u8")
+    return tuple(n for n in range(8, 257, 8) if not integer or n < 32 or n % 16 == 0)
+
+
+@user_errors()
+def wgmma_d(n: int) -> RegisterLayout:
+    """The accumulator of wgmma, [64, n], over the 128 threads of a warp group."""
+    if n % 8 or not 8 <= n <= 256:
+        raise LayoutError(f"wgmma has 8, 16, ..., 256 columns, not {n}")
+    return spatial(4, 1) * local(1, n // 8) * MMA_C
+
+
+@user_errors()
+def wgmma_a(dtype: str) -> RegisterLayout:
+    """The left operand of wgmma in registers, [64, k], over the 128 threads of a warp group."""
+    wgmma_depth(dtype)
+    return spatial(4, 1) * _mma(WGMMA_BITS[dtype], 2).a

@@ -116,3 +116,46 @@ def test_fragments_tile_by_composition() -> None:
     tile = spatial(2, 1) * local(2, 4) * fragments.mma_c("f16")
     assert tile.shape == (64, 32) and tile.num_threads == 64
     assert tile / fragments.mma_c("f16") == spatial(2, 1) * local(2, 4)
+
+
+# d and a of wgmma by warp w, as the manual's figures of the accumulator and of a number them.
+WGMMA_A: dict[str, Formula] = {
+    "f16": FORMULAS["f16", 16][0],
+    "tf32": FORMULAS["tf32", 8][0],
+    "i8": FORMULAS["i8", 32][0],
+}
+
+
+def test_wgmma_fragments() -> None:
+    for n in range(8, 257, 8):
+        d = fragments.wgmma_d(n)
+        assert (d.shape, d.num_threads, d.num_locals) == ((64, n), 128, n // 2)
+        for thread in (0, 1, 5, 31, 32, 70, 127):
+            warp, g, p = thread // 32, thread % 32 // 4, thread % 4
+            for i in range(n // 2):
+                place = (16 * warp + g + 8 * (i % 4 >= 2), 8 * (i // 4) + 2 * p + i % 2)
+                assert d(thread, i) == place
+    kinds = {"f16": ("f16", "bf16"), "tf32": ("tf32",), "i8": ("i8", "u8", "e4m3", "e5m2")}
+    for kind, names in kinds.items():
+        for name in names:
+            a = fragments.wgmma_a(name)
+            assert (a.shape, a.num_threads) == ((64, fragments.wgmma_depth(name)), 128)
+            for thread in range(128):
+                for i in range(a.num_locals):
+                    row, column = WGMMA_A[kind](thread % 32 // 4, thread % 4, i)
+                    assert a(thread, i) == (16 * (thread // 32) + row, column)
+
+
+def test_wgmma_shapes() -> None:
+    depths = {name: fragments.wgmma_depth(name) for name in fragments.WGMMA_BITS}
+    assert depths == {
+        "f16": 16, "bf16": 16, "tf32": 8, "e4m3": 32, "e5m2": 32, "i8": 32, "u8": 32
+    }  # fmt: skip
+    assert fragments.wgmma_widths("e4m3") == tuple(range(8, 257, 8))
+    assert fragments.wgmma_widths("u8") == (8, 16, 24, *range(32, 257, 16))
+    with pytest.raises(LayoutError, match=r"8, 16, \.\.\., 256 columns, not 12"):
+        fragments.wgmma_d(12)
+    with pytest.raises(LayoutError, match=r"8, 16, \.\.\., 256 columns, not 264"):
+        fragments.wgmma_d(264)
+    with pytest.raises(LayoutError, match="no wgmma for f32; there are f16, bf16, tf32"):
+        fragments.wgmma_a("f32")
