@@ -81,6 +81,7 @@ def plan(
         buffers=chosen.buffers,
         ahead=chosen.ahead,
         min_blocks=chosen.min_blocks,
+        stages=chosen.stages,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

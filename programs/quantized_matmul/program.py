@@ -26,6 +26,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
+from .staging import source_of
 from .turn import Block
 
 Emit = Callable[[int, Tile], None]
@@ -124,23 +125,22 @@ def _chunk_view(
 
 
 def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
-    """The main loop: the warps walk their chunks, reading words, and x if asked, ahead of use."""
+    """The main loop: the warps walk their chunks, reading words, x and scales ahead of use."""
     config, step = block.config, block.config.k_warps
     if config.buffers < 2 or not config.cut.contiguous:
         _walk_with_one(block, begin, totals)
         return
     words = [block.words(begin + turn * step) for turn in range(config.buffers)]
     vm.wait_dependencies()
-    others = block.others(begin) if config.ahead else None
+    source = source_of(block, begin)
     for chunk in vm.range(begin, block.end, config.buffers * step):
         # A turn past the end reads zeros and adds nothing.
         for turn in range(config.buffers):
             at = chunk + turn * step
-            following = block.others(at + step) if config.ahead else None
-            block.add(words[turn], others or block.others(at), totals)
+            block.add(words[turn], source.take(at), totals)
             words[turn].set(block.words(at + config.buffers * step))
-            if others is not None and following is not None:
-                others.set(following)
+            source.advance()
+    source.end()
 
 
 def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
@@ -148,16 +148,15 @@ def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     config, step = block.config, block.config.k_warps
     words = block.words(begin) if config.buffers else None
     vm.wait_dependencies()
-    others = block.others(begin) if config.ahead else None
+    source = source_of(block, begin)
     for chunk in vm.range(begin, block.end, step):
         coming = block.words(chunk + step) if words is not None else None
-        following = block.others(chunk + step) if others is not None else None
         now = block.words(chunk) if words is None else words
-        block.add(now, others or block.others(chunk), totals)
+        block.add(now, source.take(chunk), totals)
         if words is not None and coming is not None:
             words.set(coming)
-        if others is not None and following is not None:
-            others.set(following)
+        source.advance()
+    source.end()
 
 
 @dataclass

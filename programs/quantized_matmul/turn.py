@@ -11,7 +11,6 @@ from tileloom.vm.dtypes import dtype, f32
 
 from .config import Config
 from .forms import weight_form
-from .geometry import Cut
 
 
 @dataclass
@@ -58,6 +57,12 @@ class Block:
 
     def x_rows(self, chunk: Scalar) -> Tile:
         """[tokens, W * chunk] of x."""
+        layout = self.config.layouts.x()
+        view, start = self.x_place(chunk)
+        return vm.load(view, [self.token, start], layout.shape, layout, cache="keep")
+
+    def x_place(self, chunk: Scalar) -> tuple[MemoryTile, Scalar]:
+        """x as far as the chunks at `chunk` may see it, and the first of their columns."""
         config, cut = self.config, self.config.cut
         start = chunk * cut.chunk
         limit = vm.smaller(self.k, self.end * cut.chunk)
@@ -66,9 +71,7 @@ class Block:
             start = group * cut.group + inside * cut.chunk
             limit = vm.smaller(self.k, (group + 1) * cut.group)
         alignment = 2 * config.x_vector
-        view = vm.global_view(self.x, [self.m, limit], [self.k, 1], alignment=alignment)
-        shape = (config.tokens, config.k_warps * cut.chunk)
-        return vm.load(view, [self.token, start], shape, config.layouts.x(), cache="keep")
+        return vm.global_view(self.x, [self.m, limit], [self.k, 1], alignment=alignment), start
 
     def per_feature(self, view: MemoryTile, chunk: Scalar) -> Tile:
         """[F, rows, 8, T, 2] scales or zeros."""
@@ -101,32 +104,30 @@ class Block:
         return acc
 
     def decoded(self, words: Tile) -> Tile:
-        """[W, F, T, 16, *digits of k]: decoded codes."""
+        """[W, F, T, 16, s, q, 16]: decoded codes."""
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
         codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
         fast = weight_form(config.weight, config.activation)[1]
         values = (vm.decode if fast else vm.cast)(codes, dtype(config.activation))
-        split = (config.k_warps, config.feature_warps, cut.tiles, 16, *_digits(cut))
+        split = (config.k_warps, config.feature_warps, cut.tiles, 16, cut.steps, cut.parts, 16)
         return vm.reshape(values, split)
 
     def operand(self, values: Tile, part: int, tile: int) -> Tile:
         """[W, F * 16, chunk / Q]: the A operand of a feature tile and a part of k."""
         config, cut = self.config, self.config.cut
-        a, b = divmod(part, cut.part_digits[1])
-        box = values[:, :, tile : tile + 1, :, :, a : a + 1, :, :, b : b + 1, :]
+        box = values[:, :, tile : tile + 1, :, :, part : part + 1, :]
         shape = (config.k_warps, 16 * config.feature_warps, cut.chunk // cut.parts)
         return vm.reshape(box, shape)
 
     def x_parts(self, rows: Tile) -> list[Tile]:
         """[W, chunk / Q, tokens] of x for each part of k."""
         config, cut = self.config, self.config.cut
-        split = vm.reshape(rows, (config.tokens, config.k_warps, *_digits(cut)))
+        split = vm.reshape(rows, (config.tokens, config.k_warps, cut.steps, cut.parts, 16))
         shape = (config.tokens, config.k_warps, cut.chunk // cut.parts)
         parts = []
         for part in range(cut.parts):
-            a, b = divmod(part, cut.part_digits[1])
-            box = split[:, :, :, a : a + 1, :, :, b : b + 1, :]
+            box = split[:, :, :, part : part + 1, :]
             parts.append(vm.transpose(vm.reshape(box, shape), (1, 2, 0)))
         return parts
 
@@ -198,9 +199,3 @@ def scaled(value: Tile, factor: float, added: Tile | None) -> Tile:
     if added is not None:
         return vm.fma(value, factor, added)
     return value if factor == 1.0 else value * factor
-
-
-def _digits(cut: Cut) -> tuple[int, ...]:
-    """The digits of k with r1 and h as one: six of them."""
-    *outer, r1, h = cut.k_digits
-    return (*outer, r1 * h)
