@@ -117,7 +117,7 @@ def test_ragged_shapes_and_groups(k: int, n: int, group: int | str) -> None:
 
 @pytest.mark.parametrize("factor", [2.0**-40, 1.0, 2.0**40])
 def test_small_and_large_activations_in_bf16(factor: float) -> None:
-    """The form without constants multiplies x by 2^64 and weights by 2^-133: neither end is lost."""
+    """The form without constants multiplies x by 2^64, weights by 2^-133: neither end is lost."""
     for name, zero_point in (("u4", "int"), ("u8", "symmetric"), ("e2m1", "none")):
         q = quantize(weights(), name, 64, zero_point)
         x, exact = activations(3, K, "bf16")
