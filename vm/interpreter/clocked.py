@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..diagnostics import ExecutionError
 from ..semantics.values import Array, Mask, drop_clean
 from .clocks import Clocks, Stream
-from .owners import ATOMIC, MANY, NONE, WARP, Threads, after_meeting, in_order
+from .owners import ATOMIC, LANES_OF, MANY, NONE, WARP, Threads, after, after_meeting, in_order
 from .shared import PendingCopy, Region, SharedTile
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class ClockedTile(SharedTile):
         """From now on earlier accesses of a warp of the running group are ordered before later ones
         of the same warp."""
         stream = self._stream
-        first = stream.rank * _THREADS + stream.first
+        first = stream.rank * _THREADS + stream.part.first
         for record in (self._last_write, *self._last_reads.values()):
-            own = (record.thread >= first) & (record.thread < first + stream.num_threads)
+            own = (record.thread >= first) & (record.thread < first + stream.part.num_threads)
             record.thread = np.where(own, after_meeting(record.thread), record.thread)
 
     def fence_proxy(self) -> None:
@@ -106,11 +106,10 @@ class ClockedTile(SharedTile):
     def _threads(self, threads: Threads) -> Threads:
         """Threads of the running group as threads of the block, in the cluster."""
         stream = self._stream
-        if stream.alone:
+        if stream.part.single:
             return np.broadcast_to(np.int32(MANY), threads.shape)
-        first = stream.rank * _THREADS + stream.first
-        moved: Threads = np.where(threads >= 0, threads + np.int32(first), threads)
-        return moved
+        first = stream.rank * _THREADS + stream.part.first
+        return after(threads, first)
 
     def _note_read(self, box: Region, threads: Threads, location: Location | None) -> None:
         self._touch(location)
@@ -203,6 +202,8 @@ class ClockedTile(SharedTile):
 
 
 def _thread(number: int) -> str:
+    if number <= LANES_OF:
+        return f"threads of warp {LANES_OF - number}"
     if number <= WARP:
         return f"a thread of warp {WARP - number}"
     if number < 0:
