@@ -41,6 +41,7 @@ FAMILIES = {
     "scalars": "Scalars",
     "sync": "Barriers and semaphores",
     "atomics": "Atomics",
+    "mbarrier": "Barriers that count",
     "cluster": "Clusters",
     "dependencies": "Dependent launches",
     "debug": "Printing and checking",
@@ -65,6 +66,11 @@ GROUPS = {
     "lock": "the whole block, which meets after the wait of one warp",
     "release": "the whole block, which meets before one thread stores",
     "atomic_scalar": "the whole block, which meets before and after one thread's update",
+    "alloc_mbarrier": "the whole block, which meets after one thread's initialisation",
+    "mbarrier_arrive": "each thread, or each warp together",
+    "mbarrier_expect": "one thread of the group",
+    "mbarrier_wait": "each thread",
+    "mbarrier_test": "the one thread or warp of the group, which agrees",
     "cluster_barrier": "all blocks of the cluster, which meet",
     "wait_dependencies": "each thread",
     "launch_dependents": "each thread",
@@ -91,7 +97,7 @@ _ADDRESSES = re.compile(
     r"mov\.|mad\.|mul\.(wide|lo)\.|(add|shr|sub|cvt)\.[su](32|64)|cvta\.|(and|or|xor)\.b32|bra|ret"
 )
 _MOVES = re.compile(r"mov\.|bra|ret|st\.(local|param)|cvta\.")
-_IN_MEMORY = ("memory", "matrices", "gather", "scalars", "sync", "atomics", "cluster")
+_IN_MEMORY = ("memory", "matrices", "gather", "scalars", "sync", "atomics", "cluster", "mbarrier")
 _HEADLINE = re.compile(r"// (?:%(\S+) = )?(\w+)")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tileloom.vm.decode import DecodeForm
 from tileloom.vm.dtypes import dtype
 
-from .forms import weight_form
+from .forms import WeightForm, weight_form
 from .geometry import Cut, Layouts
 
 REDUCTION_BYTES = 32 * 1024
@@ -40,8 +39,10 @@ class Config:
         return Layouts(self.cut, self.k_warps, self.feature_warps, self.tokens)
 
     @cached_property
-    def form(self) -> DecodeForm:
-        return weight_form(self.weight, self.activation)[0]
+    def form(self) -> WeightForm:
+        """What weights are turned into; a warp multiplies as much of x as its tokens are."""
+        x_cost = self.tokens / (2 * self.cut.block_features)
+        return weight_form(self.weight, self.activation, x_cost)
 
     @property
     def features(self) -> int:
@@ -54,13 +55,16 @@ class Config:
         return self.zero_point in ("int", "float")
 
     def constant(self, j: int) -> float:
-        """(c + z 2^f) 2^-f as far as it is known at compile time, for pair j of a unit."""
+        """(c + z 2^f) 2^-f as far as it is known at compile time, for pair j of a unit.
+
+        Over the scale of x, as `factor`.
+        """
         zero = 2.0 ** (dtype(self.weight).bits - 1) if self.zero_point == "symmetric" else 0.0
-        return zero + self.form.constants[j] * self.factor(j)
+        return zero / self.form.x_scale + self.form.left.constants[j] * self.factor(j)
 
     def factor(self, j: int) -> float:
-        """2^-f for pair j of a unit."""
-        return 2.0 ** -self.form.exponents[j]
+        """2^-f for pair j of a unit, over the scale of x."""
+        return 2.0 ** -self.form.left.exponents[j] / self.form.x_scale
 
     def pair(self, part: int, tile: int) -> int:
         """The pair of a unit that belongs to a part of k and a feature tile."""

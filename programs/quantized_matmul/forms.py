@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
+from tileloom.compiler.casts import plan_decode
 from tileloom.vm import PAIRED
-from tileloom.vm.decode import DecodeForm, decode_form
+from tileloom.vm.decode import FORMS, SUBNORMAL_SCALE, DecodeForm, decode_form
 from tileloom.vm.diagnostics import VMTypeError
 from tileloom.vm.dtypes import dtype
 from tileloom.vm.packing import pairs
 
+# Slots are much the same everywhere, and a program does not depend on where it will run.
+_TARGET = "sm_90a"
+
+
+@dataclass(frozen=True)
+class WeightForm:
+    """What weights are turned into: by `decode` in a form, or by `cast`.
+
+    x must be multiplied by `x_scale`, a power of two, before it meets them.
+    """
+
+    left: DecodeForm  # what is left behind, in factors and constants
+    name: str = ""
+    decoded: bool = True
+    x_scale: float = 1.0
+
 
 @cache
-def weight_form(weight: str, activation: str) -> tuple[DecodeForm, bool]:
-    """What `decode` leaves behind for weights of a dtype, and whether it is used at all.
+def weight_form(weight: str, activation: str, x_cost: float = float("inf")) -> WeightForm:
+    """The cheapest form of weights of a dtype, in issue slots.
 
-    Floats of 6 exponent bits and more have values that no f16 is: those weights are cast, which
-    rounds the smallest of them (quantization scales the largest into f16's range).
+    `x_cost` is what a product with all of x costs, in slots per weight: forms that take one are
+    chosen where they save more. Floats of 6 exponent bits and more have values that no f16 is:
+    those weights are cast, which rounds the smallest of them (quantization scales the largest into
+    f16's range).
     """
-    source = dtype(weight)
-    try:
-        return decode_form(source, dtype(activation), PAIRED), True
-    except VMTypeError:
-        count = pairs(source.bits)
-        return DecodeForm((0,) * count, (0.0,) * count, 0), False
+    source, dest = dtype(weight), dtype(activation)
+    count = pairs(source.bits)
+    found: list[tuple[float, WeightForm]] = []
+    for name in FORMS:
+        try:
+            left = decode_form(source, dest, PAIRED, name)
+        except VMTypeError:
+            continue
+        slots = plan_decode(source, dest, PAIRED, 2 * count, _TARGET, name).slots_per_element
+        x_scale = SUBNORMAL_SCALE if name == "subnormal" else 1.0
+        cost = slots + (x_cost if x_scale != 1.0 else 0.0)
+        found.append((cost, WeightForm(left, name, x_scale=x_scale)))
+    if not found:
+        return WeightForm(DecodeForm((0,) * count, (0.0,) * count), decoded=False)
+    return min(found, key=lambda entry: entry[0])[1]

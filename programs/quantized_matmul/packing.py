@@ -20,7 +20,6 @@ from tileloom.vm.diagnostics import UsageError, VMTypeError, VMValueError, did_y
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
-from .forms import weight_form
 from .geometry import Geometry
 from .quantization import Quantized, ZeroPoint
 
@@ -101,8 +100,7 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
     if target is not None:
         target_named(target)
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
-    form, _ = weight_form(q.dtype.name, activation)
-    words = pack_codes(q.codes ^ np.uint8(form.code_xor), geometry)
+    words = pack_codes(q.codes, geometry)
     unit = scale_unit(q.scales)
     scales = pack_rows(q.scales / np.float32(unit), geometry)
     zeros = None if q.zeros is None else pack_rows(np.asarray(q.zeros, np.float32), geometry)
@@ -131,8 +129,7 @@ def scale_unit(scales: NDArray[np.float32]) -> float:
 
 def unpack(packed: Packed) -> Quantized:
     """The quantized matrix a packed tensor holds: the inverse of `pack`."""
-    form, _ = weight_form(packed.dtype.name, packed.activation)
-    codes = unpack_codes(packed.words, packed.geometry) ^ np.uint8(form.code_xor)
+    codes = unpack_codes(packed.words, packed.geometry)
     halves = _unpack_rows(packed.scales, packed.geometry)
     scales = halves.astype(np.float32) * np.float32(packed.scale_unit)
     zeros: Any = None

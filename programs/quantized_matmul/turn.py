@@ -10,7 +10,6 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f32
 
 from .config import Config
-from .forms import weight_form
 
 
 @dataclass
@@ -82,7 +81,7 @@ class Block:
 
     def add(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
         """Adds the product of one chunk a warp to the totals of all feature tiles."""
-        parts, values = self.x_parts(operands.x), self.decoded(words)
+        parts, values = self.x_parts(self.scaled_x(operands.x)), self.decoded(words)
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
         sums = RankOne(self.config, [self.sums(x) for x in parts])
@@ -93,7 +92,7 @@ class Block:
                 product = scaled(self.product(values, part, tile, x), factor, product)
             assert product is not None
             if zeros is not None:
-                product = vm.fma(-self.tile(zeros, tile), sums.whole, product)
+                product = vm.fma(-self.tile(zeros, tile), sums.unscaled, product)
             total.set(vm.fma(self.tile(scales, tile), product, total))
 
     def product(self, values: Tile, part: int, tile: int, x: Tile) -> Tile:
@@ -108,8 +107,11 @@ class Block:
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
         codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
-        fast = weight_form(config.weight, config.activation)[1]
-        values = (vm.decode if fast else vm.cast)(codes, dtype(config.activation))
+        activation = dtype(config.activation)
+        if config.form.decoded:
+            values = vm.decode(codes, activation, config.form.name)
+        else:
+            values = vm.cast(codes, activation)
         split = (config.k_warps, config.feature_warps, cut.tiles, 16, cut.steps, cut.parts, 16)
         return vm.reshape(values, split)
 
@@ -119,6 +121,11 @@ class Block:
         box = values[:, :, tile : tile + 1, :, :, part : part + 1, :]
         shape = (config.k_warps, 16 * config.feature_warps, cut.chunk // cut.parts)
         return vm.reshape(box, shape)
+
+    def scaled_x(self, rows: Tile) -> Tile:
+        """x, times what the form of the weights asks for: a power of two, so it stays exact."""
+        scale = self.config.form.x_scale
+        return rows if scale == 1.0 else rows * scale
 
     def x_parts(self, rows: Tile) -> list[Tile]:
         """[W, chunk / Q, tokens] of x for each part of k."""
@@ -160,6 +167,7 @@ class RankOne:
     def __init__(self, config: Config, parts: Sequence[Tile | None]) -> None:
         self.config, self.parts = config, parts
         self._whole: Tile | None = None
+        self._unscaled: Tile | None = None
         self._known: dict[tuple[float, ...], Tile | None] = {}
 
     @property
@@ -171,6 +179,16 @@ class RankOne:
                 self._whole = part if self._whole is None else self._whole + part
         assert self._whole is not None
         return self._whole
+
+    @property
+    def unscaled(self) -> Tile:
+        """The same of x as it is in memory."""
+        scale = self.config.form.x_scale
+        if scale == 1.0:
+            return self.whole
+        if self._unscaled is None:
+            self._unscaled = self.whole * (1.0 / scale)
+        return self._unscaled
 
     def known_zero(self, tile: int) -> Tile | None:
         """What the constants known at compile time add to a feature tile's sum, negated."""

@@ -89,6 +89,15 @@ def knowledge(c: Cohort, lanes: Array) -> Array | None:
     return clocks
 
 
+def _least(c: Cohort, lanes: Array) -> Array | None:
+    """What each of these warps knows."""
+    races = c.machine.races
+    if races is None:
+        return None
+    clocks: Array = races.clocks[c.rows[lanes.any(1)]].min(0)
+    return clocks
+
+
 def _active(c: Cohort, guard: int | None, negated: bool) -> Array:
     on = lane_mask(c, guard, negated)
     return c.mask if on is None else on
@@ -163,7 +172,7 @@ def _build_arrive(
             values = np.ones(int(some.sum()), np.int64)
             if number is not None:
                 values = np.broadcast_to(c.regs[number], c.mask.shape)[some].astype(np.int64)
-            states[some] = c.machine.mbarriers.get(key).phase
+            states[some] = c.machine.mbarriers.get(key, _least(c, some)).phase
             if announces:
                 c.machine.mbarriers.expect(key, int(values.sum()))
             if arrives:
@@ -221,7 +230,7 @@ def _look(
 ) -> None:
     """Whether the phases of a barrier are over that `some` lanes ask for."""
     machine = c.machine
-    barrier = machine.mbarriers.get(key, knowledge(c, some))
+    barrier = machine.mbarriers.get(key, _least(c, some))
     done = phases % 2 != barrier.phase % 2 if parity else phases < barrier.phase
     over |= done & some
     passed = (done & some).any(1)

@@ -89,7 +89,7 @@ class Mbarriers:
 
     def arrive(self, key: Key, count: int, known: Array | None) -> None:
         """Counts arrivals. Raises FaultError if there are more than the phase takes."""
-        barrier = self.get(key, known)
+        barrier = self.get(key)
         if count > barrier.pending:
             raise FaultError(
                 f"{count} arrivals at the mbarrier at shared address {key[1]}, of which "

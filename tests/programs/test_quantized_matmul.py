@@ -22,6 +22,7 @@ from tileloom.programs.quantized_matmul import (
     quantize,
     unpack,
 )
+from tileloom.programs.quantized_matmul.forms import weight_form
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import Dtype, bf16, dtype
@@ -112,6 +113,27 @@ RAGGED = [(1, 1), (7, 9), (100, 33), (129, 64), (520, 17), (1000, 333)]
 def test_ragged_shapes_and_groups(k: int, n: int, group: int | str) -> None:
     for name, zero_point in (("u4", "int"), ("u5", "float"), ("i3", "none")):
         check(quantize(weights(k, n), name, group, zero_point), "f16", 3)
+
+
+@pytest.mark.parametrize("factor", [2.0**-40, 1.0, 2.0**40])
+def test_small_and_large_activations_in_bf16(factor: float) -> None:
+    """The form without constants multiplies x by 2^64, weights by 2^-133: neither end is lost."""
+    for name, zero_point in (("u4", "int"), ("u8", "symmetric"), ("e2m1", "none")):
+        q = quantize(weights(), name, 64, zero_point)
+        x, exact = activations(3, K, "bf16")
+        codes = bf16.encode(bf16.decode(x) * factor).astype(np.uint16)
+        y = linear(codes, pack(q, "bf16"), out_dtype="f32", device="interpreter")
+        reference = exact @ q.dequantize() * factor
+        assert np.linalg.norm(y - reference) <= 1e-6 * np.linalg.norm(reference)
+
+
+def test_bf16_takes_the_form_that_costs_least() -> None:
+    assert weight_form("u4", "bf16", 8 / 128).name == "subnormal"
+    assert weight_form("e4m3", "bf16", 8 / 128).x_scale == 2.0**64
+    assert weight_form("u3", "bf16", 8 / 128).name == ""  # both cost the same, but x costs too
+    assert weight_form("u4", "bf16", 64 / 128).name == ""
+    assert weight_form("u4", "f16").name == ""
+    assert not weight_form("e7m0", "f16").decoded
 
 
 def test_nothing_in_nothing_out() -> None:

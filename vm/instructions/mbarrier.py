@@ -22,14 +22,14 @@ MAX_COUNT = (1 << 20) - 1  # arrivals, and bytes, of one phase
 
 def barrier_type(instruction: Instruction, operand: Operand) -> BarrierType:
     """The operand's type, which must be an array of barriers."""
-    if isinstance(operand, Value) and isinstance(operand.type, BarrierType):
-        return operand.type
-    fail(
-        instruction,
-        f"{describe(operand)} must be an array of barriers",
-        operand,
-        hint="make one with `alloc_mbarrier`",
-    )
+    if not isinstance(operand, Value) or not isinstance(operand.type, BarrierType):
+        fail(
+            instruction,
+            f"{describe(operand)} must be an array of barriers",
+            operand,
+            hint="make one with `alloc_mbarrier`",
+        )
+    return operand.type
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,7 @@ class AllocMbarrier(
 
 
 @dataclass(frozen=True, eq=False)
-class MbarrierArrive(
-    Instruction, name="mbarrier_arrive", effect=Effect.SYNCHRONIZES, result=False
-):
+class MbarrierArrive(Instruction, name="mbarrier_arrive", effect=Effect.SYNCHRONIZES, result=False):
     """Every thread of the group arrives `count` times, or with `per = warp` every warp once its
     lanes have come.
 
@@ -79,9 +77,7 @@ class MbarrierArrive(
 
 
 @dataclass(frozen=True, eq=False)
-class MbarrierExpect(
-    Instruction, name="mbarrier_expect", effect=Effect.SYNCHRONIZES, result=False
-):
+class MbarrierExpect(Instruction, name="mbarrier_expect", effect=Effect.SYNCHRONIZES, result=False):
     """One thread of the group announces `num_bytes` more bytes for the phase, and arrives once.
 
     With a `rank`, the barrier is the one of the block of that rank in the cluster.

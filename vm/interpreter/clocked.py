@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from ..diagnostics import ExecutionError
 from ..semantics.values import Array, Mask, drop_clean
 from .clocks import Clocks, Stream
-from .owners import ATOMIC, MANY, NONE, Threads
-from .shared import Region, SharedTile
+from .owners import ATOMIC, LANES_OF, MANY, NONE, WARP, Threads, after, after_meeting, in_order
+from .shared import PendingCopy, Region, SharedTile
 
 if TYPE_CHECKING:
     from ..diagnostics import Location
 
+_THREADS = 1024  # of a block: threads of the next rank have numbers from there on
 _HINT = (
     "add a `barrier` between the two, or an `mbarrier` that one arrives at and the other waits for"
 )
@@ -43,7 +44,7 @@ class _Record:
         known = stream.clocks.padded(stream.known)
         before = box.select(self.thread)
         unknown = box.select(self.time) > known[box.select(self.stream)]
-        late: Mask = unknown & ((before != threads) | (before < 0))
+        late: Mask = unknown & ~in_order(before, threads)
         return late
 
     def put(self, box: Region, number: int, time: int, threads: object) -> None:
@@ -71,6 +72,33 @@ class ClockedTile(SharedTile):
     def barrier(self) -> None:
         """Clocks say what is ordered."""
 
+    def warp_barrier(self) -> None:
+        """From now on earlier accesses of a warp of the running group are ordered before later ones
+        of the same warp."""
+        stream = self._stream
+        first = stream.rank * _THREADS + stream.part.first
+        for record in (self._last_write, *self._last_reads.values()):
+            own = (record.thread >= first) & (record.thread < first + stream.part.num_threads)
+            record.thread = np.where(own, after_meeting(record.thread), record.thread)
+
+    def fence_proxy(self) -> None:
+        """The asynchronous proxy sees all writes that happened before, or by the running group."""
+        stream, last = self._stream, self._last_write
+        known = stream.clocks.padded(stream.known)
+        seen = (last.time <= known[last.stream]) | (last.stream == stream.number)
+        self._unfenced &= ~seen
+
+    def land(self, copy: PendingCopy) -> None:
+        """The copy has arrived, for those who copied."""
+        self.pending.remove(copy)
+        self._touch(copy.location)
+        copy.box.select(self.data)[...] = copy.data
+        copy.box.select(self.poison)[...] = False
+        stream = self._stream
+        self._last_write.put(copy.box, stream.number, stream.time, self._threads(copy.threads))
+        self._last_write.location = copy.location
+        self._note_plain_write(copy.box, copy.location)
+
     def _touch(self, location: Location | None) -> None:
         if self.blocks is not None:
             self.blocks.touch(self._stream.rank, location)
@@ -78,11 +106,10 @@ class ClockedTile(SharedTile):
     def _threads(self, threads: Threads) -> Threads:
         """Threads of the running group as threads of the block, in the cluster."""
         stream = self._stream
-        if stream.alone:
+        if stream.part.single:
             return np.broadcast_to(np.int32(MANY), threads.shape)
-        first = stream.rank * 1024 + stream.first
-        moved: Threads = np.where(threads >= 0, threads + np.int32(first), threads)
-        return moved
+        first = stream.rank * _THREADS + stream.part.first
+        return after(threads, first)
 
     def _note_read(self, box: Region, threads: Threads, location: Location | None) -> None:
         self._touch(location)
@@ -121,6 +148,7 @@ class ClockedTile(SharedTile):
         self._refuse(late, box, "written", self._last_write, many)
         self._last_write.put(box, stream.number, stream.time, ATOMIC)
         self._last_write.location = location
+        self._note_plain_write(box, location)
 
     def read_remote(
         self, box: Region, rank: int, location: Location | None, checks: bool
@@ -146,6 +174,7 @@ class ClockedTile(SharedTile):
         if checks:
             self._check_alive(box, "written")
             self._note_write(box, data, self._unknown(box), location)
+            self._note_plain_write(box, location)
         box.put(self.data, data)
         box.put(self.poison, False if poison is None else poison)
 
@@ -173,7 +202,11 @@ class ClockedTile(SharedTile):
 
 
 def _thread(number: int) -> str:
+    if number <= LANES_OF:
+        return f"threads of warp {LANES_OF - number}"
+    if number <= WARP:
+        return f"a thread of warp {WARP - number}"
     if number < 0:
         return "several threads"
-    rank, thread = divmod(int(number), 1024)
+    rank, thread = divmod(int(number), _THREADS)
     return f"thread {thread}" + (f" of rank {rank}" if rank else "")

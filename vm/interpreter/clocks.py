@@ -55,6 +55,7 @@ class Stream:
     clocks: Clocks
     rank: int
     first: int = 0
+    num_threads: int = 32
     alone: bool = False
     time: int = 1
     known: Times = field(default_factory=lambda: np.zeros(0, np.int64))

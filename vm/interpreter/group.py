@@ -21,6 +21,7 @@ from .barriers import BarrierArray
 from .clocked import ClockedTile
 from .clocks import Stream
 from .memory import Buffer, GlobalTensor
+from .products import Products
 from .scalars import Env, Evaluate, Poison, checked, compile_expr, normalize
 from .shared import PendingCopy, SharedTile
 
@@ -89,15 +90,20 @@ class ThreadGroup:
     env: Env
     block: tuple[int, ...]
     stream: Stream
-    num_threads: int = 32
     shared: list[SharedTile] = field(default_factory=list)
     barriers: list[BarrierArray] = field(default_factory=list)
     mutations: int = 0  # writes to mutable registers: a loop without any is spinning
     copies: list[PendingCopy] = field(default_factory=list)  # not yet committed
     copy_groups: deque[list[PendingCopy]] = field(default_factory=deque)
+    products: Products = field(default_factory=Products)
     cluster: Cluster | None = None  # None: a cluster of one block
     rank: int = 0  # in the cluster
     is_clocked: bool = False  # clocks order accesses, not barriers of the block alone
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of the group."""
+        return self.stream.num_threads
 
     @property
     def checks(self) -> bool:
@@ -124,6 +130,8 @@ class ThreadGroup:
     def tile(self, operand: Value | Expr) -> Tile:
         """A register tile."""
         assert isinstance(operand, Value)
+        if self.products:
+            self.products.check_read(operand)
         found = self.env[operand]
         assert isinstance(found, Tile), f"%{operand.name}"
         return found
@@ -139,6 +147,8 @@ class ThreadGroup:
 
     def mutate(self, target: Value, tile: Tile) -> None:
         """Give a mutated register tile its new elements."""
+        if self.products:
+            self.products.check_write(target)
         self.env[target] = tile
         self.mutations += 1
 

@@ -132,7 +132,13 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
     for start in product(*axes):
         clocks = Clocks()
         groups = [
-            _group(world, {**env, **extents}, start[::-1], at[::-1], Stream(clocks, rank))
+            _group(
+                world,
+                {**env, **extents},
+                start[::-1],
+                at[::-1],
+                Stream(clocks, rank, num_threads=function.num_threads),
+            )
             for rank, at in enumerate(product(*(range(extent) for extent in reversed(size))))
         ]
         if len(groups) > 1:
@@ -140,7 +146,7 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
             for group in groups:
                 group.cluster = cluster
         for group in groups:
-            group.num_threads, group.is_clocked = function.num_threads, clocked
+            group.is_clocked = clocked
             yield Task(group, execute(group, function.body))
 
 

@@ -18,32 +18,55 @@ Threads = NDArray[np.int32]
 NONE: Final = -1  # no thread
 MANY: Final = -2  # several threads, or nobody knows which
 ATOMIC: Final = -3  # atomic updates
-WARP: Final = -16  # WARP - w: threads of warp w, before its last meeting
+WARP: Final = -(1 << 10)  # WARP - w: threads of warp w, before its last meeting
+LANES_OF: Final = -(1 << 20)  # LANES_OF - w: several threads of warp w, which hold the same
 _LANES_LOG2: Final = 5
 
 
 def after_meeting(threads: Threads) -> Threads:
     """Who accessed something, once the threads of each warp have met."""
-    return np.where(threads >= 0, WARP - (threads >> _LANES_LOG2), threads)
+    warp = _warp(threads)
+    return np.where(warp >= 0, WARP - warp, threads)
+
+
+def after(threads: Threads, first: int) -> Threads:
+    """Threads of a group as those of a block in which the group's first one is `first`."""
+    moved = np.where(threads >= 0, threads + np.int32(first), threads)
+    return np.where(threads <= LANES_OF, threads - np.int32(first >> _LANES_LOG2), moved)
+
+
+def _warp(threads: Threads) -> Threads:
+    """The warp of a thread, or of several of it; -1 where there is none such."""
+    several = np.where(threads <= LANES_OF, LANES_OF - threads, -1)
+    return np.where(threads >= 0, threads >> _LANES_LOG2, several)
 
 
 def in_order(before: Threads, now: Threads) -> NDArray[np.bool_]:
     """Where accesses by `before` are ordered before one by `now`: it is the same thread, or one of
     a warp that has met in between."""
-    same = (before == now) & (now != MANY)
-    return same | ((before <= WARP) & (now >= 0) & (WARP - before == now >> _LANES_LOG2))
+    warp = _warp(now)
+    return ((before == now) & (now >= 0)) | ((warp >= 0) & (WARP - before == warp))
 
 
 def owners(type_: RegType) -> Threads:
-    """The one thread that holds each element, `MANY` where there are several. Read-only."""
+    """The one thread that holds each element; where several do, their warp's `LANES_OF`, or `MANY`
+    if they are of several warps. Read-only."""
     return _only_owner(type_.layout, type_.shape)
 
 
 @lru_cache(maxsize=512)
 def _only_owner(layout: RegisterLayout | None, shape: tuple[int, ...]) -> Threads:
-    if layout is None or layout.num_replicas > 1:
+    if layout is None:
         return np.broadcast_to(np.int32(MANY), shape)
-    return first_owner(layout)
+    if layout.num_replicas == 1:
+        return first_owner(layout)
+    first, last = (np.full(shape, fill, np.int32) for fill in (np.iinfo(np.int32).max, -1))
+    table = layout.table()
+    index = tuple(np.moveaxis(table, -1, 0))
+    warps = np.broadcast_to(np.arange(len(table), dtype=np.int32)[:, None], table.shape[:-1])
+    np.minimum.at(first, index, warps >> _LANES_LOG2)
+    np.maximum.at(last, index, warps >> _LANES_LOG2)
+    return np.where(first == last, LANES_OF - first, np.int32(MANY)).astype(np.int32)
 
 
 @lru_cache(maxsize=512)

@@ -3,8 +3,8 @@
 Between two barriers an element may be read by many threads, or written and read by one. Anything
 else is a race: what the reader gets, or which value stays, depends on timing. The shadows hold for
 each element the writer and the reader, as a thread number, a warp's that has met since, NONE or
-MANY. A replicated tile and a tile or asynchronous copy without a layout count as MANY: nobody may
-rely on their order.
+MANY. A tile that several warps hold and a tile or asynchronous copy without a layout count as MANY:
+nobody may rely on their order.
 Storing an equal value is no race.
 
 Tensor cores and bulk copies see an ordinary write after a proxy fence only: `unfenced` marks the
@@ -22,7 +22,7 @@ from ..diagnostics import ExecutionError
 from ..semantics.values import Array, Mask, drop_clean, storage, to_codes
 from ..types import SharedType
 from .boxes import Box
-from .owners import ATOMIC, MANY, NONE, WARP, Threads, after_meeting, in_order
+from .owners import ATOMIC, LANES_OF, MANY, NONE, WARP, Threads, after_meeting, in_order
 from .points import Points
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class SharedTile:
     freed: bool = False
     pending: list[PendingCopy] = field(default_factory=list)
     blocks: BlockShadow | None = None  # in a cluster: which blocks touched what
+    # Boxes that tensor cores are reading, and where that started.
+    readers: list[tuple[Box, Location | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shape = self.type.shape
@@ -98,6 +100,11 @@ class SharedTile:
             self.refuse_unfenced(box, "read")
         threads = np.broadcast_to(np.int32(MANY), np.shape(box.select(self._unfenced)))
         return self.read(box, threads, location, checks)
+
+    def note_async_read(self, box: Region, location: Location | None) -> None:
+        """A read that started earlier ends now."""
+        threads = np.broadcast_to(np.int32(MANY), np.shape(box.select(self._unfenced)))
+        self._note_read(box, threads, location)
 
     def refuse_unfenced(self, box: Region, verb: str) -> None:
         """Raises ExecutionError if a proxy fence is missing before an asynchronous access."""
@@ -204,6 +211,13 @@ class SharedTile:
                     notes=[("the copy starts here", copy.location)],
                     hint="`copy_async_commit`, then `copy_async_wait`, then `barrier`",
                 )
+        for region, start in self.readers if verb != "read" else ():
+            if box.meets(region):
+                raise ExecutionError(
+                    f"`%{self.name}` is {verb} while a product that reads it is in flight",
+                    notes=[("the product starts here", start)],
+                    hint="`wgmma_commit`, then `wgmma_wait`, then `barrier`",
+                )
 
     def _note_read(self, box: Region, threads: Threads, location: Location | None) -> None:
         if self.blocks is not None:
@@ -279,6 +293,8 @@ class PendingCopy:
 
 
 def _thread(number: int) -> str:
+    if number <= LANES_OF:
+        return f"threads of warp {LANES_OF - number}"
     if number <= WARP:
         return f"a thread of warp {WARP - number}"
     return "several threads" if number in (MANY, ATOMIC) else f"thread {number}"

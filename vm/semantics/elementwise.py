@@ -14,7 +14,7 @@ from ..instruction import Instruction
 from ..instructions import elementwise as ew
 from ..ir import Value
 from ..types import RegType
-from .exact import exact_fma
+from .exact import exact_fma, maximum, minimum
 from .registry import semantics
 from .values import Array, Mask, Tile, any_poison, from_codes, tile_of_numbers
 
@@ -86,7 +86,7 @@ def _in_double(function: Callable[[Array], Any]) -> Compute:
 
 
 def _clip(value: Array, lower: Array, upper: Array) -> Array:
-    return np.asarray(np.fmin(np.fmax(value, lower), upper))
+    return minimum(maximum(value, lower), upper)
 
 
 def _fma(a: Array, b: Array, c: Array) -> Array:
@@ -97,8 +97,8 @@ ARITHMETIC: Final[dict[type[Instruction], Compute]] = {
     ew.Add: np.add,
     ew.Sub: np.subtract,
     ew.Mul: np.multiply,
-    ew.Min: np.fmin,
-    ew.Max: np.fmax,
+    ew.Min: minimum,
+    ew.Max: maximum,
     ew.And: np.bitwise_and,
     ew.Or: np.bitwise_or,
     ew.Xor: np.bitwise_xor,

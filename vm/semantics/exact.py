@@ -46,3 +46,21 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
 
     result: Any = np.vectorize(one, otypes=[np.float64])(a, b, c)
     return np.asarray(result)
+
+
+def quiet(numbers: Array) -> Array:
+    """The numbers with NaNs that don't signal: of a signalling one and a number numpy's `fmin` and
+    `fmax` return NaN, and not the number."""
+    if numbers.dtype.kind != "f":
+        return numbers
+    return np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers)
+
+
+def minimum(a: Array, b: Array) -> Array:
+    """The smaller one, or the other one where one is NaN."""
+    return np.asarray(np.fmin(quiet(a), quiet(b)))
+
+
+def maximum(a: Array, b: Array) -> Array:
+    """The larger one, or the other one where one is NaN."""
+    return np.asarray(np.fmax(quiet(a), quiet(b)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import i32
 from ..instructions.reduction import Reduce, Scan
+from .exact import quiet
 from .registry import semantics
 from .values import Array, Tile, tile_of_numbers
 
@@ -31,8 +32,8 @@ def _product(numbers: Array, **how: Any) -> Any:
 _OPERATIONS: Final[dict[str, Any]] = {
     "sum": _sum,
     "prod": _product,
-    "max": np.fmax.reduce,
-    "min": np.fmin.reduce,
+    "max": lambda numbers, **how: np.fmax.reduce(quiet(numbers), **how),
+    "min": lambda numbers, **how: np.fmin.reduce(quiet(numbers), **how),
     "any": np.logical_or.reduce,
     "all": np.logical_and.reduce,
 }
@@ -64,6 +65,8 @@ def reduce(group: ThreadGroup, instruction: Reduce) -> Tile:
 def scan(group: ThreadGroup, instruction: Scan) -> Tile:
     tile, dim = group.tile(instruction.value), instruction.dim
     numbers, poison = tile.numbers, tile.poison
+    if instruction.op in ("max", "min"):
+        numbers = quiet(numbers)
     if poison is not None:
         poison = np.logical_or.accumulate(poison, axis=dim)
     result: Array = _SCANS[instruction.op].accumulate(numbers, axis=dim, dtype=_wide(numbers))

@@ -243,6 +243,24 @@ def test_clip_sends_nan_to_the_lower_bound(interpret: Any) -> None:
     assert (z == -1).all()
 
 
+SIGNALS = {
+    "f16": (np.uint16, 0x7C24),
+    "f32": (np.uint32, 0x7F900000),
+    "f64": (np.uint64, 0x7FF << 52 | 5),
+}
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+@pytest.mark.parametrize("name", sorted(SIGNALS))
+def test_a_nan_that_signals_is_left_out_too(interpret: Any, name: str, op: str) -> None:
+    kind, code = SIGNALS[name]
+    x = np.full(N, code, kind).view(dtype(name).numpy)
+    y, z = np.arange(N).astype(x.dtype), np.zeros(N, x.dtype)
+    for first, second in ((x, y), (y, x)):
+        interpret(program(op, name, 2), [first, second, z])
+        assert z.tolist() == y.tolist()
+
+
 def test_broadcasting_and_scalars(interpret: Any) -> None:
     x, z = np.arange(8, dtype=np.float32), np.zeros((4, 8), np.float32)
     interpret(

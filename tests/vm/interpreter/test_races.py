@@ -338,3 +338,22 @@ def test_an_access_after_a_meeting_is_not_ordered_yet(message: Any) -> None:
     again = "warp_barrier\n  %a = load %s[0] : reg<f32, [128], #turned>\n  store %s[0], %z"
     fill = f"{STORED}\n  %z = full {{fill = 2.0}} : reg<f32, [128], #row>\n  barrier"
     assert "race on `%s`" in message(warps(fill, "", "#row", again), [WIDE.copy()])
+
+
+@pytest.mark.parametrize(
+    ("layout", "races"),
+    [
+        ("spatial(2) * replicate(4) * spatial(8) * local(8)", False),  # of one warp's lanes
+        ("replicate(2) * spatial(32) * local(4)", True),
+    ],
+)
+def test_lanes_that_hold_the_same(message: Any, interpret: Any, layout: str, races: bool) -> None:
+    text = warps(STORED, "warp_barrier", "#row").replace("%y = load %s[0] : reg<f32, [128], #row>",
+        f"%y = load %s[0] : reg<f32, [128], {layout}>")  # fmt: skip
+    if races:
+        assert "race on `%s`" in message(text, [WIDE.copy()])
+    else:
+        interpret(text, [WIDE.copy()])
+        assert "accessed by threads of warp 0" in message(
+            text.replace("warp_barrier\n", "\n"), [WIDE.copy()]
+        )
