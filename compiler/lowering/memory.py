@@ -321,10 +321,12 @@ def lower_copy_async(context: Context, instruction: CopyAsync) -> None:
             raise LoweringError(
                 "`copy_async`: elements of one byte land in several", instruction.location
             )
+    hints = cache_hints(context, instruction.cache)[1]
     for chunk in chunks:
         number, inside = divmod(chunk.fields[0].tile_bit, bits)
         landing = targets[number]
-        _copy_chunk(reads, writes, chunk, landing.key, (landing.bit + inside) // 8, owns)
+        place = (landing.key, (landing.bit + inside) // 8)
+        _copy_chunk(reads, writes, chunk, place, owns, hints)
 
 
 def _lands_whole(targets: list[Element], chunk: Chunk, bits: int) -> bool:
@@ -341,14 +343,19 @@ def _lands_whole(targets: list[Element], chunk: Chunk, bits: int) -> bool:
 
 
 def _copy_chunk(
-    reads: Access, writes: Access, chunk: Chunk, key: object, byte: int, owns: Register | bool
+    reads: Access,
+    writes: Access,
+    chunk: Chunk,
+    place: tuple[object, int],
+    owns: Register | bool,
+    hints: tuple[Operand, ...],
 ) -> None:
-    """One cp.async; below 4 bytes the hardware has none, so the bytes go through a register."""
+    """One cp.async to a base and byte of the target; below 4 bytes the hardware has none, so the bytes go through a register."""
     context = reads.context
     builder, scalars = context.builder, context.scalars
     inside = reads.condition(chunk.mask)
     source = reads.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
-    target = writes.address(key, byte)  # type: ignore[arg-type]
+    target = writes.address(*place)  # type: ignore[arg-type]
     allowed = scalars.conjunction(owns, writes.condition(None))
     if allowed is False:
         return
@@ -357,15 +364,16 @@ def _copy_chunk(
         words = _load_chunk(reads, chunk, "ld.global")
         kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
         for number, word in enumerate(words):
-            place = target._replace(offset=target.offset + 4 * number)
-            builder.emit(f"st.shared.{kind}", (), (place, word), predicate)
+            each = target._replace(offset=target.offset + 4 * number)
+            builder.emit(f"st.shared.{kind}", (), (each, word), predicate)
         return
     cache = "cg" if chunk.width == 16 else "ca"
     srcs: tuple[Operand, ...] = (target, source, chunk.width)
     if isinstance(inside, Register):
         # A source size of 0 fills the target with zeros and reads nothing.
         srcs = (*srcs, builder.pure("selp.b32", B32, chunk.width, 0, inside))
-    builder.emit(f"cp.async.{cache}.shared.global", (), srcs, predicate)
+    hint = ".L2::cache_hint" if hints else ""
+    builder.emit(f"cp.async.{cache}.shared.global{hint}", (), (*srcs, *hints), predicate)
 
 
 @lowering(CopyAsyncCommit)

@@ -33,6 +33,7 @@ class Config:
     buffers: int = 1  # of words, read that many turns ahead (0: when they are used)
     ahead: bool = False  # x and scales are read a turn ahead
     stages: int = 0  # or wait in so many slots of shared memory
+    stage_words: bool = False  # and words beside them
 
     @cached_property
     def layouts(self) -> Layouts:

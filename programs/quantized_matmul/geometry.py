@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
 
-from tileloom.layouts import MemoryLayout, RegisterLayout, replicate
-from tileloom.layouts.memory_layout import Digit
+from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided
 
 LARGEST_CHUNK = 128
 
@@ -211,10 +210,9 @@ class Layouts:
 
     def x_copy(self) -> RegisterLayout:
         """[tokens, W * chunk] of x again: who copies which 16 bytes. Each warp copies its own part,
-        and those that share it a share each."""
-        vectors, lanes = self.cut.chunk // 8, 32 * self.feature_warps
-        across = gcd(vectors, 32)
-        down = min(self.tokens, lanes // across)
+        and those that share it a share each; a lane has few rows, each an address and a check."""
+        vectors, lanes, down = self.cut.chunk // 8, 32 * self.feature_warps, min(self.tokens, 8)
+        across = gcd(vectors, lanes // down)
         return RegisterLayout.from_modes(
             (self.tokens, self.k_warps * self.cut.chunk),
             ((self.tokens // down, down), (self.k_warps, vectors // across, across, 8)),
@@ -223,19 +221,11 @@ class Layouts:
         )
 
     def slots(self, stages: int) -> MemoryLayout:
-        """[stages, tokens, W * chunk] of x in shared memory: dense for each warp, but for 16 bytes
-        a row, so that eight rows of 16 bytes lie in different banks."""
-        chunk = self.cut.chunk
-        row = chunk + 8
-        part = self.tokens * row
-        return MemoryLayout(
-            (stages, self.tokens, self.k_warps * chunk),
-            (
-                (Digit(stages, self.k_warps * part),),
-                (Digit(self.tokens, row),),
-                (Digit(self.k_warps, part), Digit(chunk, 1)),
-            ),
-        )
+        """[stages, tokens, W * chunk] of x in shared memory. Rows are 16 bytes longer than their
+        elements, an odd number of 16 bytes, so that eight rows lie in different banks."""
+        columns = self.k_warps * self.cut.chunk
+        row = columns + 8
+        return strided((stages, self.tokens, columns), (self.tokens * row, row, 1))
 
     def ones(self) -> RegisterLayout:
         """[W, F * 16, chunk / Q]: the A operand of one feature tile and part of k."""

@@ -82,6 +82,7 @@ def plan(
         ahead=chosen.ahead,
         min_blocks=chosen.min_blocks,
         stages=chosen.stages,
+        stage_words=chosen.stage_words,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

@@ -131,8 +131,9 @@ def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
         _walk_with_one(block, begin, totals)
         return
     words = [block.words(begin + turn * step) for turn in range(config.buffers)]
-    vm.wait_dependencies()
     source = source_of(block, begin)
+    vm.wait_dependencies()
+    source.begin()
     for chunk in vm.range(begin, block.end, config.buffers * step):
         # A turn past the end reads zeros and adds nothing.
         for turn in range(config.buffers):
@@ -147,12 +148,14 @@ def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     """The loop with one buffer of words, filled during a turn for the next, or none."""
     config, step = block.config, block.config.k_warps
     words = block.words(begin) if config.buffers else None
-    vm.wait_dependencies()
     source = source_of(block, begin)
+    vm.wait_dependencies()
+    source.begin()
     for chunk in vm.range(begin, block.end, step):
         coming = block.words(chunk + step) if words is not None else None
-        now = block.words(chunk) if words is None else words
-        block.add(now, source.take(chunk), totals)
+        operands = source.take(chunk)
+        now = source.words(chunk) if words is None else words
+        block.add(now, operands, totals)
         if words is not None and coming is not None:
             words.set(coming)
         source.advance()

@@ -20,7 +20,7 @@ from tileloom.vm.diagnostics import VMValueError
 from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
-_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+))?(?:b(\d+))?"
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Schedule:
     """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
 
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
-    these pass through shared memory, `stages` slots of a turn each.
+    these pass through shared memory, `stages` slots of a turn each, and words too if `stage_words`.
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -53,18 +53,19 @@ class Schedule:
     min_blocks: int = 0
     cluster: bool = False
     stages: int = 0
+    stage_words: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
-        slots of shared memory, `b2` for two blocks a multiprocessor, `c` for a cluster.
+        slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a cluster.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
         parts = f"s{self.splits}{'c' * self.cluster}"
-        x = "x" * self.ahead + (f"a{self.stages}" if self.stages else "")
+        x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
         return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}"
 
     @classmethod
@@ -77,7 +78,7 @@ class Schedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, cluster, depth, ahead, stages, blocks = match.groups()
+        *numbers, cluster, depth, ahead, stages, staged, blocks = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
         return cls(
@@ -90,6 +91,7 @@ class Schedule:
             int(blocks or 0),
             bool(cluster),
             int(stages or 0),
+            bool(staged),
         )
 
 

@@ -1,8 +1,9 @@
 """Three ways to have x and scales at hand when a chunk's codes need them.
 
 Straight from memory, when they are used; a turn ahead, in registers; or several turns ahead, by
-asynchronous copies into shared memory. There each warp has slots of its own, which it fills and
-reads without regard to the others; only warps that share rows of x meet.
+asynchronous copies into shared memory, where the codes may wait too. There each warp has slots of
+its own, which it fills and reads without regard to the others; only warps that share rows of x
+meet.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Scalar, Tile
-from tileloom.vm.dtypes import dtype, f16
+from tileloom.vm.dtypes import dtype, f16, u32
 
 from .turn import Block, Operands
 
@@ -19,8 +20,14 @@ from .turn import Block, Operands
 class Source(Protocol):
     """What gives the operands of one turn after the other."""
 
+    def begin(self) -> None:
+        """From here on x may be read."""
+
     def take(self, chunk: Scalar) -> Operands:
         """The operands of the turn at `chunk`."""
+
+    def words(self, chunk: Scalar) -> Tile:
+        """The codes of the turn at `chunk`, where they aren't kept in registers."""
 
     def advance(self) -> None:
         """The turn's products are done."""
@@ -42,8 +49,14 @@ class Direct:
     def __init__(self, block: Block) -> None:
         self.block = block
 
+    def begin(self) -> None:
+        """Nothing is kept."""
+
     def take(self, chunk: Scalar) -> Operands:
         return self.block.others(chunk)
+
+    def words(self, chunk: Scalar) -> Tile:
+        return self.block.words(chunk)
 
     def advance(self) -> None:
         """Nothing is kept."""
@@ -56,15 +69,23 @@ class Ahead:
     """Operands in registers, read a turn before they are used."""
 
     def __init__(self, block: Block, begin: Scalar) -> None:
-        self.block = block
-        self.current = block.others(begin)
-        self.following = self.current
+        self.block, self.start = block, begin
+        self.current: Operands | None = None
+        self.following: Operands | None = None
+
+    def begin(self) -> None:
+        self.current = self.block.others(self.start)
 
     def take(self, chunk: Scalar) -> Operands:
+        assert self.current is not None
         self.following = self.block.others(chunk + self.block.config.k_warps)
         return self.current
 
+    def words(self, chunk: Scalar) -> Tile:
+        return self.block.words(chunk)
+
     def advance(self) -> None:
+        assert self.current is not None and self.following is not None
         self.current.set(self.following)
 
     def end(self) -> None:
@@ -77,14 +98,23 @@ class Staged:
     def __init__(self, block: Block, begin: Scalar) -> None:
         self.block = block
         config, layouts = block.config, block.config.layouts
+        self.codes: MemoryTile | None = None
+        if config.stage_words:
+            self.codes = vm.alloc_shared(u32, (config.stages, *layouts.words().shape))
         self.rows = vm.alloc_shared(
             dtype(config.activation),
             (config.stages, config.tokens, config.k_warps * config.cut.chunk),
             layouts.slots(config.stages),
         )
         self.scales, self.zeros = self._slots(), self._slots() if config.has_zeros else None
-        for turn in range(config.stages - 1):
-            self._start(begin + turn * config.k_warps)
+        self._turns = [begin + turn * config.k_warps for turn in range(config.stages - 1)]
+        # Weights depend on nothing that came before.
+        for chunk in self._turns:
+            self._start_words(chunk)
+
+    def begin(self) -> None:
+        for chunk in self._turns:
+            self._start(chunk)
 
     def _slots(self) -> MemoryTile | None:
         """[stages, F, W, 8, T, 2] of scales or zeros; None where one row serves every turn."""
@@ -101,7 +131,9 @@ class Staged:
         else:
             vm.warp_barrier()
         # The slot that the last turn read is free now.
-        self._start(chunk + (config.stages - 1) * config.k_warps)
+        coming = chunk + (config.stages - 1) * config.k_warps
+        self._start_words(coming)
+        self._start(coming)
         slot, layout = self._slot(chunk), config.layouts.x()
         rows = vm.load(
             self.rows, [slot, 0, 0], layout.shape, layout, dims=(1, 2), in_bounds=True
@@ -111,20 +143,38 @@ class Staged:
             return Operands(rows, scales, None)
         return Operands(rows, scales, self._per_feature(self.zeros, block.zeros_view, chunk))
 
+    def words(self, chunk: Scalar) -> Tile:
+        """The codes of the turn whose operands were taken."""
+        assert self.codes is not None
+        layout, dims = self.block.config.layouts.words(), tuple(range(1, 7))
+        offsets = [self._slot(chunk), 0, 0, 0, 0, 0, 0]
+        return vm.load(self.codes, offsets, layout.shape, layout, dims=dims, in_bounds=True)
+
     def advance(self) -> None:
         """The next `take` meets the warps before the slot is written again."""
 
     def end(self) -> None:
         vm.copy_async_wait(0)
-        for tile in (self.rows, self.scales, self.zeros):
+        for tile in (self.codes, self.rows, self.scales, self.zeros):
             if tile is not None:
                 vm.free_shared(tile)
 
     def _slot(self, chunk: Scalar) -> Scalar:
         return chunk // self.block.config.k_warps % self.block.config.stages
 
+    def _start_words(self, chunk: Scalar) -> None:
+        """Starts copying the codes of the turn at `chunk`, each to the thread that will decode
+        it."""
+        if self.codes is None:
+            return
+        block, layout = self.block, self.block.config.layouts.words()
+        vm.copy_async(
+            self.codes, [self._slot(chunk), 0, 0, 0, 0, 0, 0], block.words_view,
+            [block.first, chunk, 0, 0, 0, 0], layout.shape, layout=layout, cache="stream",
+        )  # fmt: skip
+
     def _start(self, chunk: Scalar) -> None:
-        """Starts copying what the turn at `chunk` needs into its slot."""
+        """Starts copying what else the turn at `chunk` needs into its slot."""
         block, config = self.block, self.block.config
         view, start = block.x_place(chunk)
         layout, slot = config.layouts.x_copy(), self._slot(chunk)

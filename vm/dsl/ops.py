@@ -158,6 +158,7 @@ def copy_async(
     *,
     dims: Shape | None = None,
     layout: RegisterLayout | None = None,
+    cache: str = "",
 ) -> None:
     """Starts copying a tile from global to shared memory; `layout` says which thread copies what,
     so that a thread may rely on its own copies, and a warp on its own after a `warp_barrier`."""
@@ -170,6 +171,7 @@ def copy_async(
         shape=as_shape(shape),
         dims=as_dims(dims),
         layout=as_layout(layout),
+        cache=cache,
     )
 
 

@@ -45,6 +45,12 @@ def fail(
     raise error(text, instruction.location, notes=notes, hint=hint)
 
 
+def check_cache_hint(instruction: Instruction, cache: str) -> None:
+    """Only known hints."""
+    if cache not in ("", "stream", "keep"):
+        fail(instruction, f"unknown cache hint `{cache}`", hint='"", "stream" or "keep"')
+
+
 def cast_hint(operand: Value | Expr, target: Dtype) -> str:
     """How to cast an operand, in the language the program is written in."""
     label = operand.label if isinstance(operand, Value) else "%x"

@@ -11,6 +11,7 @@ from ..instruction import Effect, Indices, Instruction, Operand
 from ..types import GlobalType, RegType, SharedType, Type
 from .checks import (
     cast_hint,
+    check_cache_hint,
     count_indices,
     fail,
     memory,
@@ -90,8 +91,7 @@ class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True
                 self.source,
                 hint=f"load as `{source.dtype.name}`, then `view` or `cast`",
             )
-        if self.cache not in ("", "stream", "keep"):
-            fail(self, f"unknown cache hint `{self.cache}`", hint='"", "stream" or "keep"')
+        check_cache_hint(self, self.cache)
         return type_
 
 
@@ -132,7 +132,7 @@ class CopyAsync(
     arrive as zeros. The pieces are grouped by `copy_async_commit`. With a `layout` each thread
     copies the elements it would hold in a register tile of that layout (the lowest of several
     threads does): what it copied itself it may read after the wait, what its warp did after a
-    `warp_barrier`. Without one, nothing is known before a `barrier`.
+    `warp_barrier`. Without one, nothing is known before a `barrier`. `cache` is a hint as `load`'s.
     """
 
     target: Operand
@@ -142,6 +142,7 @@ class CopyAsync(
     shape: tuple[int, ...] = ()
     dims: tuple[int, ...] | None = None
     layout: RegisterLayout | None = None
+    cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
         target, source = memory(self, self.target), memory(self, self.source)
@@ -158,6 +159,7 @@ class CopyAsync(
         count_indices(self, self.source_offsets, source.rank)
         tile_dims(self, self.dims, len(self.shape), source.rank)
         tile_dims(self, None, len(self.shape), target.rank)
+        check_cache_hint(self, self.cache)
         if self.layout is not None and self.layout.shape != self.shape:
             fail(
                 self,
