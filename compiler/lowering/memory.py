@@ -350,7 +350,10 @@ def _copy_chunk(
     owns: Register | bool,
     hints: tuple[Operand, ...],
 ) -> None:
-    """One cp.async to a base and byte of the target; below 4 bytes the hardware has none, so the bytes go through a register."""
+    """One cp.async to a base and byte of the target.
+
+    Below 4 bytes the hardware has none, so the bytes go through a register.
+    """
     context = reads.context
     builder, scalars = context.builder, context.scalars
     inside = reads.condition(chunk.mask)

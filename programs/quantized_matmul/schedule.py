@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import product
 from math import log2
 
 from tileloom.vm.diagnostics import VMValueError
@@ -39,7 +38,8 @@ class Schedule:
     """How a product is cut into blocks: warps along k and n, tokens a block, parts of k.
 
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
-    these pass through shared memory, `stages` slots of a turn each, and words too if `stage_words`.
+    these pass through shared memory, `stages` slots of a turn each, and words too if
+    `stage_words` (`buffers` is 0 then).
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -59,7 +59,8 @@ class Schedule:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
-        slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a cluster.
+        slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
+        cluster.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
@@ -67,6 +68,19 @@ class Schedule:
         parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
         return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}"
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block."""
+        return self.k_warps * self.feature_warps
+
+    def slot_bytes(self, geometry: Geometry) -> int:
+        """Bytes of shared memory of one slot, zero points included."""
+        cut = geometry.cut
+        rows = 2 * self.tokens * (self.k_warps * cut.chunk + 8)
+        scales = 2 * 2 * cut.block_features * self.warps
+        words = 4 * 128 * cut.steps * cut.unit_words * self.warps
+        return rows + scales + words * self.stage_words
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -206,22 +220,3 @@ def _splits(blocks: int, turns: int, multiprocessors: int) -> int:
     # The same number of turns in every part, or one less: no part may be empty.
     each = -(-turns // splits) if turns else 1
     return -(-turns // each) if turns else 1
-
-
-def candidates(geometry: Geometry, m: int) -> list[Schedule]:
-    """The schedules worth measuring for m tokens: what was ever the fastest, and its neighbours."""
-    default = choose(geometry, m)
-    tokens, chunks = default.tokens, max(geometry.num_chunks, 1)
-    found = {default: None}
-    if not geometry.cut.contiguous:
-        return list(found)
-    depths = [d for d in (0, 1, 2) if d * geometry.bits <= 8 or d < 2]
-    widest = 16 if tokens == 8 or geometry.bits <= 2 else 8
-    for k_warps, depth, ahead in product((4, 8, 16), depths, (False, True)):
-        if k_warps <= min(chunks, widest):
-            splits = default.splits if k_warps == default.k_warps else 1
-            found[Schedule(k_warps, 1, tokens, splits, depth, ahead)] = None
-    for (k_warps, parts), depth in product(((8, 2), (4, 2), (4, 4), (4, 8)), depths[1:]):
-        if 2 * k_warps * parts <= chunks and geometry.num_blocks * parts <= 1024:
-            found[Schedule(k_warps, 1, tokens, parts, depth, cluster=True)] = None
-    return list(found)

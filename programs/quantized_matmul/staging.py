@@ -135,9 +135,7 @@ class Staged:
         self._start_words(coming)
         self._start(coming)
         slot, layout = self._slot(chunk), config.layouts.x()
-        rows = vm.load(
-            self.rows, [slot, 0, 0], layout.shape, layout, dims=(1, 2), in_bounds=True
-        )
+        rows = vm.load(self.rows, [slot, 0, 0], layout.shape, layout, dims=(1, 2), in_bounds=True)
         scales = self._per_feature(self.scales, block.scales_view, chunk)
         if not config.has_zeros:
             return Operands(rows, scales, None)

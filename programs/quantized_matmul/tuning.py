@@ -23,11 +23,12 @@ import numpy as np
 from tileloom.vm.diagnostics import DeviceError, VMError
 from tileloom.vm.dtypes import dtype
 
+from .candidates import candidates
 from .geometry import Geometry
 from .packing import Packed
 from .plan import Plan, plan
 from .quantization import default_zero_point
-from .schedule import Schedule, candidates
+from .schedule import Schedule
 
 TIME_LIMIT_S = 20.0
 START_LIMIT_S = 60.0

@@ -165,6 +165,38 @@ def test_schedules_agree(schedule: Schedule) -> None:
         check(quantize(weights(1024, 200), name, 64, "int"), "f16", 11, schedule=schedule)
 
 
+STAGED = ["k4f1t8s1a2", "k4f2t16s1a3", "k8f1t8s1d0a2w", "k2f4t16s1d0a3w", "k4f1t16s2cd0a4w",
+          "k2f1t8s3d0a2w", "k2f1t8s1d2a3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", STAGED)
+def test_operands_by_way_of_shared_memory(word: str) -> None:
+    schedule = Schedule.parse(word)
+    for name, group in (("u4", 64), ("u3", 128), ("u1", 48), ("e3m2", 32)):
+        zero_point = "float" if name == "u3" else None
+        q = quantize(weights(1032, 200), name, group, zero_point)
+        check(q, "bf16" if name == "u1" else "f16", 11, schedule=schedule)
+
+
+@pytest.mark.parametrize("word", ["k2f1t8s1d0a2w", "k2f2t16s2cd0a3w", "k4f1t8s1a2"])
+def test_the_emulator_finds_staged_operands_in_order(word: str) -> None:
+    q = quantize(weights(520, 70), "u3", 64, "int")
+    x, exact = activations(5, 520, "f16")
+    schedule = Schedule.parse(word)
+    y = linear(x, pack(q), device="emulator", schedule=schedule)
+    assert_close(decoded(y, "f16"), exact, q, "f16")
+    meant = linear(x, pack(q), device="interpreter", schedule=schedule)
+    np.testing.assert_allclose(y, meant, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("group", [7, 33, "channel"])
+@pytest.mark.parametrize("k", [1, 100, 517])
+def test_ragged_operands_by_way_of_shared_memory(k: int, group: int | str) -> None:
+    for word in ("k1f2t8s1a2", "k1f4t16s1d0a3w"):
+        schedule = Schedule.parse(word)
+        check(quantize(weights(k, 70), "u5", group, "int"), "f16", 3, schedule=schedule)
+
+
 @pytest.mark.parametrize("factor", [2.0**-30, 2.0**20])
 def test_weights_of_any_size(factor: float) -> None:
     q = quantize(weights() * factor, "u4", 64, "int")

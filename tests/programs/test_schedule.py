@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tileloom.compiler import compile_function
+from tileloom.programs.quantized_matmul.candidates import SHARED_BYTES, candidates
+from tileloom.programs.quantized_matmul.config import REDUCTION_BYTES
 from tileloom.programs.quantized_matmul.geometry import Geometry
+from tileloom.programs.quantized_matmul.plan import traced
 from tileloom.programs.quantized_matmul.schedule import (
     H100,
     Machine,
     Schedule,
-    candidates,
     choose,
     entries,
     largest_tokens,
@@ -68,6 +71,22 @@ def test_candidates_are_legal_and_hold_the_choice(geometry: Geometry, m: int) ->
     assert choose(geometry, m) in found and len(set(found)) == len(found)
     for schedule in found:
         check_legal(schedule, geometry, m)
+        assert Schedule.parse(str(schedule)) == schedule
+        assert schedule.stages == 0 or schedule.stages >= 2
+        resident = max(1, schedule.min_blocks)
+        assert resident * schedule.stages * schedule.slot_bytes(geometry) <= SHARED_BYTES
+
+
+@pytest.mark.parametrize("name", ["u1", "u3", "u4", "u8"])
+@pytest.mark.parametrize("word", ["k8f1t8s1d0a2w", "k2f2t16s2cd0a3w", "k4f4t16s1a2"])
+def test_slots_take_the_bytes_that_a_schedule_says(name: str, word: str) -> None:
+    """Apart from zero points, which these weights don't have, and the sums of warps."""
+    problem, schedule = Problem(name, 8192, 8192, 8), Schedule.parse(word)
+    lowered = compile_function(traced(problem.plan(schedule).config))
+    said = schedule.stages * schedule.slot_bytes(problem.geometry)
+    assert lowered.shared_bytes <= max(said, REDUCTION_BYTES)
+    scales = 2 * problem.geometry.cut.block_features * schedule.warps
+    assert lowered.shared_bytes >= said - schedule.stages * scales
 
 
 def test_recorded_problems_get_their_own_schedule() -> None:

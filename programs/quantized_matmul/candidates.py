@@ -1,0 +1,58 @@
+"""The schedules worth measuring for a problem: what was ever the fastest, and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+from .geometry import Geometry
+from .schedule import Schedule, choose
+
+SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
+_RESIDENT_WARPS = 16  # more leave a thread too few registers
+_SHAPES = ((4, 1), (8, 1), (16, 1), (4, 2), (8, 2), (2, 4), (4, 4))  # warps along k and features
+
+
+def candidates(geometry: Geometry, m: int) -> list[Schedule]:
+    """The schedules worth measuring for m tokens, the default first."""
+    default = choose(geometry, m)
+    found = {default: None}
+    if not geometry.cut.contiguous:
+        return list(found)
+    found |= dict.fromkeys(_in_registers(geometry, default))
+    found |= dict.fromkeys(_staged(geometry, default.tokens))
+    return list(found)
+
+
+def _in_registers(geometry: Geometry, default: Schedule) -> Iterator[Schedule]:
+    """Words and x come straight from memory."""
+    tokens, chunks = default.tokens, max(geometry.num_chunks, 1)
+    depths = [d for d in (0, 1, 2) if d * geometry.bits <= 8 or d < 2]
+    widest = 16 if tokens == 8 or geometry.bits <= 2 else 8
+    for k_warps, depth, ahead in product((4, 8, 16), depths, (False, True)):
+        if k_warps <= min(chunks, widest):
+            splits = default.splits if k_warps == default.k_warps else 1
+            yield Schedule(k_warps, 1, tokens, splits, depth, ahead)
+    for (k_warps, parts), depth in product(((8, 2), (4, 2), (4, 4), (4, 8)), depths[1:]):
+        if 2 * k_warps * parts <= chunks and geometry.num_blocks * parts <= 1024:
+            yield Schedule(k_warps, 1, tokens, parts, depth, cluster=True)
+
+
+def _staged(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
+    """Words, x and scales pass through shared memory."""
+    for (k_warps, features), parts in product(_SHAPES, (1, 2, 4, 8)):
+        blocks = -(-geometry.num_blocks // features) * parts
+        turns = geometry.num_chunks // (k_warps * parts)
+        # Few blocks leave multiprocessors idle, many gain nothing from a cluster.
+        if turns < 2 or (parts > 1 and blocks > 1024) or (parts < 8 and blocks < 64):
+            continue
+        for stages in (2, 3, 4):
+            schedule = Schedule(
+                k_warps, features, tokens, parts, 0,
+                cluster=parts > 1, stages=stages, stage_words=True,
+            )  # fmt: skip
+            resident = SHARED_BYTES // (stages * schedule.slot_bytes(geometry) + 1024)
+            wanted = max(1, _RESIDENT_WARPS // schedule.warps)
+            if resident >= 1 and (stages == 2 or resident >= wanted) and stages <= turns:
+                yield replace(schedule, min_blocks=min(resident, wanted))
