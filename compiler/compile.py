@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
+from tileloom.vm.instructions.registers import SetRegisters
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
@@ -148,7 +149,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         num_threads=function.num_threads,
         body=items,
         register_counts=counts,
-        min_blocks=function.min_blocks or None,
+        min_blocks=function.min_blocks or _least_blocks(function),
         cluster=function.cluster_extents if context.cluster_size > 1 else None,
         texts=tuple(builder.texts),
         local_bytes=builder.local_bytes,
@@ -166,6 +167,12 @@ def identifier(name: str) -> str:
 
 
 def _bind_parameter(context: Context, value: Value) -> Parameter:
+def _least_blocks(function: Function) -> int | None:
+    """Where groups change their registers, the assembler must know how many they start with."""
+    changes = any(isinstance(i, SetRegisters) for i in instructions(function.body))
+    return 1 if changes else None
+
+
     name = f"param_{identifier(value.name)}"
     builder = context.builder
     source = Address(Symbol(name))

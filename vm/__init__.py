@@ -22,7 +22,17 @@ from .dsl.cluster import (
     store_remote,
     wait_dependencies,
 )
-from .dsl.control import break_, constant, launch, loop, otherwise, return_, when
+from .dsl.control import (
+    break_,
+    constant,
+    launch,
+    loop,
+    otherwise,
+    return_,
+    single_thread,
+    warp_group,
+    when,
+)
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
 from .dsl.math import (
@@ -51,6 +61,7 @@ from .dsl.mbarrier import (
     mbarrier_expect,
     mbarrier_test,
     mbarrier_wait,
+    set_registers,
 )
 from .dsl.movement import (
     gather,
@@ -234,9 +245,11 @@ __all__ = [
     "scatter",
     "select",
     "shuffle",
+    "set_registers",
     "sigmoid",
     "simt_dot",
     "smaller",
+    "single_thread",
     "sqrt",
     "squeeze",
     "store",
@@ -257,5 +270,6 @@ __all__ = [
     "wait_dependencies",
     "warp_barrier",
     "when",
+    "warp_group",
     "where",
 ]

@@ -16,6 +16,7 @@ from . import (
     printing,
     reduction,
     scalars,
+    registers,
     scan,
     shuffle,
     sync,
@@ -40,6 +41,7 @@ __all__ = [
     "scalars",
     "scan",
     "shuffle",
+    "registers",
     "sync",
     "transform",
 ]

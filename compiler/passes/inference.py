@@ -26,7 +26,15 @@ from tileloom.vm.diagnostics import at_location
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction, Role, roles
 from tileloom.vm.instructions.transform import ConvertLayout
-from tileloom.vm.ir import Block, Function, Statement, Value, instructions, map_values, rewrite
+from tileloom.vm.ir import (
+    Block,
+    Function,
+    Statement,
+    Value,
+    instructions_by_part,
+    map_values,
+    rewrite,
+)
 from tileloom.vm.types import RegType
 
 from ..lowering.registry import LAYOUT_DEFAULTS, LAYOUT_DEMANDS, LAYOUT_RULES
@@ -60,13 +68,15 @@ class Inferred:
 
 
 class Inference:
-    """The state of one fixpoint."""
+    """The state of one fixpoint; `num_threads` is that of the group the running rule is for."""
 
     def __init__(self, function: Function) -> None:
         self.num_threads = function.num_threads
         self.layouts: dict[Value, RegisterLayout] = {}
         self.users: dict[Value, list[Instruction]] = {}
-        self.order = list(instructions(function.body))
+        placed = list(instructions_by_part(function.body, function.threads))
+        self.order = [instruction for instruction, _ in placed]
+        self._threads = {instruction: part.num_threads for instruction, part in placed}
         self._pending: deque[Instruction] = deque()
         for instruction in self.order:
             for value in tiles_of(instruction):
@@ -102,6 +112,7 @@ class Inference:
     def run(self) -> None:
         """Finds a layout for every tile."""
         for value in self.users:
+                self.num_threads = self._threads[instruction]
             assert isinstance(value.type, RegType)
             self.propose(value, value.type.layout)
         self.settle()
@@ -119,7 +130,8 @@ class Inference:
         if phase == _LAST_PHASE:
             for value in self.missing(instruction):
                 assert isinstance(value.type, RegType)
-                self.propose(value, auto(self.num_threads, value.type.shape))
+        self.num_threads = self._threads[instruction]
+                self.propose(value, auto(self._threads[instruction], value.type.shape))
                 self.settle()
 
 
@@ -145,9 +157,15 @@ def infer_layouts(function: Function) -> Inferred:
     def convert(statement: Statement) -> Iterable[Statement]:
         if not isinstance(statement, Instruction):
             return (statement,)
-        return _convert(statement, function.num_threads, conversions)
+        if isinstance(statement, ConvertLayout):
+            conversions.append(_stated(statement))
+            return (statement,)
+        return _convert(statement, threads[statement], conversions)
 
     return Inferred(replace(function, body=rewrite(function.body, convert)), conversions)
+    placed = instructions_by_part(function.body, function.threads)
+    threads = {instruction: part.num_threads for instruction, part in placed}
+
 
 
 def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function:

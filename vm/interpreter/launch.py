@@ -12,15 +12,17 @@ import numpy as np
 from ..diagnostics import LaunchError, user_errors
 from ..dtypes import Dtype
 from ..instructions.mbarrier import AllocMbarrier
-from ..ir import Function, Value, instructions
-from ..types import PointerType, ScalarType
+from ..instructions.memory import GlobalView
+from ..ir import Function, Group, Value, walk
+from ..ranges import is_far
+from ..types import GlobalType, PointerType, ScalarType
 from .clocks import Clocks, Stream
 from .cluster import Cluster
-from .control import execute
+from .control import Task, execute
 from .group import ThreadGroup, World
 from .memory import Buffer
-from .scalars import Env
-from .scheduler import RESIDENT, Task, run_blocks
+from .scalars import Env, compile_expr
+from .scheduler import RESIDENT, run_blocks
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
 
@@ -127,7 +129,7 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
     extents = {f"grid.{axis}": extent for axis, extent in zip("xyz", grid, strict=True)}
     size = function.cluster_extents
     # x runs fastest, as blocks start on a GPU.
-    clocked = any(isinstance(i, AllocMbarrier) for i in instructions(function.body))
+    clocked = any(isinstance(s, AllocMbarrier | Group) for s in walk(function.body))
     axes = (range(0, extent, step) for extent, step in zip(grid[::-1], size[::-1], strict=True))
     for start in product(*axes):
         clocks = Clocks()
@@ -137,7 +139,7 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
                 {**env, **extents},
                 start[::-1],
                 at[::-1],
-                Stream(clocks, rank, num_threads=function.num_threads),
+                Stream(clocks, rank, function.threads),
             )
             for rank, at in enumerate(product(*(range(extent) for extent in reversed(size))))
         ]

@@ -27,6 +27,7 @@ FAMILIES: Final = (
     "mbarrier",
     "memory",
     "reduction",
+    "registers",
     "scalars",
     "shuffle",
     "sync",

@@ -17,7 +17,7 @@ from ..diagnostics import VMError
 from ..dtypes import Dtype
 from ..expr import Binary, Const, Expr, Ref, Select, Special, Unary
 from ..instruction import Instruction, Role, roles
-from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
+from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..packing import CONTIGUOUS
 from ..types import (
     BarrierType,
@@ -171,7 +171,17 @@ def _statement(statement: Statement, names: Names) -> list[str]:
             return ["break"]
         case Return():
             return ["return"]
+        case Group(body=body):
+            return [f"{print_group(statement)} {{", *_block(body, names), "}"]
     raise AssertionError(f"no statement: {statement!r}")
+
+
+def print_group(group: Group) -> str:
+    """The head of a group of threads."""
+    if group.warps is None:
+        return "single_thread"
+    first, count = group.warps
+    return f"warp_group {first} to {first + count}"
 
 
 def _for(loop: For, names: Names) -> list[str]:
