@@ -156,6 +156,12 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
     )
 
 
+def _least_blocks(function: Function) -> int | None:
+    """Where groups change their registers, the assembler must know how many they start with."""
+    changes = any(isinstance(i, SetRegisters) for i in instructions(function.body))
+    return 1 if changes else None
+
+
 def mutated_values(function: Function) -> frozenset[Value]:
     """Every value that some instruction writes in place."""
     return frozenset(v for i in instructions(function.body) for v in i.mutated())
@@ -167,12 +173,6 @@ def identifier(name: str) -> str:
 
 
 def _bind_parameter(context: Context, value: Value) -> Parameter:
-def _least_blocks(function: Function) -> int | None:
-    """Where groups change their registers, the assembler must know how many they start with."""
-    changes = any(isinstance(i, SetRegisters) for i in instructions(function.body))
-    return 1 if changes else None
-
-
     name = f"param_{identifier(value.name)}"
     builder = context.builder
     source = Address(Symbol(name))

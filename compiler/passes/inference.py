@@ -106,13 +106,13 @@ class Inference:
             instruction = self._pending.popleft()
             rule = LAYOUT_RULES.get(type(instruction))
             if rule is not None and self.missing(instruction):
+                self.num_threads = self._threads[instruction]
                 with at_location(instruction.location, f"`{instruction.name}`: "):
                     rule(self, instruction)
 
     def run(self) -> None:
         """Finds a layout for every tile."""
         for value in self.users:
-                self.num_threads = self._threads[instruction]
             assert isinstance(value.type, RegType)
             self.propose(value, value.type.layout)
         self.settle()
@@ -124,13 +124,13 @@ class Inference:
 
     def _default(self, instruction: Instruction, phase: int) -> None:
         at, rule = LAYOUT_DEFAULTS.get(type(instruction), (_LAST_PHASE, None))
+        self.num_threads = self._threads[instruction]
         if at == phase and rule is not None:
             rule(self, instruction)
             self.settle()
         if phase == _LAST_PHASE:
             for value in self.missing(instruction):
                 assert isinstance(value.type, RegType)
-        self.num_threads = self._threads[instruction]
                 self.propose(value, auto(self._threads[instruction], value.type.shape))
                 self.settle()
 
@@ -154,6 +154,9 @@ def infer_layouts(function: Function) -> Inferred:
     function = _apply(function, inference.layouts)
     conversions: list[Conversion] = []
 
+    placed = instructions_by_part(function.body, function.threads)
+    threads = {instruction: part.num_threads for instruction, part in placed}
+
     def convert(statement: Statement) -> Iterable[Statement]:
         if not isinstance(statement, Instruction):
             return (statement,)
@@ -163,9 +166,6 @@ def infer_layouts(function: Function) -> Inferred:
         return _convert(statement, threads[statement], conversions)
 
     return Inferred(replace(function, body=rewrite(function.body, convert)), conversions)
-    placed = instructions_by_part(function.body, function.threads)
-    threads = {instruction: part.num_threads for instruction, part in placed}
-
 
 
 def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function:
