@@ -42,6 +42,7 @@ FAMILIES = {
     "sync": "Barriers and semaphores",
     "atomics": "Atomics",
     "mbarrier": "Barriers that count",
+    "registers": "Registers of warp groups",
     "cluster": "Clusters",
     "dependencies": "Dependent launches",
     "debug": "Printing and checking",
@@ -71,6 +72,7 @@ GROUPS = {
     "mbarrier_expect": "one thread of the group",
     "mbarrier_wait": "each thread",
     "mbarrier_test": "the one thread or warp of the group, which agrees",
+    "set_registers": "each 4 warps together, from a multiple of 4 on",
     "cluster_barrier": "all blocks of the cluster, which meet",
     "wait_dependencies": "each thread",
     "launch_dependents": "each thread",
@@ -125,8 +127,8 @@ it, what it means, which threads take part, and what it becomes.
 `%name` is an operand, `%x[offsets]` one with an index list, `{{...}}` are attributes with their
 defaults; `[...]` may be left away. An operand marked `&` is written in place. The PTX is that of
 the example for `{TARGET}`, without moves, branches and the arithmetic of addresses; `x2` says how
-often an opcode stands there. The thread group of every tile is its whole block; "each thread" means
-that the threads need not meet. Control flow is described in [text.md](text.md).
+often an opcode stands there. A tile's threads are those of the `warp_group` or `single_thread` it
+stands in, else the whole block; "each thread" means that the threads need not meet. Control flow is described in [text.md](text.md).
 """
 
 

@@ -194,6 +194,12 @@ class Part:
         ends = [p.first + (32 if p.single else p.num_threads) for p in (self, other)]
         return max(self.first, other.first) < min(ends)
 
+    def covers(self, other: Part) -> bool:
+        """Whether all of the other's threads are among these."""
+        end = other.first + (32 if other.single else other.num_threads)
+        within = self.first <= other.first and end <= self.first + self.num_threads
+        return self == other or within
+
     def inside(self, group: Group) -> Part:
         """The threads of a group that stands in code of this part."""
         if group.warps is None:

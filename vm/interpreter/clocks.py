@@ -59,6 +59,7 @@ class Stream:
     part: Part
     time: int = 1
     known: Times = field(default_factory=lambda: np.zeros(0, np.int64))
+    left: dict[Part, Times] = field(default_factory=dict)  # what parts of it knew at their end
     ended: Times = field(default_factory=lambda: np.zeros(0, np.int64))  # parts of it, all threads
 
     def __post_init__(self) -> None:
@@ -96,9 +97,11 @@ class Stream:
 
     def start(self, part: Stream) -> None:
         """Some of its threads begin to run as a stream of their own."""
-        part.learn(self.known)
+        known = [times for left, times in self.left.items() if left.covers(part.part)]
+        part.learn(joined(self.known, *known))
 
     def end(self, part: Stream) -> None:
         """These threads have come back."""
+        self.left[part.part] = part.known
         self.ended = joined(self.ended, part.release())
         self._know_itself()

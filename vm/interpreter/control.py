@@ -132,7 +132,7 @@ def _start_groups(
         if any(part.meets(other) for other in held):
             left.append((statement, part))
         else:
-            inner = group.start(statement, part)
+            inner = group.start(part)
             live.append(Task(inner, execute(inner, statement.body)))
         held.append(part)
     return left

@@ -15,7 +15,7 @@ from ..diagnostics import ExecutionError
 from ..dtypes import Dtype
 from ..expr import Expr, Ref
 from ..instruction import Instruction
-from ..ir import Group, Part, Value
+from ..ir import Part, Value
 from ..semantics.values import Mask, Tile, tile_of_numbers
 from ..types import RegType, SharedType
 from .barriers import BarrierArray
@@ -102,7 +102,7 @@ class ThreadGroup:
     cluster: Cluster | None = None  # None: a cluster of one block
     rank: int = 0  # in the cluster
     is_clocked: bool = False  # clocks order accesses, not barriers of the block alone
-    streams: dict[Group, Stream] = field(default_factory=dict)  # of the groups in the program
+    streams: dict[Part, Stream] = field(default_factory=dict)  # of the parts of the block
 
     @property
     def part(self) -> Part:
@@ -114,11 +114,11 @@ class ThreadGroup:
         """How many threads it has."""
         return self.stream.part.num_threads
 
-    def start(self, statement: Group, part: Part) -> ThreadGroup:
+    def start(self, part: Part) -> ThreadGroup:
         """A part of the threads begins to run what stands in a group."""
-        stream = self.streams.get(statement)
+        stream = self.streams.get(part)
         if stream is None:
-            stream = self.streams[statement] = Stream(self.stream.clocks, self.rank, part)
+            stream = self.streams[part] = Stream(self.stream.clocks, self.rank, part)
         self.stream.start(stream)
         inner = replace(self, env=dict(self.env), stream=stream, mutations=0)
         inner.copies, inner.copy_groups, inner.products = [], deque(), Products()
