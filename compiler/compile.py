@@ -22,6 +22,7 @@ from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
 from .ptx import (
+from .passes.shared_layouts import place_shared_operands
     Address,
     Builder,
     Kernel,
@@ -83,6 +84,8 @@ def compile_function(
     if check_passes:
         verify(inferred.function)
     if keep_stages:
+    # How wide products are, and with it how their shared operands may lie, is known now.
+    inferred.function = place_shared_operands(inferred.function)
         stages["layouts"] = print_function(inferred.function)
     # Conversions are known now, and with them the scratch memory.
     shared = plan_shared(inferred.function, machine)
@@ -90,7 +93,9 @@ def compile_function(
     opcodes = [item.opcode for item in kernel.instructions()]
     version = lowest_version(machine, opcodes)
     symbol = SHARED.name if shared.total else None
-    printed = print_module(Module(target, version, [kernel], symbol), with_locations)
+    printed = print_module(
+        Module(target, version, [kernel], symbol, shared.alignment), with_locations
+    )
     stages["ptx"] = printed.text
     return Lowered(
         ptx=printed.text,

@@ -119,6 +119,7 @@ from .dsl.ops import (
 )
 from .dsl.ops import print_ as print
 from .dsl.values import select
+from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
     Dtype,
     bf16,
@@ -198,6 +199,7 @@ __all__ = [
     "f32",
     "f64",
     "fence",
+    "fence_proxy_async",
     "floor",
     "fma",
     "free_shared",
@@ -270,6 +272,9 @@ __all__ = [
     "wait_dependencies",
     "warp_barrier",
     "warp_group",
+    "wgmma",
+    "wgmma_commit",
+    "wgmma_wait",
     "when",
     "where",
 ]

@@ -22,6 +22,7 @@ from . import (
     sync,
     transform,
 )
+    wgmma,
 
 __all__ = [
     "atomics",
@@ -45,3 +46,4 @@ __all__ = [
     "sync",
     "transform",
 ]
+    "wgmma",

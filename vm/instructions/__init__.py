@@ -22,6 +22,7 @@ from . import (
     shuffle,
     sync,
     transform,
+    wgmma,
 )
 
 __all__ = [
@@ -38,9 +39,10 @@ __all__ = [
     "mbarrier",
     "memory",
     "reduction",
-    "scalars",
     "registers",
+    "scalars",
     "shuffle",
     "sync",
     "transform",
+    "wgmma",
 ]

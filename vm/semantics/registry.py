@@ -32,6 +32,7 @@ FAMILIES: Final = (
     "shuffle",
     "sync",
     "transform",
+    "wgmma",
 )
 
 

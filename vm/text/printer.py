@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from tileloom.layouts import RegisterLayout
@@ -229,7 +229,8 @@ def _operands(instruction: Instruction, names: PlainNames) -> list[str]:
     for name, role in roles(type(instruction)).items():
         value: Any = getattr(instruction, name)
         if role is Role.INDICES:
-            operands[-1] += _list(print_expr(e, names) for e in value)
+            if value or _defaults(type(instruction))[name] is MISSING:
+                operands[-1] += _list(print_expr(e, names) for e in value)
         elif role is not Role.ATTRIBUTE and value is not None:
             operands.append(
                 names.value(value) if isinstance(value, Value) else print_expr(value, names)
