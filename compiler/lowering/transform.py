@@ -152,10 +152,11 @@ def _joined(
     if bits in (32, 64) or lhs.type.dtype.kind == "bool":
         return [(rhs if second else lhs).registers[number] for second, number in numbers]
     pieces: list[list[Piece]] = [[] for _ in range(-(-len(numbers) * bits // 32))]
+    places = [side.type.packing.positions(bits, side.num_locals).tolist() for side in (lhs, rhs)]
     for target, (second, number) in enumerate(numbers):
         registers = (rhs if second else lhs).registers
-        for word, bit, width, to, to_bit in split_at_words(number * bits, bits, target * bits):
-            pieces[to].append(Piece(registers[word], bit, width, to_bit))
+        for bit, place in enumerate(places[second][number], target * bits):
+            pieces[bit // 32].append(Piece(registers[place // 32], place % 32, 1, bit % 32))
     return [assemble(context.builder, parts) for parts in pieces]
 
 
