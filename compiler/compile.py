@@ -18,11 +18,12 @@ from .emit.context import SHARED, Context
 from .emit.linear import FactTable
 from .emit.scalars import Scalars
 from .lowering.control import lower_block
+from .lowering.conversion import conversion_of
 from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
-from .ptx import (
 from .passes.shared_layouts import place_shared_operands
+from .ptx import (
     Address,
     Builder,
     Kernel,
@@ -64,11 +65,13 @@ def compile_function(
     keep_stages: bool = False,
     with_locations: bool = False,
     check_passes: bool = False,
+    far: bool = False,
 ) -> Lowered:
     """Compiles a function, which parsing or tracing has verified.
 
     `keep_stages` keeps the text after each pass, `with_locations` adds `.loc` lines, `check_passes`
-    verifies the function again after each pass.
+    verifies the function again after each pass. `far` computes places beyond 2**31 elements right
+    (`tileloom.vm.ranges`).
 
     Raises:
         VMError: what the function asks for can't be compiled, or not for this target.
@@ -81,15 +84,17 @@ def compile_function(
         stages["source"] = print_function(function)
     # Every tile needs its layout before its registers can be counted.
     inferred = infer_layouts(function)
+    # How wide products are, and with it how their shared operands may lie, is known now.
+    inferred.function = place_shared_operands(inferred.function)
     if check_passes:
         verify(inferred.function)
     if keep_stages:
-    # How wide products are, and with it how their shared operands may lie, is known now.
-    inferred.function = place_shared_operands(inferred.function)
         stages["layouts"] = print_function(inferred.function)
     # Conversions are known now, and with them the scratch memory.
+    for conversion in inferred.conversions:
+        conversion.way = str(conversion_of(conversion.convert))
     shared = plan_shared(inferred.function, machine)
-    kernel = _lower(inferred.function, machine, shared)
+    kernel = _lower(inferred.function, machine, shared, far)
     opcodes = [item.opcode for item in kernel.instructions()]
     version = lowest_version(machine, opcodes)
     symbol = SHARED.name if shared.total else None
@@ -130,9 +135,10 @@ def _check_clusters(function: Function, target: Target) -> None:
         )
 
 
-def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
+def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) -> Kernel:
     builder = Builder()
     scalars = Scalars(builder, FactTable())
+    scalars.exact = far
     context = Context(
         function=function,
         target=target,

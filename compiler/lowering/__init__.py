@@ -3,6 +3,7 @@
 from . import (
     atomics,
     cluster,
+    conversion,
     create,
     debug,
     dependencies,
@@ -11,22 +12,23 @@ from . import (
     gather,
     matmul,
     matrix_moves,
-    memory,
     mbarrier,
+    memory,
     printing,
     reduction,
-    scalars,
     registers,
+    scalars,
     scan,
     shuffle,
     sync,
     transform,
-)
     wgmma,
+)
 
 __all__ = [
     "atomics",
     "cluster",
+    "conversion",
     "create",
     "debug",
     "dependencies",
@@ -35,15 +37,15 @@ __all__ = [
     "gather",
     "matmul",
     "matrix_moves",
+    "mbarrier",
     "memory",
     "printing",
-    "mbarrier",
     "reduction",
+    "registers",
     "scalars",
     "scan",
     "shuffle",
-    "registers",
     "sync",
     "transform",
-]
     "wgmma",
+]

@@ -44,18 +44,24 @@ _LAST_PHASE = 3
 
 @dataclass
 class Conversion:
-    """A `convert_layout` that inference inserted, for the report."""
+    """A `convert_layout` that inference inserted, or the program has, for the report.
+
+    `operand` of `instruction` is converted by `convert`; they are one where the program says it.
+    `way` says how, and at what cost, once that is chosen.
+    """
 
     instruction: Instruction
     operand: str
     source: RegisterLayout
     target: RegisterLayout
+    convert: ConvertLayout
+    way: str = ""
 
     def __str__(self) -> str:
         place = f"{self.instruction.location}" if self.instruction.location else "?"
         return (
             f"{place}: `{self.instruction.name}`: {self.operand} converted from "
-            f"`{self.source}` to `{self.target}`"
+            f"`{self.source}` to `{self.target}`{', ' if self.way else ''}{self.way}"
         )
 
 
@@ -187,6 +193,14 @@ def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function
     return replace(function, body=body)
 
 
+def _stated(convert: ConvertLayout) -> Conversion:
+    """The report of a conversion that the program states."""
+    value, result = convert.value, convert.result
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    assert result is not None and isinstance(result.type, RegType)
+    return Conversion(convert, value.name, value.type.placed, result.type.placed, convert)
+
+
 def _convert(
     instruction: Instruction, num_threads: int, conversions: list[Conversion]
 ) -> list[Statement]:
@@ -205,11 +219,13 @@ def _convert(
         temporary = Value(f"{value.name}.{name}", own, value.location)
         place = instruction.location
         if name == "result":
-            after.append(ConvertLayout(temporary, result=value, location=place))
-            conversions.append(Conversion(instruction, name, wanted, value.type.placed))
+            made = ConvertLayout(temporary, result=value, location=place)
+            after.append(made)
+            conversions.append(Conversion(instruction, name, wanted, value.type.placed, made))
         else:
-            before.append(ConvertLayout(value, result=temporary, location=place))
-            conversions.append(Conversion(instruction, name, value.type.placed, wanted))
+            made = ConvertLayout(value, result=temporary, location=place)
+            before.append(made)
+            conversions.append(Conversion(instruction, name, value.type.placed, wanted, made))
         changes[name] = temporary
     if not changes:
         return [instruction]

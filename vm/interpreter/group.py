@@ -57,7 +57,7 @@ class World:
         compiled = self._compiled.get(id(expr))
         if compiled is None:
             # The expression is kept too, so that its id stays its own.
-            compiled = self._compiled[id(expr)] = (expr, compile_expr(expr)[0])
+            compiled = self._compiled[id(expr)] = (expr, compile_expr(expr, self.exact)[0])
         return compiled[1](env)
 
     def claim(self, buffer: Buffer, touched: NDArray[np.int64], block: tuple[int, ...]) -> None:

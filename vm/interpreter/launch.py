@@ -11,6 +11,7 @@ import numpy as np
 
 from ..diagnostics import LaunchError, user_errors
 from ..dtypes import Dtype
+from ..expr import Expr
 from ..instructions.mbarrier import AllocMbarrier
 from ..instructions.memory import GlobalView
 from ..ir import Function, Group, Value, walk
@@ -49,11 +50,30 @@ def run(
         ExecutionError: the program does what it must not, at the instruction's place.
     """
     env = bind(function, args)
-    world = World(checks)
+    world = World(checks, _is_far(function, env))
     grid = _grid(world, function, env)
     with np.errstate(all="ignore"):
         tasks = _tasks(world, function, env, grid)
         run_blocks(world, tasks, seed, resident, prod(function.cluster_extents))
+
+
+def _is_far(function: Function, env: Env) -> bool:
+    """Whether a view of the outermost block, as the parameters give it, is far (`vm.ranges`)."""
+
+    def numbers(exprs: Sequence[Expr]) -> list[int]:
+        return [int(compile_expr(expr, exact=True)[0](env)) for expr in exprs]
+
+    for statement in function.body:
+        if not isinstance(statement, GlobalView) or statement.result is None:
+            continue
+        type_ = statement.result.type
+        assert isinstance(type_, GlobalType)
+        try:
+            if is_far(numbers(type_.shape), numbers(type_.strides)):
+                return True
+        except (KeyError, ZeroDivisionError):
+            continue  # it hangs on what isn't known yet, or fails when it comes to that
+    return False
 
 
 def bind(function: Function, args: Sequence[Any]) -> Env:
