@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
+from tileloom.vm.instructions.registers import SetRegisters
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
@@ -17,9 +18,11 @@ from .emit.context import SHARED, Context
 from .emit.linear import FactTable
 from .emit.scalars import Scalars
 from .lowering.control import lower_block
+from .lowering.conversion import conversion_of
 from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
+from .passes.shared_layouts import place_shared_operands
 from .ptx import (
     Address,
     Builder,
@@ -62,11 +65,13 @@ def compile_function(
     keep_stages: bool = False,
     with_locations: bool = False,
     check_passes: bool = False,
+    far: bool = False,
 ) -> Lowered:
     """Compiles a function, which parsing or tracing has verified.
 
     `keep_stages` keeps the text after each pass, `with_locations` adds `.loc` lines, `check_passes`
-    verifies the function again after each pass.
+    verifies the function again after each pass. `far` computes places beyond 2**31 elements right
+    (`tileloom.vm.ranges`).
 
     Raises:
         VMError: what the function asks for can't be compiled, or not for this target.
@@ -79,17 +84,23 @@ def compile_function(
         stages["source"] = print_function(function)
     # Every tile needs its layout before its registers can be counted.
     inferred = infer_layouts(function)
+    # How wide products are, and with it how their shared operands may lie, is known now.
+    inferred.function = place_shared_operands(inferred.function)
     if check_passes:
         verify(inferred.function)
     if keep_stages:
         stages["layouts"] = print_function(inferred.function)
     # Conversions are known now, and with them the scratch memory.
+    for conversion in inferred.conversions:
+        conversion.way = str(conversion_of(conversion.convert))
     shared = plan_shared(inferred.function, machine)
-    kernel = _lower(inferred.function, machine, shared)
+    kernel = _lower(inferred.function, machine, shared, far)
     opcodes = [item.opcode for item in kernel.instructions()]
     version = lowest_version(machine, opcodes)
     symbol = SHARED.name if shared.total else None
-    printed = print_module(Module(target, version, [kernel], symbol), with_locations)
+    printed = print_module(
+        Module(target, version, [kernel], symbol, shared.alignment), with_locations
+    )
     stages["ptx"] = printed.text
     return Lowered(
         ptx=printed.text,
@@ -124,9 +135,10 @@ def _check_clusters(function: Function, target: Target) -> None:
         )
 
 
-def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
+def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) -> Kernel:
     builder = Builder()
     scalars = Scalars(builder, FactTable())
+    scalars.exact = far
     context = Context(
         function=function,
         target=target,
@@ -148,11 +160,17 @@ def _lower(function: Function, target: Target, shared: SharedPlan) -> Kernel:
         num_threads=function.num_threads,
         body=items,
         register_counts=counts,
-        min_blocks=function.min_blocks or None,
+        min_blocks=function.min_blocks or _least_blocks(function),
         cluster=function.cluster_extents if context.cluster_size > 1 else None,
         texts=tuple(builder.texts),
         local_bytes=builder.local_bytes,
     )
+
+
+def _least_blocks(function: Function) -> int | None:
+    """Where groups change their registers, the assembler must know how many they start with."""
+    changes = any(isinstance(i, SetRegisters) for i in instructions(function.body))
+    return 1 if changes else None
 
 
 def mutated_values(function: Function) -> frozenset[Value]:

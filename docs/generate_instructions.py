@@ -36,12 +36,14 @@ FAMILIES = {
     "transform": "Dtype, shape and layout",
     "dims": "Dimensions of extent 1",
     "matmul": "Matrix products",
+    "wgmma": "Matrix products of warp groups",
     "reduction": "Reductions and scans",
     "shuffle": "Exchange between lanes",
     "scalars": "Scalars",
     "sync": "Barriers and semaphores",
     "atomics": "Atomics",
     "mbarrier": "Barriers that count",
+    "registers": "Registers of warp groups",
     "cluster": "Clusters",
     "dependencies": "Dependent launches",
     "debug": "Printing and checking",
@@ -53,6 +55,9 @@ GROUPS = {
     "free_shared": "the block",
     "convert_layout": "each thread, or the whole block, which meets twice (shared memory)",
     "mma": "each warp together",
+    "wgmma": "each warp group together",
+    "wgmma_commit": "each warp group together",
+    "wgmma_wait": "each warp group together",
     "load_matrix": "each warp together",
     "store_matrix": "each warp together",
     "shuffle": "each warp together",
@@ -71,6 +76,7 @@ GROUPS = {
     "mbarrier_expect": "one thread of the group",
     "mbarrier_wait": "each thread",
     "mbarrier_test": "the one thread or warp of the group, which agrees",
+    "set_registers": "each 4 warps together, from a multiple of 4 on",
     "cluster_barrier": "all blocks of the cluster, which meet",
     "wait_dependencies": "each thread",
     "launch_dependents": "each thread",
@@ -125,8 +131,8 @@ it, what it means, which threads take part, and what it becomes.
 `%name` is an operand, `%x[offsets]` one with an index list, `{{...}}` are attributes with their
 defaults; `[...]` may be left away. An operand marked `&` is written in place. The PTX is that of
 the example for `{TARGET}`, without moves, branches and the arithmetic of addresses; `x2` says how
-often an opcode stands there. The thread group of every tile is its whole block; "each thread" means
-that the threads need not meet. Control flow is described in [text.md](text.md).
+often an opcode stands there. A tile's threads are those of the `warp_group` or `single_thread` it
+stands in, else the whole block; "each thread" means that the threads need not meet. Control flow is described in [text.md](text.md).
 """
 
 

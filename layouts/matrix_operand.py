@@ -66,18 +66,25 @@ class MatrixDescriptor:
 
 
 @user_errors()
-def matrix_operand(mn: int, k: int, element_bits: int, mn_major: bool = False) -> MemoryLayout:
-    """A legal layout of a shared tile [mn, k]: the widest swizzle that fits. For a tile [k, mn],
-    permute it."""
-    if not mn_major:
-        layout = swizzled([mn, k], element_bits)
-    elif mn * element_bits % 256:
-        units = row_major(1, max(1, mn * element_bits // 128)) * row_major(k, 128 // element_bits)
-        layout = units.permute(1, 0)
-    else:
-        layout = swizzled([k, mn], element_bits).permute(1, 0)
-    describe_operand(layout, element_bits, layout.shape[0], mn_dim=0, k_dim=1)
+def matrix_operand(
+    mn: int, k: int, element_bits: int, mn_major: bool = False, box: int | None = None
+) -> MemoryLayout:
+    """A legal layout of a shared tile [mn, k]: the widest swizzle that fits boxes of `box` along mn
+    (default: all of it). For a tile [k, mn], permute it."""
+    box = box or mn
+    layout = _rows_along_mn(mn, k, box) if mn_major else swizzled([mn, k], element_bits)
+    describe_operand(layout, element_bits, box, mn_dim=0, k_dim=1)
     return layout
+
+
+def _rows_along_mn(mn: int, k: int, box: int) -> MemoryLayout:
+    """Elements of 16 bits, mn-major."""
+    for bits in (3, 2, 1):
+        width = 8 << bits
+        if mn % width == 0 and box % width == 0:
+            rows = row_major(1, mn // width) * row_major(k, width)
+            return MemoryLayout((k, mn), rows.digits, Swizzle(bits, 4, 3)).permute(1, 0)
+    return (row_major(1, max(1, mn // 8)) * row_major(k, 8)).permute(1, 0)
 
 
 @user_errors()

@@ -54,17 +54,26 @@ class Generated:
 class CompiledKernel:
     """One function, compiled for one target. Get one from `kernel.compile` or `compile_kernel`."""
 
-    def __init__(self, function: Function, target: str) -> None:
-        self.function, self.target = function, target
+    def __init__(self, function: Function, target: str, *, far: bool = False) -> None:
+        self.function, self.target, self.is_far = function, target, far
         self.signature = Signature(function)
         self.plans = launcher.Plans(self.signature)
         self._lock = threading.Lock()
         self._generated, self._assembled = self._from_disk()
         if self._generated is None:
             jit.note_run("compiled", function.name, target)
-            self._generated = generate(function, target)
+            self._generated = generate(function, target, far)
         else:
             jit.note_hit(function.name, target)
+
+    def variant(self, far: bool) -> CompiledKernel:
+        """The kernel that a launch takes: another one if its views reach beyond 32 bits, which
+        computes places in 64. It is compiled when the first such launch asks for it."""
+        return self._far_variant if far and not self.is_far else self
+
+    @cached_property
+    def _far_variant(self) -> CompiledKernel:
+        return CompiledKernel(self.function, self.target, far=True)
 
     @property
     def name(self) -> str:
@@ -123,13 +132,13 @@ class CompiledKernel:
         if not line_info:
             return disassemble(self.cubin)
         # The PTX that launches use names no files, so that it is the same wherever it is made.
-        located = lower(self.function, self.target, with_locations=True)
+        located = lower(self.function, self.target, with_locations=True, far=self.is_far)
         return disassemble(assemble(located.ptx, self.target).cubin, line_info=True)
 
     @cached_property
     def stages(self) -> dict[str, str]:
         """The program as text after each pass, in the passes' order."""
-        return dict(lower(self.function, self.target, keep_stages=True).stages)
+        return dict(lower(self.function, self.target, keep_stages=True, far=self.is_far).stages)
 
     def place_of(self, ptx_line: int) -> Location | None:
         """The place in the user's program that a line of the PTX (from 1) was made from."""
@@ -139,7 +148,7 @@ class CompiledKernel:
     @cached_property
     def _lines(self) -> dict[int, Location]:
         # Not kept with the PTX: only errors ask.
-        return lower(self.function, self.target).lines
+        return lower(self.function, self.target, far=self.is_far).lines
 
     @cached_property
     def emulated(self) -> emulator.Kernel:
@@ -219,7 +228,7 @@ class CompiledKernel:
     def _key(self, assembler: Assembler) -> str:
         return key_of(
             _FORMAT, self.function.text(), self.target, compiler_hash(), assembler.identity,
-            *options.current().assembler_flags,
+            *options.current().assembler_flags, *(["far"] if self.is_far else []),
         )  # fmt: skip
 
     def _from_disk(self) -> tuple[Generated | None, Assembled | None]:
@@ -267,9 +276,9 @@ def compile_kernel(function: Function, target: str = "sm_90a") -> CompiledKernel
     return CompiledKernel(function, target)
 
 
-def generate(function: Function, target: str) -> Generated:
+def generate(function: Function, target: str, far: bool = False) -> Generated:
     """The compiler's work: a function's PTX."""
-    lowered = lower(function, target)
+    lowered = lower(function, target, far=far)
     return Generated(lowered.ptx, lowered.kernel_name, lowered.shared_bytes)
 
 

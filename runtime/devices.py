@@ -115,6 +115,7 @@ def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> 
     bound = kernel.signature.bind(arguments)
     if bound.is_empty:
         return
+    kernel = kernel.variant(bound.is_far)
     values = _host_arguments(kernel.signature, bound, "emulator")
     values = [
         v.view(np.uint8) if isinstance(v, np.ndarray) else 0 if v is None else v for v in values

@@ -23,6 +23,7 @@ from typing import Any
 from tileloom.vm.diagnostics import (
     DeviceError,
     LaunchError,
+    LimitError,
     Location,
     UsageError,
     VMNameError,
@@ -56,6 +57,7 @@ class OverriddenKernel(CompiledKernel):
     ) -> None:
         self.base = base
         self.function, self.target, self.signature = base.function, base.target, base.signature
+        self.is_far = base.is_far
         self.plans = launcher.Plans(self.signature)
         self._lock = threading.Lock()
         text, self._file = _read(ptx, base.name)
@@ -66,6 +68,21 @@ class OverriddenKernel(CompiledKernel):
         assert base._generated is not None
         self._generated = replace(base._generated, ptx=text, dynamic_shared=shared)
         self._assembled = None
+
+    def variant(self, far: bool) -> CompiledKernel:
+        """The edited PTX, as it is.
+
+        Raises:
+            LimitError: it computes places in 32 bits, which don't suffice for this launch.
+        """
+        if far and not self.is_far:
+            raise LimitError(
+                f"the edited PTX of `{self.name}` is that of the kernel for views of at most 2**31 "
+                "elements, and this launch has a larger one",
+                call_location(),
+                hint="edit the other one: `kernel.variant(far=True).override(ptx=...)`",
+            )
+        return self
 
     @user_errors()
     def __call__(self, *arguments: Any, device: str | None = None, **options: Any) -> None:

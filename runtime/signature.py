@@ -19,6 +19,7 @@ from tileloom.vm.expr import references
 from tileloom.vm.instructions.dependencies import WaitDependencies
 from tileloom.vm.interpreter.launch import check_clusters
 from tileloom.vm.ir import Function, Value
+from tileloom.vm.ranges import is_far, last_element
 from tileloom.vm.text.printer import print_expr
 from tileloom.vm.types import PointerType, ScalarType
 
@@ -30,7 +31,6 @@ Number: TypeAlias = int | float
 Argument: TypeAlias = Array | Number | None
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
-MAX_OFFSET = 2**31 - 1
 _FLOAT_CODES = {"f16": "e", "bf16": "H", "f32": "f", "tf32": "f", "f64": "d"}
 _INTEGER_CODES = {8: "b", 16: "h", 32: "i", 64: "q"}
 
@@ -46,10 +46,12 @@ class Strided:
 @dataclass(frozen=True)
 class Bound:
     """The arguments of one launch, checked. `arguments` holds an `Array`, a number, or None (a null
-    pointer) each; `grid` has a zero where there is nothing to do."""
+    pointer) each; `grid` has a zero where there is nothing to do; views that reach beyond 32 bits
+    make a launch `is_far` (`tileloom.vm.ranges`)."""
 
     arguments: tuple[Argument, ...]
     grid: tuple[int, int, int]
+    is_far: bool = False
 
     @property
     def arrays(self) -> Iterator[tuple[int, Array]]:
@@ -124,7 +126,7 @@ class Signature:
         for view in self.facts.views:
             if view.param not in loose:
                 self._check_view(view, values)
-        return Bound(tuple(bound), self._grid(values))
+        return Bound(tuple(bound), self._grid(values), self._is_far(values))
 
     def _bind_one(self, index: int, argument: object) -> Argument:
         param = self.params[index]
@@ -165,33 +167,30 @@ class Signature:
             raise _mistake(param, f"`{param.name}` is written, but the array is read-only")
         return array
 
+    def _is_far(self, values: Mapping[Value, Any]) -> bool:
+        return any(
+            is_far(
+                *([evaluate(e, values) for e in exprs] for exprs in (v.type.shape, v.type.strides))
+            )
+            for v in self.facts.views
+            if values[self.params[v.param]] is not None
+        )
+
     def _check_view(self, view: View, values: Mapping[Value, Any]) -> None:
         shape = [evaluate(e, values) for e in view.type.shape]
         strides = [evaluate(e, values) for e in view.type.strides]
         param = self.params[view.param]
         array = values[param]
-        if array is None or min(shape, default=1) <= 0 or min(strides, default=0) < 0:
+        last = last_element(shape, strides)
+        if array is None or last < 0:
             return  # nothing is inside it, so nothing is read or written
-        last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         what = f"its view `{view.type.dtype.name}` {list(shape)}"
-        if last > MAX_OFFSET and not self._is_wide(view):
-            raise LimitError(
-                f"`{param.name}` is too large: {what} reaches element {last}, and offsets have "
-                "32 bits",
-                notes=[(f"`{param.name}` is declared here", param.location)],
-                hint="declare its extents as `i64` parameters",
-            )
         needed = packed_nbytes(view.type.dtype, int(last) + 1)
         if needed > array.nbytes:
             raise _mistake(
                 param, f"`{param.name}` is too small: {what} takes {needed} bytes, "
                 f"the array has {array.nbytes}",
             )  # fmt: skip
-
-    def _is_wide(self, view: View) -> bool:
-        """True if a 64-bit scalar makes the view's offsets 64-bit."""
-        values = (v for e in (*view.type.shape, *view.type.strides) for v in references(e))
-        return any(isinstance(v.type, ScalarType) and v.type.dtype.bits == 64 for v in values)
 
     def _grid(self, values: Mapping[Value, Any]) -> tuple[int, int, int]:
         extents = [int(evaluate(e, values)) for e in self.function.grid]

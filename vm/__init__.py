@@ -22,7 +22,17 @@ from .dsl.cluster import (
     store_remote,
     wait_dependencies,
 )
-from .dsl.control import break_, constant, launch, loop, otherwise, return_, when
+from .dsl.control import (
+    break_,
+    constant,
+    launch,
+    loop,
+    otherwise,
+    return_,
+    single_thread,
+    warp_group,
+    when,
+)
 from .dsl.control import range_ as range
 from .dsl.kernel import Kernel, Ptr, kernel
 from .dsl.math import (
@@ -51,6 +61,7 @@ from .dsl.mbarrier import (
     mbarrier_expect,
     mbarrier_test,
     mbarrier_wait,
+    set_registers,
 )
 from .dsl.movement import (
     gather,
@@ -108,6 +119,7 @@ from .dsl.ops import (
 )
 from .dsl.ops import print_ as print
 from .dsl.values import select
+from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
     Dtype,
     bf16,
@@ -187,6 +199,7 @@ __all__ = [
     "f32",
     "f64",
     "fence",
+    "fence_proxy_async",
     "floor",
     "fma",
     "free_shared",
@@ -233,9 +246,11 @@ __all__ = [
     "scan",
     "scatter",
     "select",
+    "set_registers",
     "shuffle",
     "sigmoid",
     "simt_dot",
+    "single_thread",
     "smaller",
     "sqrt",
     "squeeze",
@@ -256,6 +271,10 @@ __all__ = [
     "view",
     "wait_dependencies",
     "warp_barrier",
+    "warp_group",
+    "wgmma",
+    "wgmma_commit",
+    "wgmma_wait",
     "when",
     "where",
 ]

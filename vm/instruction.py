@@ -13,7 +13,8 @@ and its test.
 
     Operand   a tile, pointer or scalar that is read: `Value`, or `Expr` for a scalar
     Mutated   a register tile or scalar that is read and written in place
-    Indices   a tuple of scalar expressions: the index list of the operand before it
+    Indices   a tuple of scalar expressions: the index list of the operand before it, which may be
+              left away where the field has a default
     Scalar    one scalar expression
     (other)   an attribute: bool, int, float, str, Dtype, a tuple of ints, or None
 """

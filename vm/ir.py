@@ -4,6 +4,7 @@
     Block     := Statement*
     Statement := Instruction | For(index, lower, upper, step, Block) | While(condition, Block)
                | If(condition, Block, Block) | Break | Return
+               | Group(warps, Block)
 
 Tiles and `var` scalars are mutable registers, not SSA values: an instruction may write a `Mutated`
 operand in place, and statements run in order. Everything here is immutable; a pass builds a new
@@ -88,7 +89,21 @@ class Return:
     location: Location | None = None
 
 
-Statement: TypeAlias = Instruction | For | While | If | Break | Return
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What a part of the threads around it runs by itself; the others go on behind it.
+
+    `warps` are its first warp and their number, the first counted among the warps around it; None
+    means one thread of the first warp, the hardware says which. Groups that directly follow each
+    other and have no thread in common run at the same time.
+    """
+
+    warps: tuple[int, int] | None
+    body: Block
+    location: Location | None = None
+
+
+Statement: TypeAlias = Instruction | For | While | If | Break | Return | Group
 Block: TypeAlias = tuple[Statement, ...]
 
 
@@ -117,6 +132,11 @@ class Function:
         return 32 * self.num_warps
 
     @property
+    def threads(self) -> Part:
+        """All threads of a block."""
+        return Part(0, self.num_threads)
+
+    @property
     def cluster_extents(self) -> tuple[int, int, int]:
         """Blocks of a cluster along x, y and z; 1 each without clusters."""
         x, y, z = (*self.cluster, 1, 1, 1)[:3]
@@ -132,7 +152,7 @@ class Function:
 def blocks_of(statement: Statement) -> tuple[Block, ...]:
     """The blocks nested directly in a statement."""
     match statement:
-        case For(body=body) | While(body=body):
+        case For(body=body) | While(body=body) | Group(body=body):
             return (body,)
         case If(then=then, orelse=orelse):
             return (then, orelse)
@@ -152,6 +172,50 @@ def instructions(block: Block) -> Iterator[Instruction]:
     for statement in walk(block):
         if isinstance(statement, Instruction):
             yield statement
+
+
+@dataclass(frozen=True)
+class Part:
+    """Threads of a block: the first one's number and how many. `single`: one of a warp's."""
+
+    first: int
+    num_threads: int
+    single: bool = False
+
+    @property
+    def label(self) -> str:
+        """The threads in words."""
+        if self.single:
+            return f"a thread of warp {self.first // 32}"
+        return f"warps {self.first // 32} to {(self.first + self.num_threads) // 32}"
+
+    def meets(self, other: Part) -> bool:
+        """Whether the two may have a thread in common."""
+        ends = [p.first + (32 if p.single else p.num_threads) for p in (self, other)]
+        return max(self.first, other.first) < min(ends)
+
+    def covers(self, other: Part) -> bool:
+        """Whether all of the other's threads are among these."""
+        end = other.first + (32 if other.single else other.num_threads)
+        within = self.first <= other.first and end <= self.first + self.num_threads
+        return self == other or within
+
+    def inside(self, group: Group) -> Part:
+        """The threads of a group that stands in code of this part."""
+        if group.warps is None:
+            return Part(self.first, 1, True)
+        first, count = group.warps
+        return Part(self.first + 32 * first, 32 * count)
+
+
+def instructions_by_part(block: Block, part: Part) -> Iterator[tuple[Instruction, Part]]:
+    """Every instruction in the order of the text, with the threads that run it."""
+    for statement in block:
+        if isinstance(statement, Instruction):
+            yield statement, part
+        own = part.inside(statement) if isinstance(statement, Group) else part
+        for inner in blocks_of(statement):
+            yield from instructions_by_part(inner, own)
 
 
 def expressions_of(statement: Statement) -> Iterator[Expr]:
@@ -206,6 +270,8 @@ def _map_statement(statement: Statement, mapping: Callable[[Value], Value]) -> S
                 then=map_values(statement.then, mapping),
                 orelse=map_values(statement.orelse, mapping),
             )
+        case Group():
+            return replace(statement, body=map_values(statement.body, mapping))
     return statement
 
 
@@ -214,7 +280,7 @@ def rewrite(block: Block, rule: Callable[[Statement], Iterable[Statement]]) -> B
     out: list[Statement] = []
     for statement in block:
         match statement:
-            case For() | While():
+            case For() | While() | Group():
                 statement = replace(statement, body=rewrite(statement.body, rule))
             case If():
                 then, orelse = rewrite(statement.then, rule), rewrite(statement.orelse, rule)

@@ -35,7 +35,7 @@ class Arithmetic(Unsigned):
         if a.is_const:
             return b * a.const
         fa, fb = self.facts.facts(a), self.facts.facts(b)
-        wide = self.is_wide(a) or self.is_wide(b)
+        wide = self.is_wide(a) or self.is_wide(b) or (self.exact and not _is_small(fa, fb))
         opcode = "mul.lo.s64" if wide else "mul.lo.s32"
         register = self.builder.pure(
             opcode, B64 if wide else B32, self.register(a, wide), self.register(b, wide)
@@ -153,7 +153,7 @@ class Arithmetic(Unsigned):
         return Linear.of(register)
 
     def bits(self, op: str, a: Linear, b: Linear) -> Linear:
-        wide = self.is_wide(a) or self.is_wide(b)
+        wide = self.is_wide(a) or self.is_wide(b) or (self.exact and op == "<<")
         suffix, kind = ("64", B64) if wide else ("32", B32)
         name = {"<<": f"shl.b{suffix}", ">>": f"shr.s{suffix}"}.get(op)
         name = name or f"{BITWISE[op]}.b{suffix}"
@@ -172,7 +172,16 @@ class Arithmetic(Unsigned):
         """True if a term has 64 bits, or 32 and no sign, or a number in the form needs more."""
         if any(not -(2**31) <= c < 2**31 for c in (form.const, *form.terms.values())):
             return True
-        return any(r.kind is B64 or self.is_large(r) for r in form.terms)
+        if any(r.kind is B64 or self.is_large(r) for r in form.terms):
+            return True
+        return self.exact and not self.fits(form)
+
+    def fits(self, form: Linear) -> bool:
+        """Whether 32 bits hold the form's value, provably."""
+        if form.const == 0 and list(form.terms.values()) == [1]:
+            return True
+        lower, upper = self.facts.lower(form), self.facts.upper(form)
+        return lower is not None and lower >= -(2**31) and upper is not None and upper < 2**31
 
     def register(self, form: Linear, wide: bool = False) -> Register | int:
         """The form's value in one register of 32 (or 64) bits, or a constant."""
@@ -281,3 +290,12 @@ class Arithmetic(Unsigned):
         for part in parts:
             result = self._logical("and", result, part)
         return result
+
+
+def _is_small(a: Facts, b: Facts) -> bool:
+    """Whether 32 bits hold a product of two values, provably."""
+    bounds = (a.lo, a.hi, b.lo, b.hi)
+    if None in bounds:
+        return False
+    corners = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]  # type: ignore[operator]
+    return all(-(2**31) <= corner < 2**31 for corner in corners)

@@ -9,11 +9,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from tileloom.layouts import MemoryLayout, RegisterLayout
-from tileloom.vm.diagnostics import VMError
+from tileloom.vm.diagnostics import ResourceError, VMError
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Function, Statement, Value
+from tileloom.vm.ir import Function, Part, Statement, Value
 from tileloom.vm.types import RegType, ScalarType
 
 from ..ptx import Builder, Register, RegisterKind, Symbol, special
@@ -53,6 +53,9 @@ class SharedBinding:
     base: Register | None = None
 
 
+_MAX_BARRIERS = 16  # of a block; the first is that of all its threads
+
+
 @dataclass(eq=False)
 class Context:
     """The state of one function's lowering."""
@@ -68,6 +71,9 @@ class Context:
     shared: dict[Value, SharedBinding] = field(default_factory=dict)
     pointers: dict[Value, Register] = field(default_factory=dict)
     break_labels: list[str] = field(default_factory=list)
+    # The groups around the code, and their threads' numbers.
+    parts: list[tuple[Part, Register]] = field(default_factory=list)
+    barriers: dict[Part, int] = field(default_factory=dict)  # their numbers
 
     @property
     def facts(self) -> FactTable:
@@ -79,8 +85,14 @@ class Context:
         return self.shared_plan.scratch
 
     @property
+    def part(self) -> Part:
+        """The threads that run the code."""
+        return self.parts[-1][0] if self.parts else self.function.threads
+
+    @property
     def num_threads(self) -> int:
-        return self.function.num_threads
+        """How many threads run the code."""
+        return self.part.num_threads
 
     @property
     def cluster_size(self) -> int:
@@ -90,10 +102,28 @@ class Context:
     # Threads
 
     def thread(self) -> Register:
-        """The thread's number in the block."""
+        """The thread's number in its group."""
+        if self.parts:
+            return self.parts[-1][1]
         register = self.builder.pure("mov.u32", RegisterKind.B32, special("tid.x"))
         self.facts.learn(register, Facts(0, self.num_threads - 1))
         return register
+
+    @contextmanager
+    def within(self, part: Part) -> Iterator[None]:
+        """Code that only a part of the block's threads reaches."""
+        # Computed here: what is known of the number holds for the part only.
+        compute = self.builder.compute
+        if part.single:
+            number = compute("mov.b32", RegisterKind.B32, 0)
+        else:
+            thread = self.builder.pure("mov.u32", RegisterKind.B32, special("tid.x"))
+            number = compute("sub.s32", RegisterKind.B32, thread, part.first)
+        self.facts.learn(number, Facts(0, part.num_threads - 1))
+        self.parts.append((part, number))
+        with self.builder.region():
+            yield
+        self.parts.pop()
 
     def digit(self, step: int, extent: int, thread: Linear | None = None) -> Linear:
         """thread // step % extent as a linear form; the running thread if none is given."""
@@ -194,8 +224,24 @@ class Context:
         self.builder.comment(headline(statement), statement.location)
 
     def barrier(self) -> None:
-        """All threads of the block meet."""
-        self.builder.emit("bar.sync", (), (0,))
+        """All threads of the group meet."""
+        part = self.part
+        if part == self.function.threads:
+            self.builder.emit("bar.sync", (), (0,))
+        elif part.num_threads == 32:
+            self.builder.emit("bar.warp.sync", (), (0xFFFFFFFF,))
+        elif not part.single:
+            self.builder.emit("bar.sync", (), (self._barrier_number(part), part.num_threads))
+
+    def _barrier_number(self, part: Part) -> int:
+        number = self.barriers.setdefault(part, len(self.barriers) + 1)
+        if number >= _MAX_BARRIERS:
+            raise ResourceError(
+                f"more than {_MAX_BARRIERS - 1} groups of several warps meet",
+                self.function.location,
+                hint="a block has 16 barriers: let groups meet through `mbarrier`s",
+            )
+        return number
 
     def shared_base(self) -> Register:
         """The block's shared memory base as a 32-bit shared address."""

@@ -126,7 +126,7 @@ def scalar_element(context: Context, expr: Expr, dtype: Dtype) -> Operand:
     if isinstance(expr, Const):
         return _constant(dtype, expr.value)
     if dtype.bits == 64:
-        return context.scalars.register(context.scalars.integer(expr), wide=True)
+        return context.scalars.extended(expr)
     if not dtype.is_float:
         assert scalar_kind(expr) != "float", "a float scalar for an integer tile"
         number = context.scalars.narrow(context.scalars.integer(expr))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Break, For, If, Return, Statement, While
-from tileloom.vm.text import print_expr, print_instruction
+from tileloom.vm.ir import Break, For, Group, If, Return, Statement, While
+from tileloom.vm.text import print_expr, print_group, print_instruction
 
 
 def headline(statement: Statement) -> str:
@@ -23,3 +23,5 @@ def headline(statement: Statement) -> str:
             return "break"
         case Return():
             return "return"
+        case Group():
+            return print_group(statement)

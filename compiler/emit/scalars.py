@@ -76,6 +76,13 @@ class Scalars(Arithmetic):
             return Linear({}, int(predicate))
         return Linear.of(self._pure("selp.b32", Facts(0, 1), 1, 0, predicate))
 
+    def extended(self, expr: Expr) -> Register | int:
+        """The value of an integer expression in 64 bits: computed in its own dtype first."""
+        form, dtype = self.integer(expr), expr_dtype(expr)
+        if dtype.bits <= 32 and dtype.kind == "int" and not self.exact and not self.fits(form):
+            form = Linear.of(self.narrow(form))
+        return self.register(form, wide=True)
+
     def _bound(self, value: Value) -> Linear:
         bound = self.bindings[value]
         if isinstance(bound, Linear):

@@ -25,6 +25,7 @@ class Unsigned:
 
     builder: Builder
     facts: FactTable
+    exact: bool = False  # no i32 arithmetic wraps (`vm.ranges`)
 
     def __init__(self) -> None:
         self._unsigned: set[Register] = set()
@@ -49,6 +50,8 @@ class Unsigned:
         """The form's value as the dtype holds it."""
         lower, upper = self.facts.lower(form), self.facts.upper(form)
         if dtype.kind != "uint":
+            if self.exact and dtype.bits == 32:
+                return form
             return self._signed(form) if dtype.bits == 64 else _reduced(form)
         inside = lower is not None and lower >= 0 and upper is not None
         if inside and upper >> dtype.bits - 1 == 0:  # type: ignore[operator]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Block, Break, For, If, Return, While
+from tileloom.vm.ir import Block, Break, For, Group, If, Return, While
 from tileloom.vm.types import ScalarType
 
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear, gcd
-from ..ptx import Register, RegisterKind
+from ..ptx import Pair, Register, RegisterKind, Symbol
 from .registry import lower_instruction
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
@@ -34,6 +34,8 @@ def lower_block(context: Context, block: Block) -> None:
                 context.builder.branch(context.break_labels[-1])
             case Return():
                 context.builder.emit("ret")
+            case Group():
+                _lower_group(context, statement)
 
 
 def _lower_for(context: Context, loop: For) -> None:
@@ -46,6 +48,44 @@ def _lower_for(context: Context, loop: For) -> None:
             lower_block(context, loop.body)
         return
     _emit_loop(context, loop, lower, upper, step)
+
+
+def _lower_group(context: Context, group: Group) -> None:
+    """The group's threads run the body, the others branch around it."""
+    builder, around = context.builder, context.part
+    part = around.inside(group)
+    end = builder.fresh_label("end")
+    with builder.region():
+        if group.warps is None:
+            _keep_one_thread(context, end)
+        else:
+            thread = Linear.of(context.thread())
+            first = part.first - around.first
+            for before in (
+                context.scalars.compare("<", thread, Linear({}, first)),
+                context.scalars.compare("<", Linear({}, first + part.num_threads - 1), thread),
+            ):
+                assert before is not True, "an empty group"
+                if isinstance(before, Register):
+                    builder.branch(end, before)
+        with context.within(part):
+            lower_block(context, group.body)
+        builder.place(end)
+
+
+def _keep_one_thread(context: Context, end: str) -> None:
+    """All threads but one of the first warp branch to `end`."""
+    builder = context.builder
+    thread = context.thread()
+    if not context.target.has("elect"):
+        others = builder.pure("setp.ne.s32", PRED, thread, 0)
+        builder.branch(end, others)
+        return
+    if context.num_threads > 32:
+        builder.branch(end, builder.pure("setp.gt.s32", PRED, thread, 31))
+    elected = builder.storage(PRED)
+    builder.emit("elect.sync", (Pair(Symbol("_"), elected),), (0xFFFFFFFF,))
+    builder.branch(end, elected, negated=True)
 
 
 def _has_break(block: Block) -> bool:

@@ -154,9 +154,9 @@ def _identity(context: Context, x: Operand) -> Register:
 
 
 def _wide_shift(opcode: str, context: Context, x: Operand, amount: Operand) -> Register:
-    """A 64-bit shift takes its amount from a 32-bit register."""
+    """A 64-bit shift takes its amount from a 32-bit register; too large ones stay too large."""
     if isinstance(amount, Register):
-        amount = context.builder.compute("cvt.u32.u64", B32, amount)
+        amount = context.builder.compute("cvt.sat.u32.u64", B32, amount)
     return context.builder.compute(opcode, B64, x, amount)
 
 

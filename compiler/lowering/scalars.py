@@ -45,10 +45,9 @@ def scalar_value(context: Context, expr: Expr, dtype: Dtype) -> Operand:
         if dtype.name in ("f16", "bf16"):
             return context.builder.pure(f"cvt.rn.{dtype.name}x2.f32", B32, value, value)
         return value
-    form = context.scalars.integer(expr)
     if dtype.bits == 64:
-        return context.scalars.register(form, wide=True)
-    return extended(context, context.scalars.narrow(form), dtype)
+        return context.scalars.extended(expr)
+    return extended(context, context.scalars.narrow(context.scalars.integer(expr)), dtype)
 
 
 def write_scalar(context: Context, target: Register, value: Operand) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tileloom.layouts import LayoutError, RegisterLayout, local, row_major
+from tileloom.layouts import LayoutError, RegisterLayout, local
 from tileloom.vm.diagnostics import LayoutMismatchError
-from tileloom.vm.dtypes import Dtype, dtype
-from tileloom.vm.expr import Const
 from tileloom.vm.instructions.transform import (
     Broadcast,
     Cast,
     Concat,
-    ConvertLayout,
     Decode,
     Repack,
     Reshape,
@@ -25,27 +21,20 @@ from tileloom.vm.instructions.transform import (
     View,
 )
 from tileloom.vm.ir import Value
-from tileloom.vm.packing import CONTIGUOUS, Packing
+from tileloom.vm.packing import CONTIGUOUS
 from tileloom.vm.types import RegType
 
-from ..emit.addresses import build_access
-from ..emit.bits import Piece, assemble, split_at_words
+from ..emit.bits import Piece, assemble
 from ..emit.casts import cast_tile, decode_tile
-from ..emit.context import Context, LoweringError, SharedBinding
+from ..emit.context import Context, LoweringError
 from ..emit.locals import as_words, broadcast_source, from_words, matching_locals, select_locals
-from ..emit.packed import element_positions
+from ..emit.repacking import repacked
 from ..emit.tiles import Tile, tile_type
 from ..ptx import Register
-from .memory import load_tile, store_words
-from .registry import Demand, layout_default, layout_demand, layout_rule, lowering, scratch
+from .registry import Demand, layout_default, layout_demand, layout_rule, lowering
 
 if TYPE_CHECKING:
     from ..passes.inference import Inference
-
-
-def _container(bits: int) -> Dtype:
-    """The integer in which an element of that many bits travels through memory."""
-    return dtype(f"u{max(8, 1 << (bits - 1).bit_length())}")
 
 
 def _result(instruction: View | Cast | Decode | Broadcast | Reshape | Transpose) -> RegType:
@@ -152,10 +141,11 @@ def _joined(
     if bits in (32, 64) or lhs.type.dtype.kind == "bool":
         return [(rhs if second else lhs).registers[number] for second, number in numbers]
     pieces: list[list[Piece]] = [[] for _ in range(-(-len(numbers) * bits // 32))]
+    places = [side.type.packing.positions(bits, side.num_locals).tolist() for side in (lhs, rhs)]
     for target, (second, number) in enumerate(numbers):
         registers = (rhs if second else lhs).registers
-        for word, bit, width, to, to_bit in split_at_words(number * bits, bits, target * bits):
-            pieces[to].append(Piece(registers[word], bit, width, to_bit))
+        for bit, place in enumerate(places[second][number], target * bits):
+            pieces[bit // 32].append(Piece(registers[place // 32], place % 32, 1, bit % 32))
     return [assemble(context.builder, parts) for parts in pieces]
 
 
@@ -165,87 +155,7 @@ def lower_repack(context: Context, instruction: Repack) -> None:
     assert result is not None and isinstance(result.type, RegType)
     source = context.tile(instruction.value)
     packings = (source.type.packing, result.type.packing)
-    context.bind(result, _repacked(context, source.registers, source, *packings))
-
-
-def _repacked(
-    context: Context, words: list[Register], like: Tile, before: Packing, after: Packing
-) -> list[Register]:
-    """The words of as many elements as a tile has, brought from one packing to another."""
-    if before == after:
-        return words
-    old, new = (p.positions(like.bits, like.num_locals).reshape(-1) for p in (before, after))
-    pieces: list[list[Piece]] = [[] for _ in words]
-    for b, a in zip(old.tolist(), new.tolist(), strict=True):
-        pieces[a // 32].append(Piece(words[b // 32], b % 32, 1, a % 32))
-    return [assemble(context.builder, parts) for parts in pieces]
-
-
-@lowering(ConvertLayout)
-def lower_convert_layout(context: Context, instruction: ConvertLayout) -> None:
-    result, value = instruction.result, instruction.value
-    assert result is not None and isinstance(result.type, RegType) and isinstance(value, Value)
-    source = context.tile(value)
-    numbers = matching_locals(result.type.placed, source.type.placed, context.num_threads)
-    if numbers is not None:
-        _bind_repacked(context, result, select_locals(context, source, numbers))
-        return
-    # Through shared memory: everybody has left the scratch before it is written again. Elements
-    # that fill no bytes travel in wider ones.
-    wide = source
-    if source.bits % 8:
-        wide = _repeat_width(context, source, _container(source.bits))
-    binding = SharedBinding(
-        context.scratch[instruction], wide.type.dtype, row_major(source.type.shape)
-    )
-    zeros = (Const(0),) * source.type.rank
-    context.barrier()
-    writes = build_access(context, binding, zeros, None, wide.type, True)
-    writes.common = context.owns(wide.type.placed)
-    store_words(writes, wide)
-    context.barrier()
-    landed = replace(wide.type, layout=result.type.placed, packing=CONTIGUOUS)
-    reads = build_access(context, binding, zeros, None, landed, True)
-    reads.common = context.owns(result.type.placed)
-    registers = load_tile(reads, landed, "ld.shared")
-    if landed.dtype != result.type.dtype:
-        registers = _repeat_width(context, Tile(landed, registers), result.type.dtype).registers
-    _bind_repacked(context, result, registers)
-
-
-def _bind_repacked(context: Context, result: Value, registers: list[Register]) -> None:
-    """Binds a result to its elements in the contiguous packing."""
-    tile = Tile(tile_type(result), registers)
-    words = _repacked(context, registers, tile, CONTIGUOUS, tile.type.packing)
-    context.bind(result, words)
-
-
-def _repeat_width(context: Context, tile: Tile, dtype: Dtype) -> Tile:
-    """The elements' codes at another width (upper bits of wider ones are unspecified)."""
-    positions = element_positions(tile.type.packing, tile.bits, tile.num_locals)
-    width = min(tile.bits, dtype.bits)
-    type_ = RegType(dtype, tile.type.shape, tile.type.placed)
-    pieces: list[list[Piece]] = [[] for _ in range(-(-tile.num_locals * dtype.bits // 32))]
-    words = as_words(context, tile)
-    for number, position in enumerate(positions):
-        cuts = split_at_words(position, width, number * dtype.bits)
-        for word, bit, part, to, to_bit in cuts:
-            pieces[to].append(Piece(words[word], bit, part, to_bit))
-    assembled = [assemble(context.builder, parts) for parts in pieces]
-    return Tile(type_, from_words(context, type_, assembled))
-
-
-@scratch(ConvertLayout)
-def convert_scratch(instruction: ConvertLayout, num_threads: int) -> int:
-    """Bytes of shared memory a conversion needs; 0 where each thread has what it wants."""
-    result, value = instruction.result, instruction.value
-    assert result is not None and isinstance(result.type, RegType) and isinstance(value, Value)
-    assert isinstance(value.type, RegType)
-    layout = value.type.placed
-    if matching_locals(result.type.placed, layout, num_threads) is not None:
-        return 0
-    bits = value.type.dtype.bits
-    return prod(value.type.shape) * (_container(bits).bits if bits % 8 else bits) // 8
+    context.bind(result, repacked(context, source.registers, source, *packings))
 
 
 @layout_rule(Cast, Decode, Repack)

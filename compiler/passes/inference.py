@@ -26,7 +26,15 @@ from tileloom.vm.diagnostics import at_location
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction, Role, roles
 from tileloom.vm.instructions.transform import ConvertLayout
-from tileloom.vm.ir import Block, Function, Statement, Value, instructions, map_values, rewrite
+from tileloom.vm.ir import (
+    Block,
+    Function,
+    Statement,
+    Value,
+    instructions_by_part,
+    map_values,
+    rewrite,
+)
 from tileloom.vm.types import RegType
 
 from ..lowering.registry import LAYOUT_DEFAULTS, LAYOUT_DEMANDS, LAYOUT_RULES
@@ -36,18 +44,24 @@ _LAST_PHASE = 3
 
 @dataclass
 class Conversion:
-    """A `convert_layout` that inference inserted, for the report."""
+    """A `convert_layout` that inference inserted, or the program has, for the report.
+
+    `operand` of `instruction` is converted by `convert`; they are one where the program says it.
+    `way` says how, and at what cost, once that is chosen.
+    """
 
     instruction: Instruction
     operand: str
     source: RegisterLayout
     target: RegisterLayout
+    convert: ConvertLayout
+    way: str = ""
 
     def __str__(self) -> str:
         place = f"{self.instruction.location}" if self.instruction.location else "?"
         return (
             f"{place}: `{self.instruction.name}`: {self.operand} converted from "
-            f"`{self.source}` to `{self.target}`"
+            f"`{self.source}` to `{self.target}`{', ' if self.way else ''}{self.way}"
         )
 
 
@@ -60,13 +74,15 @@ class Inferred:
 
 
 class Inference:
-    """The state of one fixpoint."""
+    """The state of one fixpoint; `num_threads` is that of the group the running rule is for."""
 
     def __init__(self, function: Function) -> None:
         self.num_threads = function.num_threads
         self.layouts: dict[Value, RegisterLayout] = {}
         self.users: dict[Value, list[Instruction]] = {}
-        self.order = list(instructions(function.body))
+        placed = list(instructions_by_part(function.body, function.threads))
+        self.order = [instruction for instruction, _ in placed]
+        self._threads = {instruction: part.num_threads for instruction, part in placed}
         self._pending: deque[Instruction] = deque()
         for instruction in self.order:
             for value in tiles_of(instruction):
@@ -96,6 +112,7 @@ class Inference:
             instruction = self._pending.popleft()
             rule = LAYOUT_RULES.get(type(instruction))
             if rule is not None and self.missing(instruction):
+                self.num_threads = self._threads[instruction]
                 with at_location(instruction.location, f"`{instruction.name}`: "):
                     rule(self, instruction)
 
@@ -113,13 +130,14 @@ class Inference:
 
     def _default(self, instruction: Instruction, phase: int) -> None:
         at, rule = LAYOUT_DEFAULTS.get(type(instruction), (_LAST_PHASE, None))
+        self.num_threads = self._threads[instruction]
         if at == phase and rule is not None:
             rule(self, instruction)
             self.settle()
         if phase == _LAST_PHASE:
             for value in self.missing(instruction):
                 assert isinstance(value.type, RegType)
-                self.propose(value, auto(self.num_threads, value.type.shape))
+                self.propose(value, auto(self._threads[instruction], value.type.shape))
                 self.settle()
 
 
@@ -142,10 +160,16 @@ def infer_layouts(function: Function) -> Inferred:
     function = _apply(function, inference.layouts)
     conversions: list[Conversion] = []
 
+    placed = instructions_by_part(function.body, function.threads)
+    threads = {instruction: part.num_threads for instruction, part in placed}
+
     def convert(statement: Statement) -> Iterable[Statement]:
         if not isinstance(statement, Instruction):
             return (statement,)
-        return _convert(statement, function.num_threads, conversions)
+        if isinstance(statement, ConvertLayout):
+            conversions.append(_stated(statement))
+            return (statement,)
+        return _convert(statement, threads[statement], conversions)
 
     return Inferred(replace(function, body=rewrite(function.body, convert)), conversions)
 
@@ -169,6 +193,14 @@ def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function
     return replace(function, body=body)
 
 
+def _stated(convert: ConvertLayout) -> Conversion:
+    """The report of a conversion that the program states."""
+    value, result = convert.value, convert.result
+    assert isinstance(value, Value) and isinstance(value.type, RegType)
+    assert result is not None and isinstance(result.type, RegType)
+    return Conversion(convert, value.name, value.type.placed, result.type.placed, convert)
+
+
 def _convert(
     instruction: Instruction, num_threads: int, conversions: list[Conversion]
 ) -> list[Statement]:
@@ -187,11 +219,13 @@ def _convert(
         temporary = Value(f"{value.name}.{name}", own, value.location)
         place = instruction.location
         if name == "result":
-            after.append(ConvertLayout(temporary, result=value, location=place))
-            conversions.append(Conversion(instruction, name, wanted, value.type.placed))
+            made = ConvertLayout(temporary, result=value, location=place)
+            after.append(made)
+            conversions.append(Conversion(instruction, name, wanted, value.type.placed, made))
         else:
-            before.append(ConvertLayout(value, result=temporary, location=place))
-            conversions.append(Conversion(instruction, name, value.type.placed, wanted))
+            made = ConvertLayout(value, result=temporary, location=place)
+            before.append(made)
+            conversions.append(Conversion(instruction, name, value.type.placed, wanted, made))
         changes[name] = temporary
     if not changes:
         return [instruction]

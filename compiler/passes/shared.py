@@ -2,8 +2,8 @@
 
 Tiles live from their allocation to `free_shared` or the function's end. Memory of freed tiles is
 used again; an allocation that reuses it, or that stands in a loop, starts with a barrier, because
-other threads may still read. The scratch area serves reductions and layout conversions, one at a
-time (each starts with a barrier).
+other threads may still read. A scratch area serves the reductions and layout conversions of a group
+of threads, one at a time (each starts with a barrier).
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from tileloom.vm.diagnostics import ResourceError
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.mbarrier import AllocMbarrier
 from tileloom.vm.instructions.memory import AllocShared, FreeShared
-from tileloom.vm.ir import Block, For, Function, Value, While, blocks_of, instructions
+from tileloom.vm.ir import (
+    Block,
+    For,
+    Function,
+    Part,
+    Value,
+    While,
+    blocks_of,
+    instructions,
+    instructions_by_part,
+)
 from tileloom.vm.types import BarrierType, SharedType
 
 from ..lowering.registry import SCRATCH
@@ -34,6 +44,7 @@ class SharedPlan:
     scratch: dict[Instruction, int] = field(default_factory=dict)
     reusing: set[Value] = field(default_factory=set)
     total: int = 0
+    alignment: int = _ALIGNMENT  # of all shared memory, in bytes
 
 
 def _allocated_in_loops(block: Block, in_loop: bool = False) -> Iterator[Value]:
@@ -97,24 +108,35 @@ def plan_shared(function: Function, target: Target) -> SharedPlan:
             assert instruction.result is not None
             _place(plan, placed, instruction.result, 0, len(order))
     plan.reusing.update(_allocated_in_loops(function.body))
-    scratch_start = _round_up(plan.total, 16)
-    largest = 0
-    for instruction in order:
-        rule = SCRATCH.get(type(instruction))
-        size = rule(instruction, function.num_threads) if rule is not None else 0
-        if size:
-            plan.scratch[instruction] = scratch_start
-            largest = max(largest, size)
-    if largest:
-        plan.total = scratch_start + largest
+    largest = _place_scratch(plan, function)
     _check_limit(plan, placed, largest, target, function)
     return plan
+
+
+def _place_scratch(plan: SharedPlan, function: Function) -> int:
+    """Gives each group of threads a scratch area; the bytes of all.
+
+    Groups run at the same time, and a part of a group may be ahead of the rest of it.
+    """
+    wanted: dict[Part, list[tuple[Instruction, int]]] = {}
+    for instruction, part in instructions_by_part(function.body, function.threads):
+        rule = SCRATCH.get(type(instruction))
+        size = rule(instruction, part.num_threads) if rule is not None else 0
+        if size:
+            wanted.setdefault(part, []).append((instruction, size))
+    before = plan.total
+    for users in wanted.values():
+        start = _round_up(plan.total, 16)
+        plan.scratch.update((instruction, start) for instruction, _ in users)
+        plan.total = start + max(size for _, size in users)
+    return plan.total - before
 
 
 def _place(plan: SharedPlan, placed: list[_Extent], value: Value, born: int, dies: int) -> None:
     """First fit among the tiles that live at the same time."""
     assert isinstance(value.type, SharedType | BarrierType)
     size, alignment = tile_bytes(value.type), _alignment(value.type)
+    plan.alignment = max(plan.alignment, alignment)
     living = [e for e in placed if e.born <= dies and born <= e.dies]
     start = 0
     for extent in sorted(living, key=lambda e: e.start):

@@ -98,6 +98,10 @@ class Builder:
         self._regions[-1].items.append(Instruction(opcode, (result,), srcs))
         return result
 
+    def recent(self) -> list[Item]:
+        """The items of the current region so far."""
+        return self._regions[-1].items
+
     def text(self, text: str) -> Symbol:
         """The constant that holds a text, ended by a zero byte."""
         if text not in self.texts:

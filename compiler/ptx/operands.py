@@ -78,6 +78,13 @@ class Vector(NamedTuple):
     elements: tuple[Register | int | Float32, ...]
 
 
+class Pair(NamedTuple):
+    """Two destinations, `a|b`; the first may be the sink `_`."""
+
+    first: Register | Symbol
+    second: Register
+
+
 class Address(NamedTuple):
     """A memory operand: register or symbol plus a byte offset."""
 
@@ -85,7 +92,7 @@ class Address(NamedTuple):
     offset: int = 0
 
 
-Operand = Register | int | Float32 | Symbol | LabelRef | Vector | Address
+Operand = Register | int | Float32 | Symbol | LabelRef | Vector | Pair | Address
 
 
 def registers_of(operand: Operand) -> tuple[Register, ...]:
@@ -94,6 +101,8 @@ def registers_of(operand: Operand) -> tuple[Register, ...]:
         return (operand,)
     if isinstance(operand, Vector):
         return tuple(e for e in operand.elements if isinstance(e, Register))
+    if isinstance(operand, Pair):
+        return tuple(e for e in operand if isinstance(e, Register))
     if isinstance(operand, Address) and isinstance(operand.base, Register):
         return (operand.base,)
     return ()

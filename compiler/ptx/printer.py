@@ -12,7 +12,17 @@ from tileloom.vm.diagnostics import Location
 
 from .functions import STACK, call_lines, print_declarations
 from .module import Comment, Instruction, Item, Kernel, Label, Module, Parameter
-from .operands import Address, Float32, LabelRef, Operand, Register, RegisterKind, Symbol, Vector
+from .operands import (
+    Address,
+    Float32,
+    LabelRef,
+    Operand,
+    Pair,
+    Register,
+    RegisterKind,
+    Symbol,
+    Vector,
+)
 
 
 @dataclass
@@ -61,6 +71,8 @@ def print_operand(operand: Operand) -> str:
         if operand.offset == 0:
             return f"[{base}]"
         return f"[{base}+{operand.offset}]"
+    if isinstance(operand, Pair):
+        return "|".join(each.name for each in operand)
     assert isinstance(operand, Symbol | LabelRef), operand
     return operand.name
 

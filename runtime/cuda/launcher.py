@@ -90,10 +90,10 @@ def launch(
         kind = tuple([kind(a) for kind, a in zip(cache.kinds, arguments, strict=False)])
         plan = cache.plans.get(kind)
     except _NotPlanned:
-        _launch_host(kernel, cache, arguments, stream, attributes)
+        _launch_host(kernel, arguments, stream, attributes)
         return
     if plan is None:
-        plan = _plan(kernel, cache, arguments)
+        plan = _plan(kernel, arguments)
         if len(cache.plans) >= _MAX_PLANS:
             cache.plans.clear()
         cache.plans[kind] = plan
@@ -112,7 +112,7 @@ def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
     Raises:
         LaunchError: an argument doesn't fit, or lies in the host's memory.
     """
-    plan = _plan(kernel, kernel.plans, arguments)
+    plan = _plan(kernel, arguments)
     values = tuple(fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True))
     for index, _ in plan.aligned:
         kernel.signature.check_alignment(index, values[index])
@@ -167,13 +167,13 @@ _KINDS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _plan(kernel: CompiledKernel, cache: Plans, arguments: Sequence[Any]) -> _Plan:
+def _plan(kernel: CompiledKernel, arguments: Sequence[Any]) -> _Plan:
     signature = kernel.signature
     bound = signature.bind(arguments)
     gpu = _device_of(signature, bound)
     aligned = [(i, n - 1) for i, n in signature.facts.alignments.items() if n > 1]
     return _Plan(
-        loaded=_load(kernel, cache, gpu),
+        loaded=_load(kernel.variant(bound.is_far), gpu),
         grid=bound.grid,
         fetch=tuple(_fetch(signature, i, a) for i, a in enumerate(arguments)),
         aligned=tuple(aligned),
@@ -201,7 +201,8 @@ def _device_of(signature: Signature, bound: Bound) -> Device:
     return device(next(iter(found))) if found else current_device()
 
 
-def _load(kernel: CompiledKernel, cache: Plans, gpu: Device) -> LoadedKernel:
+def _load(kernel: CompiledKernel, gpu: Device) -> LoadedKernel:
+    cache = kernel.plans
     loaded = cache.loaded.get(gpu.ordinal)
     if loaded is None:
         _check_target(kernel, gpu)
@@ -257,7 +258,6 @@ def _stream_query(arguments: Sequence[Any], ordinal: int) -> Callable[[], int]:
 
 def _launch_host(
     kernel: CompiledKernel,
-    cache: Plans,
     arguments: Sequence[Any],
     stream: object,
     attributes: LaunchAttributes,
@@ -267,7 +267,7 @@ def _launch_host(
     bound = signature.bind(arguments)
     on_gpus = {a.device for _, a in bound.arrays if a.device is not None}
     gpu = device(min(on_gpus)) if on_gpus else current_device()
-    loaded = _load(kernel, cache, gpu)
+    loaded = _load(kernel.variant(bound.is_far), gpu)
     handle = current_stream(arguments, gpu.ordinal) if stream is None else stream_handle(stream)
     values: list[Any] = []
     copies: dict[int, tuple[Array, DeviceArray]] = {}

@@ -27,6 +27,7 @@ from .cohort import (
 from .deadlock import deadlock
 from .mbarriers import Mbarriers
 from .memory import Memory
+from .products import Products
 from .program import Program, immediate_post_dominators
 from .races import Races
 from .specials import special_value
@@ -82,11 +83,12 @@ class Machine:
         self.joins: list[Join] = []
         self.barriers = Barriers(self)
         self.clusters = Clusters(self, cluster)
+        self.products = Products(self)
         self.mbarriers = Mbarriers()
         self.races: Races | None = None
         self.traffic = Traffic() if options.count_traffic else None
         self._post_dominators: list[int] | None = None
-        self._quiet_rounds = 0
+        self._quiet_rounds = self._last_changes = 0
         self._live: Array | None = None
 
     @property
@@ -114,12 +116,14 @@ class Machine:
             self.alive = np.zeros((0, 32), bool)
             self.barriers = Barriers(self)
             self.clusters.reset()
+            self.products.reset()
             self.mbarriers = Mbarriers()
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
             if self.options.check_races and self.memory.shared_size:
                 self.races = Races(self, self.program.linker.shared_unit)
             self.admit()
             self.schedule()
+            self.products.check_end()
 
     def admit(self) -> None:
         """Makes the next blocks resident, in slots after those in use."""
@@ -180,9 +184,7 @@ class Machine:
                 if any(join.arrived for join in self.joins):
                     for join in list(self.joins):
                         self._release(join)
-                elif self.next_block < self.num_blocks and (
-                    self.yielded or self._anyone_waits()
-                ):
+                elif self.next_block < self.num_blocks and (self.yielded or self._anyone_waits()):
                     self.admit()
                 elif self.barriers.partial or self.yielded or self._anyone_waits():
                     raise deadlock(self)
@@ -213,6 +215,8 @@ class Machine:
     def _resume_yielded(self) -> bool:
         if all(self.mbarriers.is_stuck(c.stuck) for c in self.yielded):
             return False  # none, or each waits for an mbarrier that nobody has touched since
+        if self.mbarriers.changes != self._last_changes:
+            self._quiet_rounds, self._last_changes = 0, self.mbarriers.changes
         self._quiet_rounds += 1
         if self._quiet_rounds % 64 == 0 and self.next_block < self.num_blocks:
             self.admit()

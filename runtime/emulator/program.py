@@ -22,12 +22,14 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     mbarrier_ops,
     mma,
     moves,
+    wgmma,
 )
 from .cohort import Cohort, FaultError
 from .linker import Linker, variable_addresses
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
 from .syntax import FunctionBody, ParsedModule, SourceMap
+from .wgmma_fences import unfenced_products
 
 
 @dataclass(slots=True)
@@ -83,6 +85,10 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
             raise module.source.error(instruction.line, str(error)) from None
     blocks = _blocks(body, linked)
     _guard_unwritten(blocks, linker.num_registers, {reg.slot for reg in body.specials.values()})
+    for step in unfenced_products(blocks, linker.num_registers):
+        raise module.source.error(
+            step.line, "wgmma.fence is missing between an access to this product's registers and it"
+        )
     dynamic = any(v.external and v.space == "shared" for v in variables)
     dynamic_start = max(
         (addresses[v.name] for v in variables if v.external and v.space == "shared"), default=static

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
+_FOREVER = np.iinfo(np.int32).max
+
+
 class Races:
     """The shared memory of all resident blocks. Arrays over units: [u] or [u, agents]."""
 
@@ -177,6 +180,31 @@ class Races:
         unseen = self.written[units] > self.fenced[rows[:, None], self.writer[units]]
         if unseen.any():
             self._report_unfenced(c, on, unseen, units)
+
+    def begin_read(self, c: Cohort, line: int, units: Array) -> None:
+        """The asynchronous proxy reads units [n, count] for each warp of `c` until `end_read`."""
+        own = np.arange(c.num_warps)[:, None]
+        writer, written = self.writer[units], self.written[units]
+        late = written > self.known[c.rows][own, writer]
+        late &= self.writers[units] >> (c.rows % self.agents)[:, None] & 1 == 0
+        unseen = written > self.fenced[c.rows][own, writer]
+        for wrong, proxy in ((late, False), (unseen, True)):
+            if wrong.any():
+                of_lanes = np.repeat(wrong, 32, 0), np.repeat(units, 32, 0)
+                if proxy:
+                    self._report_unfenced(c, None, *of_lanes)
+                self._report(c, None, *of_lanes, "reads", "written", self.write_line)
+        self.keep_reading(c.rows, units)
+        self.read_line[units] = line
+
+    def keep_reading(self, rows: Array, units: Array) -> None:
+        """Nobody may write to these units [n, count], which warps are reading."""
+        self.read[units, (rows % self.agents)[:, None]] = _FOREVER
+
+    def end_read(self, rows: Array, units: Array) -> None:
+        """The reads have ended, for whom the warps tell so from now on."""
+        agents = rows % self.agents
+        self.read[units, agents[:, None]] = self.known[rows, agents][:, None]
 
     def store(
         self,

@@ -84,8 +84,12 @@ def _exponents(codes: Array, target: Format, kind: type) -> Array:
     return result
 
 
-def multiply_add(factor: Operand, addend: Operand, a: Array, b: Array, c: Array) -> Array:
-    """Raw a [n, k, 16] and b [n, k, 8], summed over k, + c [n, 8, 16]: the cut sum, exact, f64."""
+def multiply_add(
+    factor: Operand, addend: Operand, a: Array, b: Array, c: Array, bits: int = _FRACTION_BITS
+) -> Array:
+    """Raw a [n, k, 16] and b [n, k, 8], summed over k, + c [n, 8, 16]: the cut sum, exact, f64.
+
+    `bits` below the largest exponent are kept of each term."""
     a_exponent, b_exponent = factor.exponents(a), factor.exponents(b)
     c_exponent = addend.exponents(c).astype(np.int64)
     sums = a_exponent[:, :, None, :] + b_exponent[:, :, :, None]
@@ -94,9 +98,9 @@ def multiply_add(factor: Operand, addend: Operand, a: Array, b: Array, c: Array)
     top = np.maximum(np.where(real, top, _LEAST), c_exponent)
     products = factor.values(a)[:, :, None, :] * factor.values(b)[:, :, :, None]
     # Without a real product any scale does, but it must be a number.
-    scale = np.ldexp(factor.work(1), _FRACTION_BITS - np.maximum(top, 2 * factor.least))
+    scale = np.ldexp(factor.work(1), bits - np.maximum(top, 2 * factor.least))
     products *= scale[:, None]
-    total = np.trunc(addend.values(c) * np.ldexp(1.0, _FRACTION_BITS - np.maximum(top, _LEAST)))
+    total = np.trunc(addend.values(c) * np.ldexp(1.0, bits - np.maximum(top, _LEAST)))
     highest = max(int(a_exponent.max()), int(b_exponent.max()))
     if highest == factor.infinite or int(c_exponent.max()) == addend.infinite:
         np.trunc(products, out=products)
@@ -106,7 +110,7 @@ def multiply_add(factor: Operand, addend: Operand, a: Array, b: Array, c: Array)
         whole = products.astype(np.int32)
         for start in range(0, whole.shape[1], 8):
             total += np.add.reduce(whole[:, start : start + 8], axis=1, dtype=np.int32)
-    result: Array = np.ldexp(total, np.maximum(top, _LEAST) - _FRACTION_BITS)
+    result: Array = np.ldexp(total, np.maximum(top, _LEAST) - bits)
     return result
 
 

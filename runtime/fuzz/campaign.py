@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,14 +39,33 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Settings:
-    """How chunks are checked. `targets` are compiled (and, if asked, assembled) for; none: all."""
+    """How chunks are checked. `targets` are compiled (and, if asked, assembled) for; none: all, or
+    if `own_target`, each program's own."""
 
     device: str = "emulator"
     targets: tuple[str, ...] = ()
     assembles: bool = True
     opt_level: int = 3
+    own_target: bool = False
+
+    def targets_of(self, case: Case) -> tuple[str, ...]:
+        """What a case is compiled for."""
+        return (case.target,) if self.own_target else self.targets or case.targets
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """The garbage collector off: it would look at all programs of a chunk again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
 def run_chunk(seeds: range, settings: Settings) -> Chunk:
     """Checks the programs of some seeds."""
     chunk = Chunk(seeds)
@@ -52,7 +73,8 @@ def run_chunk(seeds: range, settings: Settings) -> Chunk:
     ready: list[Compiled] = []
     for seed in seeds:
         try:
-            found = compiled(generate(seed), settings.targets)
+            drawn = generate(seed)
+            found = compiled(drawn, settings.targets_of(drawn.case))
             chunk.refusals.update(found.refusals)
             began = time.perf_counter()
             if settings.device == "emulator":

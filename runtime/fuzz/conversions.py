@@ -44,7 +44,7 @@ _CODES = (
     "u4", "i4", "i4", "i2", "u3", "i2", "u1", "i5", "u6", "u7", "e2m1", "e3m2", "e4m3", "e5m2",
     "e2m3", "b1", "b3", "nf4", "i8", "e3m0", "e6m1", "e1m2", "e3m4", "u2",
 )  # fmt: skip
-_SHORT = ("i8", "u8", "i16", "u16", "tf32", "tf32", "f16", "bf16")
+_MOST_LOCALS = 128  # of a thread, in tiles that are repacked
 _DESTINATIONS = ("f16", "bf16", "f32", "i8", "i8", "i32", "u8", "i16", "e4m3", "u4")
 
 
@@ -116,7 +116,7 @@ def paired_codes(draft: Draft) -> None:
         rows //= 2
         shape = (rows, unit)
     spatial = draw_layout(random, (rows, 1), draft.threads)
-    if spatial.num_locals * unit > 256:
+    if spatial.num_locals * shape[1] > _MOST_LOCALS:
         raise Refusal("too many elements a thread")
     layout = spatial * RegisterLayout((1, shape[1]), (), (Mode(1, shape[1], 1),))
     tile = load(draft, element, shape, layout=layout)

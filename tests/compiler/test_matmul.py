@@ -112,6 +112,7 @@ def test_operands_in_other_layouts_are_converted() -> None:
     )
     reports = [str(c) for c in compile_function(parse(text)).conversions]
     assert len(reports) == 2 and "`mma`: a converted from" in reports[0]
+    assert all(", by lane exchange: " in text and text.endswith(" cycles") for text in reports)
 
 
 BATCH = """func @f(%a: *f16, %b: *f16, %c: *f32) warps = 2 {

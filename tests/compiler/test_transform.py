@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from execution import agree
 
+from tileloom.vm.dtypes import pack_bits, unpack_bits
+
 VIEW = """func @f(%x: *u8, %y: *u16, %z: *f32) warps = 1 {
   %gx = global_view %x : global<u8, [256]>
   %gy = global_view %y : global<u16, [32, 4]>
@@ -88,6 +90,26 @@ def test_slices_and_joins(kind: str) -> None:
     found = agree(SLICES.format(t=kind), [x, np.zeros_like(x)])[1]
     np.testing.assert_array_equal(found[:, 16:], x[:, 16:])
     np.testing.assert_array_equal(found[:8, :8], x[8:, 8:16])
+
+
+JOINED = """func @f(%x: *{t}, %y: *{t}) warps = 1 {{
+  %gx = global_view %x : global<{t}, [32, 32]>
+  %gy = global_view %y : global<{t}, [32, 64]>
+  %a = load %gx[0, 0] : reg<{t}, [32, 32], spatial(32, 1) * local(1, 32)>
+  %b = repack %a : reg<{t}, [32, 32], spatial(32, 1) * local(1, 32), paired>
+  %c = concat %{sides} {{dim = 1}} : reg<{t}, [32, 64], spatial(32, 1) * local(1, 64)>
+  store %gy[0, 0], %c
+}}"""
+
+
+@pytest.mark.parametrize("sides", ["b, %b", "a, %b", "b, %a"])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
+def test_packings_are_joined(bits: int, sides: str) -> None:
+    codes = np.random.default_rng(bits).integers(0, 1 << bits, (32, 32))
+    x, y = pack_bits(codes.reshape(-1), bits), np.zeros(32 * 64 * bits // 8, np.uint8)
+    found = agree(JOINED.format(t=f"u{bits}", sides=sides), [x, y])[1]
+    joined = unpack_bits(found, bits, 32 * 64).reshape(32, 64)
+    np.testing.assert_array_equal(joined, np.concatenate([codes, codes], 1))
 
 
 CONVERT = """func @f(%x: *{t}, %y: *{t}) warps = 2 {{

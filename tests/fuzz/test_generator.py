@@ -23,7 +23,9 @@ from tileloom.vm.text import parse
 NOT_DRAWN = {"print", "fence_proxy_async"}
 # Programs whose parts wait for each other are not drawn yet.
 NOT_DRAWN |= {"alloc_mbarrier", "mbarrier_arrive", "mbarrier_expect", "mbarrier_wait"}
-NOT_DRAWN |= {"mbarrier_test"}
+NOT_DRAWN |= {"mbarrier_test", "set_registers"}
+# Nor are products of warp groups.
+NOT_DRAWN |= {"wgmma", "wgmma_commit", "wgmma_wait"}
 PROGRAMS = 500
 
 

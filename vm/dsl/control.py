@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..diagnostics import VMSyntaxError
+from ..diagnostics import VMSyntaxError, VMTypeError
 from ..dtypes import dtype
 from ..expr import Const, Expr, Ref
-from ..ir import Break, For, If, Return, Value, While
+from ..ir import Break, For, Group, If, Return, Value, While
 from ..types import ScalarType
 from .arguments import as_shape
 from .trace import assigned_name, current, here
@@ -72,6 +72,35 @@ def otherwise() -> Iterator[None]:
     yield
     body = trace.close(location)
     trace.blocks[-1][-1] = replace(last, orelse=body)
+
+
+@contextmanager
+def warp_group(first: int, count: int) -> Iterator[None]:
+    """What is inside runs in `count` warps from `first` on, counted among those around it.
+
+    The others go on behind it. Groups that directly follow each other and have no warp in common
+    run at the same time; nobody waits at a group's end. Tiles inside are spread over the group's
+    threads, and `vm.barrier()` inside is a meeting of the group.
+    """
+    if not isinstance(first, int) or not isinstance(count, int):
+        raise VMTypeError("the warps of a group must be constant integers", here())
+    with _group((first, count)):
+        yield
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """What is inside runs in one thread of the first warp; the others go on behind it."""
+    with _group(None):
+        yield
+
+
+@contextmanager
+def _group(warps: tuple[int, int] | None) -> Iterator[None]:
+    trace, location = current(), here()
+    trace.open(location)
+    yield
+    trace.append(Group(warps, trace.close(location), location))
 
 
 @contextmanager

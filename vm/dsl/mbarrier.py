@@ -1,20 +1,48 @@
-"""Barriers that count arrivals and bytes, in a traced kernel."""
+"""Barriers that count arrivals and bytes, and registers of warp groups, in a traced kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import isfunction
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from ..diagnostics import VMTypeError, user_errors
 from ..expr import Expr, Ref
-from ..instructions import mbarrier
+from ..instructions import mbarrier, registers
+from ..ir import Value
 from ..types import BarrierType
 from .arguments import as_offsets, as_shape
 from .trace import emit, here
-from .values import Mbarriers, Scalar, ScalarLike, as_expr, kind_of
+from .values import Scalar, ScalarLike, as_expr, kind_of
 
 Place: TypeAlias = "ScalarLike | Sequence[ScalarLike]"
+
+
+class Mbarriers:
+    """An array of barriers that count arrivals and bytes, in shared memory."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    @property
+    def description(self) -> str:
+        """What to call them in a message."""
+        return f"the barriers `{self.value.name}`"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        type_ = self.value.type
+        assert isinstance(type_, BarrierType)
+        return type_.shape
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise VMTypeError(
+            f"`{self.value.name}` can't be indexed",
+            here(),
+            hint=f"name the barrier's place: `vm.mbarrier_wait({self.value.name}, [i], phase)`",
+        )
 
 
 def as_barriers(value: object) -> Mbarriers:
@@ -96,6 +124,11 @@ def mbarrier_test(barriers: Mbarriers, index: Place, phase: ScalarLike) -> Scala
     )
     assert value is not None
     return Scalar(Ref(value))
+
+
+def set_registers(count: int, change: str) -> None:
+    """From now on each thread of the 4 warps may use `count` registers, `less` or `more`."""
+    emit(registers.SetRegisters, count=count, change=change)
 
 
 # A call outside a kernel has no `Kernel.trace` around it that cuts our frames off the traceback.

@@ -10,7 +10,7 @@ from ..expr import Const, Expr, Ref, Select, Unary, binary
 from ..instructions import elementwise, scalars, transform
 from ..ir import Value
 from ..text import print_expr
-from ..types import BarrierType, GlobalType, PointerType, RegType, ScalarType, SharedType
+from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
 from .slicing import box
 from .trace import emit, here
 
@@ -181,11 +181,9 @@ def kind_of(value: object) -> str:
             return f"the memory tile `{value.value.name}`"
         case Pointer():
             return f"the pointer `{value.value.name}`"
-        case Mbarriers():
-            return f"the barriers `{value.value.name}`"
         case Scalar():
             return "a scalar"
-    return f"a Python {type(value).__name__}"
+    return str(getattr(value, "description", f"a Python {type(value).__name__}"))
 
 
 class Pointer:
@@ -233,28 +231,6 @@ class MemoryTile:
             f"`{self.value.name}` is in memory and can't be indexed",
             here(),
             hint=f"load a tile: `vm.load({self.value.name}, [i, j], shape=[16, 16])`",
-        )
-
-
-class Mbarriers:
-    """An array of barriers that count arrivals and bytes, in shared memory."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        type_ = self.value.type
-        assert isinstance(type_, BarrierType)
-        return type_.shape
-
-    def __getitem__(self, index: object) -> NoReturn:
-        raise VMTypeError(
-            f"`{self.value.name}` can't be indexed",
-            here(),
-            hint=f"name the barrier's place: `vm.mbarrier_wait({self.value.name}, [i], phase)`",
         )
 
 
@@ -393,12 +369,12 @@ def tile(value: Value | None) -> Tile:
 
 def operand(value: object) -> Value | Expr:
     """A value or expression from whatever a user may pass as an operand."""
-    if isinstance(value, Tile | MemoryTile | Pointer | Mbarriers):
+    if isinstance(value, Tile | MemoryTile | Pointer):
         return value.value
     return as_expr(value)
 
 
-def wrap(value: Value) -> Scalar | Pointer | MemoryTile | Tile | Mbarriers:
+def wrap(value: Value) -> Scalar | Pointer | MemoryTile | Tile:
     """The Python object for a value, by its type."""
     match value.type:
         case ScalarType():
@@ -407,8 +383,6 @@ def wrap(value: Value) -> Scalar | Pointer | MemoryTile | Tile | Mbarriers:
             return Pointer(value)
         case RegType():
             return Tile(value)
-        case BarrierType():
-            return Mbarriers(value)
     return MemoryTile(value)
 
 

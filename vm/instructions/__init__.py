@@ -17,10 +17,12 @@ from . import (
     mbarrier,
     memory,
     reduction,
+    registers,
     scalars,
     shuffle,
     sync,
     transform,
+    wgmma,
 )
 
 __all__ = [
@@ -37,8 +39,10 @@ __all__ = [
     "mbarrier",
     "memory",
     "reduction",
+    "registers",
     "scalars",
     "shuffle",
     "sync",
     "transform",
+    "wgmma",
 ]

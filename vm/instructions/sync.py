@@ -11,7 +11,10 @@ from .checks import count_indices, expect_scalar, fail, memory
 
 @dataclass(frozen=True, eq=False)
 class Barrier(Instruction, name="barrier", effect=Effect.SYNCHRONIZES, result=False):
-    """All threads of the block meet; what each wrote before is visible to the others after."""
+    """All threads of the block meet; what each wrote before is visible to the others after.
+
+    In a group of threads, those of the group meet.
+    """
 
     def result_type(self, annotation: Type | None) -> None:
         return None

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir import Part
+
 Times = NDArray[np.int64]
 
 
@@ -49,16 +51,15 @@ class Clocks:
 
 @dataclass(eq=False)
 class Stream:
-    """The clock of a thread group. `first` is its first thread's number in the block; `alone`: it
-    is a single thread, of which nobody knows which."""
+    """The clock of a thread group, of these threads of a block; nobody knows which of a warp's a
+    single one is."""
 
     clocks: Clocks
     rank: int
-    first: int = 0
-    num_threads: int = 32
-    alone: bool = False
+    part: Part
     time: int = 1
     known: Times = field(default_factory=lambda: np.zeros(0, np.int64))
+    left: dict[Part, Times] = field(default_factory=dict)  # what parts of it knew at their end
     ended: Times = field(default_factory=lambda: np.zeros(0, np.int64))  # parts of it, all threads
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class Stream:
 
     def _know_itself(self) -> None:
         self.known = self.clocks.padded(self.known)
-        if self.alone:
+        if self.part.single:
             np.maximum(self.known, self.clocks.padded(self.ended), out=self.known)
             self.known[self.number] = self.time
 
@@ -81,7 +82,7 @@ class Stream:
 
     def knowledge(self) -> Times:
         """What happened before whatever one of its threads, nobody knows which, does now."""
-        if self.alone:
+        if self.part.single:
             return self.release()
         return self.known.copy()
 
@@ -96,9 +97,11 @@ class Stream:
 
     def start(self, part: Stream) -> None:
         """Some of its threads begin to run as a stream of their own."""
-        part.learn(self.known)
+        known = [times for left, times in self.left.items() if left.covers(part.part)]
+        part.learn(joined(self.known, *known))
 
     def end(self, part: Stream) -> None:
         """These threads have come back."""
+        self.left[part.part] = part.known
         self.ended = joined(self.ended, part.release())
         self._know_itself()

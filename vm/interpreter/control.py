@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeAlias
 
 from tileloom.layouts import LayoutError
@@ -13,10 +14,10 @@ from ..diagnostics import ExecutionError, Location, VMError
 from ..dtypes import DtypeError
 from ..expr import Expr
 from ..instruction import Instruction
-from ..ir import Block, Break, For, If, Return, Statement, While
+from ..ir import Block, Break, For, Group, If, Part, Return, Statement, While
 from ..packing import PackingError
 from ..semantics import rules
-from .group import Blocked, ThreadGroup
+from .group import Blocked, ThreadGroup, World
 from .scalars import PoisonError
 
 
@@ -36,23 +37,105 @@ class Spin:
     idle: bool
 
 
-Wait: TypeAlias = Blocked | Spin
+Wait: TypeAlias = "Blocked | Spin | Several"
 Run: TypeAlias = Generator[Wait, None, Outcome]
 
 
 def execute(group: ThreadGroup, block: Block) -> Run:
     """Run statements in order; yields while the group has to wait, and says how they ended."""
-    for statement in block:
+    for number, statement in enumerate(block):
         if isinstance(statement, Instruction):
             blocked = step(group, statement)
             while blocked is not None:
                 yield blocked
                 blocked = step(group, statement)
             continue
+        if isinstance(statement, Group):
+            # Groups that follow each other run together, when the first of them is met.
+            if number == 0 or not isinstance(block[number - 1], Group):
+                together = takewhile(lambda each: isinstance(each, Group), block[number:])
+                yield from _run_groups(group, list(together))  # type: ignore[arg-type]
+            continue
         outcome = yield from _control(group, statement)
         if outcome is not Outcome.NEXT:
             return outcome
     return Outcome.NEXT
+
+
+@dataclass(eq=False)
+class Task:
+    """A started block or group; `wait` is what it waited for last."""
+
+    group: ThreadGroup
+    run: Run
+    wait: Wait | None = None
+    seen: int = -1  # `World.writes` when it last ran
+
+    def can_run(self, world: World) -> bool:
+        """Whether running it now can achieve anything."""
+        match self.wait:
+            case Blocked():
+                return self.wait.ready()
+            case Spin(idle=True):
+                return self.seen != world.writes
+            case Several(tasks):
+                return any(task.can_run(world) for task in tasks)
+        return True
+
+    def advance(self, world: World) -> bool:
+        """Runs until it waits again; false once it has ended."""
+        self.seen = world.writes
+        try:
+            self.wait = next(self.run)
+        except StopIteration:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Groups of a block, none of which can go on."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def location(self) -> Location | None:
+        """Where the first of them waits."""
+        wait = self.tasks[0].wait
+        return None if wait is None else wait.location
+
+
+def _run_groups(group: ThreadGroup, groups: list[Group]) -> Run:
+    """Run the groups at the same time; one that has threads of an earlier one runs after it."""
+    waiting = [(statement, group.part.inside(statement)) for statement in groups]
+    live: list[Task] = []
+    while waiting or live:
+        waiting = _start_groups(group, waiting, live)
+        ready = [task for task in live if task.can_run(group.world)]
+        if not ready:
+            yield Several(tuple(live))
+            continue
+        task = group.world.random.choice(ready)
+        if not task.advance(group.world):
+            live.remove(task)
+            group.stream.end(task.group.stream)
+    return Outcome.NEXT
+
+
+def _start_groups(
+    group: ThreadGroup, waiting: list[tuple[Group, Part]], live: list[Task]
+) -> list[tuple[Group, Part]]:
+    """Starts the groups whose threads are free; those that must wait on."""
+    held = [task.group.part for task in live]
+    left = []
+    for statement, part in waiting:
+        if any(part.meets(other) for other in held):
+            left.append((statement, part))
+        else:
+            inner = group.start(part)
+            live.append(Task(inner, execute(inner, statement.body)))
+        held.append(part)
+    return left
 
 
 def step(group: ThreadGroup, instruction: Instruction) -> Blocked | None:

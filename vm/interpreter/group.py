@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..diagnostics import ExecutionError
 from ..dtypes import Dtype
 from ..expr import Expr, Ref
 from ..instruction import Instruction
-from ..ir import Value
+from ..ir import Part, Value
 from ..semantics.values import Mask, Tile, tile_of_numbers
 from ..types import RegType, SharedType
 from .barriers import BarrierArray
@@ -44,6 +45,8 @@ class World:
     """What all blocks of a launch share."""
 
     checks: bool
+    exact: bool = False  # `vm.ranges`
+    random: Random = field(default_factory=Random)
     writes: int = 0  # stores to global memory: a spinning block waits for one
     _compiled: dict[int, tuple[Expr, Evaluate]] = field(default_factory=dict)
     _claims: dict[Buffer, NDArray[np.int32]] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class World:
         compiled = self._compiled.get(id(expr))
         if compiled is None:
             # The expression is kept too, so that its id stays its own.
-            compiled = self._compiled[id(expr)] = (expr, compile_expr(expr)[0])
+            compiled = self._compiled[id(expr)] = (expr, compile_expr(expr, self.exact)[0])
         return compiled[1](env)
 
     def claim(self, buffer: Buffer, touched: NDArray[np.int64], block: tuple[int, ...]) -> None:
@@ -99,11 +102,27 @@ class ThreadGroup:
     cluster: Cluster | None = None  # None: a cluster of one block
     rank: int = 0  # in the cluster
     is_clocked: bool = False  # clocks order accesses, not barriers of the block alone
+    streams: dict[Part, Stream] = field(default_factory=dict)  # of the parts of the block
+
+    @property
+    def part(self) -> Part:
+        """Its threads."""
+        return self.stream.part
 
     @property
     def num_threads(self) -> int:
-        """Threads of the group."""
-        return self.stream.num_threads
+        """How many threads it has."""
+        return self.stream.part.num_threads
+
+    def start(self, part: Part) -> ThreadGroup:
+        """A part of the threads begins to run what stands in a group."""
+        stream = self.streams.get(part)
+        if stream is None:
+            stream = self.streams[part] = Stream(self.stream.clocks, self.rank, part)
+        self.stream.start(stream)
+        inner = replace(self, env=dict(self.env), stream=stream, mutations=0)
+        inner.copies, inner.copy_groups, inner.products = [], deque(), Products()
+        return inner
 
     @property
     def checks(self) -> bool:

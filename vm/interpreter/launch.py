@@ -11,16 +11,19 @@ import numpy as np
 
 from ..diagnostics import LaunchError, user_errors
 from ..dtypes import Dtype
+from ..expr import Expr
 from ..instructions.mbarrier import AllocMbarrier
-from ..ir import Function, Value, instructions
-from ..types import PointerType, ScalarType
+from ..instructions.memory import GlobalView
+from ..ir import Function, Group, Value, walk
+from ..ranges import is_far
+from ..types import GlobalType, PointerType, ScalarType
 from .clocks import Clocks, Stream
 from .cluster import Cluster
-from .control import execute
+from .control import Task, execute
 from .group import ThreadGroup, World
 from .memory import Buffer
-from .scalars import Env
-from .scheduler import RESIDENT, Task, run_blocks
+from .scalars import Env, compile_expr
+from .scheduler import RESIDENT, run_blocks
 
 MAX_GRID = (2**31 - 1, 65535, 65535)
 
@@ -47,11 +50,30 @@ def run(
         ExecutionError: the program does what it must not, at the instruction's place.
     """
     env = bind(function, args)
-    world = World(checks)
+    world = World(checks, _is_far(function, env))
     grid = _grid(world, function, env)
     with np.errstate(all="ignore"):
         tasks = _tasks(world, function, env, grid)
         run_blocks(world, tasks, seed, resident, prod(function.cluster_extents))
+
+
+def _is_far(function: Function, env: Env) -> bool:
+    """Whether a view of the outermost block, as the parameters give it, is far (`vm.ranges`)."""
+
+    def numbers(exprs: Sequence[Expr]) -> list[int]:
+        return [int(compile_expr(expr, exact=True)[0](env)) for expr in exprs]
+
+    for statement in function.body:
+        if not isinstance(statement, GlobalView) or statement.result is None:
+            continue
+        type_ = statement.result.type
+        assert isinstance(type_, GlobalType)
+        try:
+            if is_far(numbers(type_.shape), numbers(type_.strides)):
+                return True
+        except (KeyError, ZeroDivisionError):
+            continue  # it hangs on what isn't known yet, or fails when it comes to that
+    return False
 
 
 def bind(function: Function, args: Sequence[Any]) -> Env:
@@ -127,7 +149,7 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
     extents = {f"grid.{axis}": extent for axis, extent in zip("xyz", grid, strict=True)}
     size = function.cluster_extents
     # x runs fastest, as blocks start on a GPU.
-    clocked = any(isinstance(i, AllocMbarrier) for i in instructions(function.body))
+    clocked = any(isinstance(s, AllocMbarrier | Group) for s in walk(function.body))
     axes = (range(0, extent, step) for extent, step in zip(grid[::-1], size[::-1], strict=True))
     for start in product(*axes):
         clocks = Clocks()
@@ -137,7 +159,7 @@ def _tasks(world: World, function: Function, env: Env, grid: tuple[int, ...]) ->
                 {**env, **extents},
                 start[::-1],
                 at[::-1],
-                Stream(clocks, rank, num_threads=function.num_threads),
+                Stream(clocks, rank, function.threads),
             )
             for rank, at in enumerate(product(*(range(extent) for extent in reversed(size))))
         ]

@@ -76,8 +76,9 @@ def normalize(element: Dtype, value: Any) -> Any:
     return float(element.decode(element.encode(float(value))))
 
 
-def compile_expr(expr: ex.Expr) -> tuple[Evaluate, Dtype]:
-    """A function from environments to the expression's value, and its dtype."""
+def compile_expr(expr: ex.Expr, exact: bool = False) -> tuple[Evaluate, Dtype]:
+    """A function from environments to the expression's value, and its dtype. `exact` integers of
+    32 bits don't wrap (`vm.ranges`)."""
     match expr:
         case ex.Const(value):
             return (lambda env: value), ex.constant_dtype(value)
@@ -87,30 +88,31 @@ def compile_expr(expr: ex.Expr) -> tuple[Evaluate, Dtype]:
         case ex.Special(name):
             return operator.itemgetter(name), i32
         case ex.Unary(op, operand):
-            return _compile_unary(op, operand)
+            return _compile_unary(op, operand, exact)
         case ex.Select(condition, then, otherwise):
-            return _compile_select(condition, then, otherwise)
+            return _compile_select(condition, then, otherwise, exact)
         case ex.Binary(op, lhs, rhs):
-            return _compile_binary(op, lhs, rhs)
+            return _compile_binary(op, lhs, rhs, exact)
     raise AssertionError(expr)
 
 
-def _compile_unary(op: str, operand: ex.Expr) -> tuple[Evaluate, Dtype]:
-    inner, element = compile_expr(operand)
+def _compile_unary(op: str, operand: ex.Expr, exact: bool) -> tuple[Evaluate, Dtype]:
+    inner, element = compile_expr(operand, exact)
     if op == "not":
         return (lambda env: inner(env) == False), BOOL  # noqa: E712 - poison passes
     result = ex.common_dtype(operand, element)
-    wrap = _wrapper(result)
+    wrap = _wrapper(result, exact)
     return (lambda env: wrap(-inner(env))), result
 
 
 def _compile_select(
-    condition: ex.Expr, then: ex.Expr, otherwise: ex.Expr
+    condition: ex.Expr, then: ex.Expr, otherwise: ex.Expr, exact: bool
 ) -> tuple[Evaluate, Dtype]:
-    decide, _ = compile_expr(condition)
-    (a, a_dtype), (b, b_dtype) = compile_expr(then), compile_expr(otherwise)
+    decide, _ = compile_expr(condition, exact)
+    (a, a_dtype), (b, b_dtype) = (compile_expr(side, exact) for side in (then, otherwise))
     result = ex.select_dtype((then, a_dtype), (otherwise, b_dtype))
-    a, b = _converted(then, a, a_dtype, result), _converted(otherwise, b, b_dtype, result)
+    a = _converted(then, a, a_dtype, result, exact)
+    b = _converted(otherwise, b, b_dtype, result, exact)
 
     def evaluate(env: Env) -> Any:
         chosen = decide(env)
@@ -121,26 +123,29 @@ def _compile_select(
     return evaluate, result
 
 
-def _compile_binary(op: str, lhs: ex.Expr, rhs: ex.Expr) -> tuple[Evaluate, Dtype]:
-    (a, a_dtype), (b, b_dtype) = compile_expr(lhs), compile_expr(rhs)
+def _compile_binary(op: str, lhs: ex.Expr, rhs: ex.Expr, exact: bool) -> tuple[Evaluate, Dtype]:
+    (a, a_dtype), (b, b_dtype) = compile_expr(lhs, exact), compile_expr(rhs, exact)
     result = ex.binary_dtype(op, (lhs, a_dtype), (rhs, b_dtype))
     operands = result
     if op in ex.COMPARISONS and (a_dtype.is_float or b_dtype.is_float):
         operands = ex.common_dtype(lhs, a_dtype, rhs, b_dtype)
     if operands.is_float or op in ("/", "%", "min", "max"):
-        a, b = _converted(lhs, a, a_dtype, operands), _converted(rhs, b, b_dtype, operands)
+        a = _converted(lhs, a, a_dtype, operands, exact)
+        b = _converted(rhs, b, b_dtype, operands, exact)
     compute = _FLOATING.get(op, _PLAIN[op]) if result.is_float else _PLAIN[op]
     if result == BOOL or op in ("min", "max"):
         return (lambda env: compute(a(env), b(env))), result
-    wrap = _wrapper(result)
+    wrap = _wrapper(result, exact)
     return (lambda env: wrap(compute(a(env), b(env)))), result
 
 
-def _converted(expr: ex.Expr, evaluate: Evaluate, source: Dtype, target: Dtype) -> Evaluate:
+def _converted(
+    expr: ex.Expr, evaluate: Evaluate, source: Dtype, target: Dtype, exact: bool
+) -> Evaluate:
     """The expression's value as `target` holds it; a float constant is rounded only then."""
     if target == BOOL:
         return evaluate
-    wrap = _wrapper(target)
+    wrap = _wrapper(target, exact)
     if isinstance(expr, ex.Const):
         number = wrap(float(expr.value) if target.is_float else expr.value)
         return lambda env: number
@@ -158,7 +163,9 @@ def _as_float(value: Any, target: Dtype) -> Any:
     return value if isinstance(value, Poison) else float(value)
 
 
-def _wrapper(element: Dtype) -> Callable[[Any], Any]:
+def _wrapper(element: Dtype, exact: bool = False) -> Callable[[Any], Any]:
+    if exact and element == i32:
+        return lambda value: value
     if element.is_float:
         return _round_f32 if element == f32 else lambda value: value
     if element.kind == "uint":

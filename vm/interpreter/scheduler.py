@@ -7,36 +7,16 @@ program in which a resident block waits for one that can't start yet is in a dea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from typing import Final
 
 from ..diagnostics import ExecutionError, Location
-from .control import Run, Spin, Wait
-from .group import Blocked, ThreadGroup, World
+from .control import Several, Task
+from .group import Blocked, World
 
 RESIDENT: Final = 64  # blocks at once
 _TOLD: Final = 8  # waiting blocks named in a report
-
-
-@dataclass(eq=False)
-class Task:
-    """A started block; `wait` is what it waited for last."""
-
-    group: ThreadGroup
-    run: Run
-    wait: Wait | None = None
-    seen: int = -1  # `World.writes` when it last ran
-
-    def can_run(self, world: World) -> bool:
-        """Whether running it now can achieve anything."""
-        match self.wait:
-            case Blocked():
-                return self.wait.ready()
-            case Spin(idle=True):
-                return self.seen != world.writes
-        return True
 
 
 def run_blocks(
@@ -51,7 +31,7 @@ def run_blocks(
     Raises:
         ExecutionError: a deadlock, with what each resident block waits for.
     """
-    random = Random(seed)
+    random = world.random = Random(seed)
     live: list[Task] = []
     while True:
         clusters = max((resident - len(live)) // cluster_size, not live)
@@ -59,10 +39,7 @@ def run_blocks(
         if not live:
             return
         task = _choose(world, live, random)
-        task.seen = world.writes
-        try:
-            task.wait = next(task.run)
-        except StopIteration:
+        if not task.advance(world):
             live.remove(task)
             task.group.leave()
 
@@ -72,7 +49,7 @@ def _choose(world: World, live: list[Task], random: Random) -> Task:
     for task in live[first:] + live[:first]:
         if task.can_run(world):
             return task
-    notes = [(f"block {list(task.group.block)} {_waits(task)}", _place(task)) for task in live]
+    notes = [note for task in live for note in _notes(task, f"block {list(task.group.block)}")]
     more = len(notes) - _TOLD
     rest: list[str] = [f"and {more} more"] if more > 0 else []
     raise ExecutionError(
@@ -83,8 +60,16 @@ def _choose(world: World, live: list[Task], random: Random) -> Task:
     )
 
 
-def _waits(task: Task) -> str:
-    return task.wait.reason if isinstance(task.wait, Blocked) else "spins in a `while`"
+def _notes(task: Task, name: str) -> list[tuple[str, Location | None]]:
+    """What a block waits for, or each of its groups."""
+    match task.wait:
+        case Several(tasks):
+            return [
+                note for part in tasks for note in _notes(part, f"{name}, {part.group.part.label}")
+            ]
+        case Blocked(reason=reason):
+            return [(f"{name} {reason}", _place(task))]
+    return [(f"{name} spins in a `while`", _place(task))]
 
 
 def _place(task: Task) -> Location | None:

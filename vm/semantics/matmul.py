@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 @semantics(Mma)
 def mma(group: ThreadGroup, instruction: Mma) -> None:
-    """Products exact, sums in float32 (or exact and wrapped); the order of sums is BLAS's."""
     acc, a, b = (group.tile(v) for v in (instruction.acc, instruction.a, instruction.b))
+    group.mutate(instruction.acc, multiply(acc, a, b))
+
+
+def multiply(acc: Tile, a: Tile, b: Tile) -> Tile:
+    """acc + a @ b on tensor cores. Products are exact, sums in float32 (or exact and wrapped); the
+    order of sums is BLAS's."""
     poison = _product_poison(acc, a, b)
     if acc.dtype.kind == "int":
         # Exact in float64: sums stay far below 2**53.
@@ -27,7 +32,7 @@ def mma(group: ThreadGroup, instruction: Mma) -> None:
     else:
         single = np.matmul(a.numbers.astype(np.float32), b.numbers.astype(np.float32))
         numbers = acc.data + single
-    group.mutate(instruction.acc, tile_of_numbers(acc.dtype, numbers, poison))
+    return tile_of_numbers(acc.dtype, numbers, poison)
 
 
 @semantics(SimtDot)

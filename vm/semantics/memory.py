@@ -61,8 +61,10 @@ def alloc_shared(group: ThreadGroup, instruction: AllocShared) -> SharedTile:
 def free_shared(group: ThreadGroup, instruction: FreeShared) -> None:
     tile = group.memory(instruction.tile)
     assert isinstance(tile, SharedTile)
-    if group.checks and (tile.freed or tile.pending):
+    if group.checks and (tile.freed or tile.pending or tile.readers):
         why = "it was freed before" if tile.freed else "an asynchronous copy into it is in flight"
+        if tile.readers:
+            why = "a product that reads it is in flight"
         raise ExecutionError(f"`%{tile.name}` can't be freed: {why}")
     if tile.blocks is not None:
         tile.blocks.end(f"`%{tile.name}` is freed")

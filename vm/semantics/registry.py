@@ -27,10 +27,12 @@ FAMILIES: Final = (
     "mbarrier",
     "memory",
     "reduction",
+    "registers",
     "scalars",
     "shuffle",
     "sync",
     "transform",
+    "wgmma",
 )
 
 

@@ -13,6 +13,7 @@ from .printer import (
     print_expr,
     print_function,
     print_functions,
+    print_group,
     print_instruction,
     print_type,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "print_expr",
     "print_function",
     "print_functions",
+    "print_group",
     "print_instruction",
     "print_type",
 ]

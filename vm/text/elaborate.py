@@ -17,7 +17,7 @@ from ..diagnostics import (
 from ..dtypes import DtypeError, codebook
 from ..dtypes import dtype as dtype_of
 from ..expr import Const, Expr
-from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
+from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..types import ScalarType
 from .expressions import ExpressionReader
 from .instruction_reader import InstructionReader
@@ -187,6 +187,10 @@ class Elaborator:
                 return Break(place)
             case "return":
                 return Return(place)
+            case "single_thread":
+                return Group(None, self._block(node(tree.children[1])), place)
+            case "warp_group":
+                return self._warp_group(tree)
         return self._instructions.read(tree)
 
     def _header(self, tree: Node) -> tuple[int, int]:
@@ -214,6 +218,14 @@ class Elaborator:
                 unroll=self._unroll(unroll),
                 location=self._source.location(self._header(tree)),
             )
+
+    def _warp_group(self, tree: Node) -> Group:
+        place = self._source.location(self._header(tree))
+        first, end = (
+            self._expressions.constant(tree.children[number], "a bound of `warp_group`")
+            for number in (1, 3)
+        )
+        return Group((first, end - first), self._block(node(tree.children[4])), place)
 
     def _unroll(self, tree: Node) -> int:
         if not tree.children:

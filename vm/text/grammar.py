@@ -36,7 +36,7 @@ settings: (setting (_COMMA setting)*)?
 setting: name _EQUALS (expr | list)
 
 block: _LBRACE (statement _NEWLINE)* statement? _RBRACE
-?statement: instruction | for | while | if | break | return
+?statement: instruction | for | while | if | break | return | warp_group | single_thread
 
 for: FOR VALUE IN expr TO expr step unroll block
 step: (STEP expr)?
@@ -45,6 +45,8 @@ while: WHILE expr block
 if: IF expr block (ELSE (block | if))?
 break: BREAK
 return: RETURN
+warp_group: WARP_GROUP expr TO expr block
+single_thread: SINGLE_THREAD block
 
 instruction: result mnemonic operands attributes annotation
 result: (VALUE _EQUALS)?

@@ -110,7 +110,7 @@ class InstructionReader:
         self, cls: type[Instruction], name: str, role: Role, index_field: str | None, part: Node
     ) -> dict[str, Any]:
         if part.data != "indexed":
-            if index_field is not None:
+            if index_field is not None and _required(cls, index_field):
                 raise VMTypeError(
                     f"`{cls.name}`: {name} needs an index list", self._at(part), hint=usage(cls)
                 )

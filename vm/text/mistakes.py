@@ -43,6 +43,7 @@ def expected_text(kinds: set[str]) -> str:
         if {"FOR", "WHILE"} <= kinds:
             parts.append("a statement")
             kinds -= {"VALUE", "FOR", "WHILE", "IF", "BREAK", "RETURN", "AND", "OR", "NOT"}
+            kinds -= {"WARP_GROUP", "SINGLE_THREAD"}
         elif kinds >= {"AND", "OR", "NOT"}:
             parts.append("an instruction")
             kinds -= {"AND", "OR", "NOT"}
@@ -100,7 +101,7 @@ def _for_loop(tokens: Sequence[Token], index: int) -> str | None:
 @_rule
 def _missing_brace(tokens: Sequence[Token], index: int) -> str | None:
     line = _line(tokens, index)
-    opens = bool(line) and line[0].type in ("FOR", "WHILE", "IF", "FUNC")
+    opens = bool(line) and line[0].type in ("FOR", "WHILE", "IF", "FUNC", "WARP_GROUP")
     if opens and tokens[index].type in ("_NEWLINE", "_END", "_COLON"):
         return "the body is written in braces: end the line with `{`"
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from tileloom.layouts import RegisterLayout
@@ -17,7 +17,7 @@ from ..diagnostics import VMError
 from ..dtypes import Dtype
 from ..expr import Binary, Const, Expr, Ref, Select, Special, Unary
 from ..instruction import Instruction, Role, roles
-from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
+from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..packing import CONTIGUOUS
 from ..types import (
     BarrierType,
@@ -171,7 +171,17 @@ def _statement(statement: Statement, names: Names) -> list[str]:
             return ["break"]
         case Return():
             return ["return"]
+        case Group(body=body):
+            return [f"{print_group(statement)} {{", *_block(body, names), "}"]
     raise AssertionError(f"no statement: {statement!r}")
+
+
+def print_group(group: Group) -> str:
+    """The head of a group of threads."""
+    if group.warps is None:
+        return "single_thread"
+    first, count = group.warps
+    return f"warp_group {first} to {first + count}"
 
 
 def _for(loop: For, names: Names) -> list[str]:
@@ -219,7 +229,8 @@ def _operands(instruction: Instruction, names: PlainNames) -> list[str]:
     for name, role in roles(type(instruction)).items():
         value: Any = getattr(instruction, name)
         if role is Role.INDICES:
-            operands[-1] += _list(print_expr(e, names) for e in value)
+            if value or _defaults(type(instruction))[name] is MISSING:
+                operands[-1] += _list(print_expr(e, names) for e in value)
         elif role is not Role.ATTRIBUTE and value is not None:
             operands.append(
                 names.value(value) if isinstance(value, Value) else print_expr(value, names)

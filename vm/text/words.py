@@ -4,7 +4,7 @@ from __future__ import annotations
 
 KEYWORDS = frozenset([
     "func", "layout", "codebook", "for", "in", "to", "step", "unroll",
-    "while", "if", "else", "break", "return", "and", "or", "not",
+    "while", "if", "else", "break", "return", "and", "or", "not", "warp_group", "single_thread",
 ])  # fmt: skip
 PUNCTUATION = {
     "==": "EQ", "!=": "NE", "<=": "LE", ">=": "GE", "<<": "SHL", ">>": "SHR",

@@ -17,10 +17,11 @@ from ..diagnostics import (
 )
 from ..expr import Const, Expr, references
 from ..instruction import Instruction, Role, roles
-from ..ir import Block, Break, For, Function, If, Return, Statement, Value, While
+from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..text import print_type
-from ..types import GlobalType, Type
+from ..types import GlobalType, RegType, Type
 from .attributes import check_attributes
+from .placement import Place, check_placement
 from .scalars import expect_kind, scalar_kind
 from .types import check_parameter, check_type
 
@@ -46,6 +47,9 @@ class _Verifier:
         self._defined: dict[Value, Location | None] = {}
         self._fixed: set[Value] = set()  # scalars no instruction may write
         self._loops = 0
+        self._part = function.threads  # the threads that run the statement
+        self._groups: list[Group] = []  # those around it
+        self._owners: dict[Value, int] = {}  # how many groups a value was defined in
 
     def run(self) -> None:
         function = self._function
@@ -111,9 +115,10 @@ class _Verifier:
                 notes=[("first defined here", self._defined[value])],
             )
         with at_location(location, f"`{value.label}`: "):
-            check_type(value.type, value.label, self._function.num_threads, location)
+            check_type(value.type, value.label, self._part.num_threads, location)
         self._type_references(value.type, location)
         self._defined[value] = location
+        self._owners[value] = len(self._groups)
         self._visible[-1].add(value)
 
     def _type_references(self, type_: Type, location: Location | None) -> None:
@@ -123,6 +128,7 @@ class _Verifier:
 
     def _use(self, value: Value, location: Location | None) -> None:
         if any(value in block for block in self._visible):
+            self._check_owner(value, location)
             return
         note, hint = ("it is never defined before", value.location), None
         if value in self._defined:
@@ -130,6 +136,17 @@ class _Verifier:
             write = "`assign` to it" if value.label.startswith("%") else "`.set` it"
             hint = f"define it before the block and {write} inside"
         raise VMNameError(f"`{value.label}` isn't visible here", location, notes=[note], hint=hint)
+
+    def _check_owner(self, value: Value, location: Location | None) -> None:
+        """A tile belongs to the threads that made it."""
+        if isinstance(value.type, RegType) and self._owners[value] < len(self._groups):
+            group = self._groups[self._owners[value]]
+            raise VMTypeError(
+                f"`{value.label}` lies in the registers of other threads than those of the group",
+                location,
+                notes=[("made here", self._defined[value]), ("the group", group.location)],
+                hint="load or make it inside the group",
+            )
 
     def _check_references(self, expr: Expr, location: Location | None) -> None:
         for value in references(expr):
@@ -163,11 +180,51 @@ class _Verifier:
                         self._block(branch)
             case Break(location):
                 if not self._loops:
-                    raise VMSyntaxError("`break` outside a loop", location)
-            case Return():
-                pass
+                    self._refuse_break(location)
+            case Return(location):
+                if self._groups:
+                    raise VMSyntaxError(
+                        "`return` in a group of threads: the others may wait for it at a barrier",
+                        location,
+                        notes=[("the group", self._groups[-1].location)],
+                    )
+            case Group():
+                self._group(statement)
             case _:
                 raise AssertionError(f"no statement: {statement!r}")
+
+    def _refuse_break(self, location: Location | None) -> None:
+        if self._groups:
+            raise VMSyntaxError(
+                "`break` would leave a loop in which the other threads stay",
+                location,
+                notes=[("the group", self._groups[-1].location)],
+            )
+        raise VMSyntaxError("`break` outside a loop", location)
+
+    def _group(self, group: Group) -> None:
+        self._check_group(group)
+        part, loops = self._part, self._loops
+        self._part, self._loops = part.inside(group), 0
+        self._groups.append(group)
+        with self._block_scope(group.location):
+            self._block(group.body)
+        self._groups.pop()
+        self._part, self._loops = part, loops
+
+    def _check_group(self, group: Group) -> None:
+        if self._part.single:
+            raise VMSyntaxError("a single thread has no groups", group.location)
+        if group.warps is None:
+            return
+        first, count = group.warps
+        warps = self._part.num_threads // 32
+        if first < 0 or count < 1 or first + count > warps:
+            raise VMValueError(
+                f"warps {first} to {first + count} of {warps}",
+                group.location,
+                hint="the first is counted among the warps around the group, the last is excluded",
+            )
 
     def _for(self, loop: For) -> None:
         for what, bound in (("lower", loop.lower), ("upper", loop.upper), ("step", loop.step)):
@@ -203,7 +260,9 @@ class _Verifier:
     def _instruction(self, instruction: Instruction) -> None:
         place = instruction.location
         self._fields(instruction)
-        check_attributes(instruction, self._function.num_threads)
+        check_attributes(instruction, self._part.num_threads)
+        here = Place(self._part, self._function.threads, len(self._visible) - 1)
+        check_placement(instruction, here)
         result = instruction.result
         wants = type(instruction).has_result
         assert wants is None or wants is (result is not None), f"result of {instruction.name}"
@@ -239,6 +298,13 @@ class _Verifier:
 
     def _check_mutable(self, value: Value, what: str, location: Location | None) -> None:
         text = value.label
+        if self._owners[value] != len(self._groups):
+            raise VMTypeError(
+                f"{what} is `{text}`, which other threads than those of the group read too",
+                location,
+                notes=[("made here", value.location), ("the group", self._groups[-1].location)],
+                hint="copy it to a variable of the group",
+            )
         if value in self._fixed:
             raise VMTypeError(
                 f"{what} is `{value.label}`, which can't be written",

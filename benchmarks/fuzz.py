@@ -1,0 +1,100 @@
+"""A long run of random programs on interpreter and emulator, one row of data a chunk of seeds.
+
+    python benchmarks/fuzz.py --seed 20000 --count 20000 [--assemble 8] --out rows.jsonl
+
+Every program is drawn, read back from its text, compiled with the verifier between passes, and run
+on both executors; of each fourth the program after layout inference runs too. The programs of each
+`--assemble`-th chunk are compiled and assembled for all targets, those of the other chunks only
+compiled for one. A run that was stopped goes on behind its last row. The exit status is 1 if
+executors disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from statistics import median
+from typing import Any
+
+from tileloom.runtime.fuzz.campaign import (
+    Report,
+    default_settings,
+    run_chunk,
+    write_reproducers,
+)
+from tileloom.runtime.toolkit import find_assembler
+
+CHUNK = 64
+
+
+def processor_time() -> float:
+    """Seconds of processor time of this process and its children."""
+    return sum(
+        usage.ru_utime + usage.ru_stime for usage in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN))
+    )
+
+
+def row_of(seeds: range, assembles: bool, findings_folder: Path) -> dict[str, Any]:
+    """One chunk: how many programs, what differs, and what it took."""
+    settings = replace(default_settings("emulator"), assembles=assembles, own_target=not assembles)
+    wall, processor = time.perf_counter(), processor_time()
+    chunk = run_chunk(seeds, settings)
+    spent = processor_time() - processor
+    report = Report()
+    report.add(chunk)
+    write_reproducers(report, findings_folder)
+    return {
+        "first_seed": seeds.start,
+        "programs": len(seeds),
+        "mismatches": len(chunk.findings),
+        "findings": [f"{f.case.seed}: {f.kind}: {f.message[:200]}" for f in chunk.findings],
+        "refused": sum(chunk.refusals.values()),
+        "median_ms": round(median(chunk.milliseconds), 2),
+        "seconds": round(time.perf_counter() - wall, 2),
+        "processor_seconds": round(spent, 2),
+        "assembled_for": list(settings.targets or ("sm_80", "sm_89", "sm_90a"))
+        if assembles
+        else [],
+        "assembler": find_assembler().identity if assembles else "",
+    }
+
+
+def next_seed(out: Path, first: int) -> int:
+    """The seed behind those of the rows that are there."""
+    if not out.exists():
+        return first
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    ends = [row["first_seed"] + row["programs"] for row in rows if row["first_seed"] >= first]
+    return max([first, *ends])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=20000, help="the first program's")
+    parser.add_argument("--count", type=int, default=20000)
+    parser.add_argument("--assemble", type=int, default=8, help="each how-manieth chunk")
+    parser.add_argument("--commit", required=True, help="of the sources that run")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    wrong = 0
+    stop = args.seed + args.count
+    first = next_seed(args.out, args.seed)
+    for start in range(first, stop, CHUNK):
+        seeds = range(start, min(start + CHUNK, stop))
+        assembles = (start - args.seed) // CHUNK % args.assemble == 0
+        row = row_of(seeds, assembles, args.out.with_suffix(".findings"))
+        row["commit"] = args.commit
+        wrong += row["mismatches"]
+        with args.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(start, row["mismatches"], row["seconds"], *row["findings"], file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
