@@ -10,6 +10,7 @@ from execution import TARGETS, agree, assemble
 
 from tileloom.compiler import compile_function
 from tileloom.vm import parse
+from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import dtype
 
 HINTS = {
@@ -64,3 +65,32 @@ def test_no_hint_and_shared_memory() -> None:
   store %gy[0], %b
 }"""
     assert "cache_hint" not in compile_function(parse(shared)).ptx
+
+
+@pytest.mark.parametrize("hint", HINTS)
+@pytest.mark.parametrize("rows", [16, 9])
+def test_hints_of_asynchronous_copies(hint: str, rows: int, tmp_path: Path) -> None:
+    text = f"""func @f(%x: *f16, %y: *f16) warps = 1 {{
+  %gx = global_view %x : global<f16, [{rows}, 64]>
+  %gy = global_view %y : global<f16, [16, 64]>
+  %s = alloc_shared : shared<f16, [16, 64]>
+  copy_async %s[0, 0], %gx[0, 0] {{shape = [16, 64], cache = {hint}}}
+  copy_async_commit
+  copy_async_wait
+  barrier
+  %a = load %s[0, 0] : reg<f16, [16, 64]>
+  store %gy[0, 0], %a
+}}"""
+    x = np.random.default_rng(0).standard_normal((rows, 64)).astype(np.float16)
+    y = agree(text, [x, np.full((16, 64), np.nan, np.float16)])[1]
+    np.testing.assert_array_equal(y[:rows], x)
+    for target in TARGETS:
+        ptx = compile_function(parse(text), target).ptx
+        assert "cp.async.cg.shared.global.L2::cache_hint" in ptx and HINTS[hint][1] in ptx
+        assemble(ptx, target, tmp_path)
+
+
+def test_an_unknown_hint() -> None:
+    with pytest.raises(VMError) as caught:
+        parse(program("f32", "sometimes"))
+    assert "unknown cache hint `sometimes`" in str(caught.value)
