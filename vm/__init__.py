@@ -80,7 +80,6 @@ from .dsl.ops import (
     assume,
     atomic,
     atomic_scalar,
-    barrier,
     block_index,
     broadcast,
     cast,
@@ -92,8 +91,6 @@ from .dsl.ops import (
     copy_async_wait,
     decode,
     empty,
-    fence,
-    fence_proxy_async,
     free_shared,
     full,
     global_view,
@@ -102,10 +99,8 @@ from .dsl.ops import (
     larger,
     load,
     load_scalar,
-    lock,
     mma,
     reduce,
-    release,
     repack,
     reshape,
     simt_dot,
@@ -113,9 +108,9 @@ from .dsl.ops import (
     store,
     transpose,
     trap,
+from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
     var,
     view,
-    warp_barrier,
 )
 from .dsl.ops import print_ as print
 from .dsl.values import select

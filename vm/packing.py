@@ -10,9 +10,9 @@ words, at the same places of the half, so that one mask picks both:
 
 * 1, 2, 4, 8 bits: one word, pair ``j`` at bits ``[j*b, j*b + b)`` of each half.
 * 3, 5, 6, 7 bits: a 16-bit half has room for ``16 // b`` whole fields; the bits left over in the
-  words of a unit make up the remaining pairs. `pieces` says which bits go where. The places are
-  chosen so that few shifts bring the left-over bits together, both in the ten bits that an f16
-  mantissa offers and in the seven of bf16: one packed tensor serves both.
+  words of a unit, its top bits, make up the remaining pairs, one word after the other. `pieces`
+  says which bits go where. Few operations bring the left-over bits together, both in the ten bits
+  that an f16 mantissa offers and in the seven of bf16: one packed tensor serves both.
 """
 
 from __future__ import annotations
@@ -58,17 +58,10 @@ def pieces(bits: int) -> tuple[tuple[Piece, ...], ...]:
     """The pieces of every pair of a paired unit; raises PackingError outside 1..8 bits."""
     if not 1 <= bits <= 8:
         raise PackingError(f"the paired packing holds elements of 1 to 8 bits, not {bits}")
-    whole = {word: _whole_places(bits, word) for word in range(unit_words(bits))}
-    fields = [(Piece(word, bit, bits, 0),) for word, places in whole.items() for bit in places]
+    places = range(0, 16 - bits + 1, bits)
+    fields = [(Piece(word, bit, bits, 0),) for word in range(unit_words(bits)) for bit in places]
     return (*fields, *_SPLIT_FIELDS.get(bits, ()))
 
-
-def _whole_places(bits: int, word: int) -> tuple[int, ...]:
-    return _WHOLE_PLACES.get((bits, word), tuple(range(0, 16 - bits + 1, bits)))
-
-
-# Words whose whole fields do not simply follow each other from bit 0 on.
-_WHOLE_PLACES: dict[tuple[int, int], tuple[int, ...]] = {(7, 3): (0, 8)}
 
 # The pairs made of left-over bits. A word's left-over bits are its top bits, which a shift that
 # is needed anyway, for the word's last whole field, also brings down.
@@ -76,12 +69,12 @@ _SPLIT_FIELDS: dict[int, tuple[tuple[Piece, ...], ...]] = {
     3: (tuple(Piece(word, 15, 1, word) for word in range(3)),),
     5: (tuple(Piece(word, 15, 1, word) for word in range(5)),),
     6: (
-        (Piece(0, 12, 4, 0), Piece(1, 14, 2, 4)),
-        (Piece(2, 12, 4, 0), Piece(1, 12, 2, 4)),
+        (Piece(0, 12, 4, 0), Piece(1, 12, 2, 4)),
+        (Piece(1, 14, 2, 0), Piece(2, 12, 4, 2)),
     ),
     7: (
-        (Piece(0, 14, 2, 0), Piece(1, 14, 2, 2), Piece(3, 15, 1, 4), Piece(2, 14, 2, 5)),
-        (Piece(4, 14, 2, 0), Piece(5, 14, 2, 2), Piece(3, 7, 1, 4), Piece(6, 14, 2, 5)),
+        (Piece(0, 14, 2, 0), Piece(1, 14, 2, 2), Piece(2, 14, 2, 4), Piece(3, 14, 1, 6)),
+        (Piece(3, 15, 1, 0), Piece(4, 14, 2, 1), Piece(5, 14, 2, 3), Piece(6, 14, 2, 5)),
     ),
 }
 

@@ -2,7 +2,8 @@
 
 A pair lies at the same bits of both halves, so one mask reads it (`field_places` says where it
 ends up). Pairs that are split over words are merged; where their pieces can be had for nothing
-only at higher bits, they are merged there and rotated down (`split_bases`).
+only at higher bits, they are merged there and rotated down (`split_bases`). Where there are several
+of them the left-over bits are collected in a word first (`collection`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tileloom.vm.packing import Piece, pieces
-from tileloom.vm.places import split_bases
+from tileloom.vm.places import Collection, Stage, collection, split_bases
 
 from .gather import Move, gather, merged
 from .plan import PlanBuilder, Word
@@ -32,9 +33,47 @@ def raw_field(
         return _byte_field(plan, words[0], pair, flip)
     if len(parts) == 1:
         return gather(plan, _moves(words, parts, place), flip)
-    split = [number for number, field in enumerate(pieces(bits)) if len(field) > 1]
-    bases = split_bases(bits, window, raised)[split.index(pair)]
+    number = [number for number, field in enumerate(pieces(bits)) if len(field) > 1].index(pair)
+    collected = collection(bits, window)
+    if collected is not None:
+        word, start = _collected(plan, words, 16 % bits, collected), collected.starts[number]
+        return gather(plan, [Move(word, start + h, bits, place + h) for h in (0, 16)], flip)
+    bases = split_bases(bits, window, raised)[number]
     return _split_field(plan, words, parts, bases, place, flip)
+
+
+def _collected(
+    plan: PlanBuilder, words: Sequence[Word], left_over: int, collected: Collection
+) -> Word:
+    """The top `left_over` bits of all words together; the bits beside them are anything."""
+    result: Word | None = None
+    for stage in collected.stages:
+        found, mask = _stage(plan, words, left_over, stage)
+        result = found if result is None else plan.selected(found, result, mask)
+        result = plan.rotated(result, stage.turn)
+    assert result is not None
+    return result
+
+
+def _stage(
+    plan: PlanBuilder, words: Sequence[Word], left_over: int, stage: Stage
+) -> tuple[Word, int]:
+    """A word with what a stage takes, and the mask of it."""
+    found: Word | None = None
+    mask = 0
+    permuted = [taken for taken in stage.taken if taken.byte is not None]
+    if permuted:
+        low, high = (plan.shifted(words[taken.word], -taken.shift) for taken in permuted)
+        found = plan.op("prmt.b32", low, high, 0x7351)  # the upper bytes of both, interleaved
+    for taken in stage.taken:
+        bit = 16 - left_over - taken.shift - (8 if taken.byte == 0 else 0)
+        own = ((1 << left_over) - 1 << bit) * 0x10001
+        if taken.byte is None:
+            view = plan.shifted(words[taken.word], -taken.shift)
+            found = view if found is None else plan.selected(view, found, own)
+        mask |= own
+    assert found is not None
+    return found, mask
 
 
 def _moves(words: Sequence[Word], parts: Sequence[Piece], place: int) -> list[Move]:

@@ -20,7 +20,7 @@ from tileloom.vm.ir import Break, For, If, Return, While, walk
 from tileloom.vm.text import parse
 
 # Nothing compares what is printed, and nothing drawn reads by the asynchronous proxy yet.
-NOT_DRAWN = {"print", "fence_proxy_async"}
+NOT_DRAWN = {"print", "fence_proxy_async", "warp_barrier"}
 # Programs whose parts wait for each other are not drawn yet.
 NOT_DRAWN |= {"alloc_mbarrier", "mbarrier_arrive", "mbarrier_expect", "mbarrier_wait"}
 NOT_DRAWN |= {"mbarrier_test", "set_registers"}

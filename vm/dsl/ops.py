@@ -19,7 +19,6 @@ from ..instructions import (
     memory,
     reduction,
     scalars,
-    sync,
     transform,
 )
 from ..packing import CONTIGUOUS, Packing
@@ -286,38 +285,6 @@ def simt_dot(acc: Tile, a: Tile, b: Tile) -> None:
 def reduce(value: Tile, op: str, dim: int) -> Tile:
     """The tile combined along a dimension, which keeps extent 1."""
     return tile(emit(reduction.Reduce, value=operand(value), op=op, dim=dim))
-
-
-def barrier() -> None:
-    """All threads of the block meet."""
-    emit(sync.Barrier)
-
-
-def warp_barrier() -> None:
-    """The threads of each warp meet."""
-    emit(sync.WarpBarrier)
-
-
-def fence(scope: str = "gpu") -> None:
-    """Orders memory accesses before and after, for threads of `scope`."""
-    emit(sync.Fence, scope=scope)
-
-
-def fence_proxy_async() -> None:
-    """Lets the asynchronous proxy see what ordinary stores wrote to shared memory."""
-    emit(sync.FenceProxyAsync)
-
-
-def lock(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
-    """Waits until the semaphore equals `value`."""
-    offset = as_offsets(offsets)
-    emit(sync.Lock, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
-
-
-def release(semaphore: MemoryTile, offsets: Sequence[ScalarLike], value: ScalarLike) -> None:
-    """Sets the semaphore after everything the block wrote."""
-    offset = as_offsets(offsets)
-    emit(sync.Release, semaphore=operand(semaphore), offsets=offset, value=as_expr(value))
 
 
 def atomic(

@@ -12,22 +12,21 @@ from tileloom.vm.dtypes import bf16, dtype, f16
 from tileloom.vm.packing import CONTIGUOUS, PAIRED, pairs
 
 # Decodes whose factors and constants the consumer takes: (f16, bf16).
-# Seven bits of bf16 count where f16 has eleven: u4 fits once, and the left-over bits of u6 and u7
-# take a shift each (the packing favours f16).
+# Seven bits of bf16 count where f16 has eleven: u4 fits once.
 DECODES = {
     "u1": (0.54, 0.57),
     "u2": (0.57, 0.63),
     "u3": (0.66, 0.75),
     "u4": (0.63, 0.88),
     "u5": (0.79, 0.97),
-    "u6": (0.94, 1.07),
-    "u7": (0.97, 1.16),
+    "u6": (0.875, 1.0),
+    "u7": (0.97, 1.07),
     "u8": (0.5, 1.0),
     "e2m1": (1.38, 2.13),
     "e5m2": (0.5, 2.0),
 }
 
-# Decodes to bf16 subnormals. Eight bits count; the left-over bits of u7 take shifts of their own.
+# Decodes to bf16 subnormals. Eight bits count.
 SUBNORMALS = {
     "u1": 0.54,
     "u2": 0.57,
@@ -35,7 +34,7 @@ SUBNORMALS = {
     "u4": 0.63,
     "u5": 0.97,
     "u6": 0.94,
-    "u7": 1.1,
+    "u7": 1.0,
     "u8": 0.5,
     "e2m1": 1.63,
     "e4m3": 1.5,
@@ -48,13 +47,13 @@ CASTS = {
     "u3": (1.16, 1.25),
     "u4": (1.13, 1.38),
     "u5": (1.29, 1.47),
-    "u6": (1.44, 1.57),
-    "u7": (1.47, 1.66),
+    "u6": (1.38, 1.5),
+    "u7": (1.47, 1.57),
     "u8": (1.0, 1.5),
     "i8": (1.25, 1.75),
     "b4": (1.25, 1.5),
-    "b6": (1.63, 1.75),
-    "b7": (1.72, 2.16),
+    "b6": (1.57, 1.69),
+    "b7": (1.69, 2.07),
     "e2m1": (1.88, 2.13),
     "e3m2": (2.38, 2.63),
     "e4m3": (0.75, 2.0),
