@@ -15,6 +15,7 @@ from ..emit.addresses import Access, build_access
 from ..emit.context import Context
 from ..emit.elements import extended
 from ..emit.linear import Facts
+from ..emit.repacking import repacked
 from ..emit.tiles import Tile
 from ..ptx import Address, Operand, Register, RegisterKind
 from .memory import memory_binding
@@ -72,8 +73,10 @@ def lower_assign(context: Context, instruction: Assign) -> None:
         assert isinstance(register, Register) and isinstance(value, Expr)
         write_scalar(context, register, scalar_value(context, value, target.type.dtype))
         return
-    source = context.tile(value)
-    for to, origin in zip(context.tile(target).registers, source.registers, strict=True):
+    source, tile = context.tile(value), context.tile(target)
+    packings = source.type.packing, tile.type.packing
+    words = repacked(context, source.registers, source, *packings)
+    for to, origin in zip(tile.registers, words, strict=True):
         context.copy(to, origin)
 
 
