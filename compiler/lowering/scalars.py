@@ -81,12 +81,13 @@ def lower_assign(context: Context, instruction: Assign) -> None:
 
 
 def scalar_access(
-    context: Context, operand: Value | Expr, offsets: tuple[Expr, ...]
+    context: Context, operand: Value | Expr, offsets: tuple[Expr, ...], checked: bool = True
 ) -> tuple[Access, Address]:
-    """The access of one element of memory, the same for every thread."""
+    """The access of one element of memory, the same for every thread; not `checked`, it is known
+    to be inside."""
     binding = memory_binding(context, operand)
     type_ = RegType(binding.dtype, (), local())
-    access = build_access(context, binding, offsets, (), type_, False)
+    access = build_access(context, binding, offsets, (), type_, not checked)
     element = access.elements[0]
     return access, access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
 
