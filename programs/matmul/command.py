@@ -12,6 +12,7 @@ from tileloom.runtime.devices import choose
 from tileloom.vm.dtypes import bf16
 from tileloom.vm.ir import Function
 
+from .hopper import HopperSchedule, matmul_wgmma
 from .program import Schedule, matmul, reference
 from .split_k import matmul_part, matmul_split_k
 
@@ -22,12 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=512, help=f"{text} (default: 512)")
     parser.add_argument("--element", choices=("f16", "bf16"), default="f16", help="of a and b")
     parser.add_argument("--split-k", action="store_true", help="cut k into parts, for small c")
+    parser.add_argument("--wgmma", action="store_true", help="products of warp groups (sm_90a)")
     parser.add_argument("--seed", type=int, default=0, help="of the random data (default: 0)")
 
 
 def schedule_for(k: int, n: int) -> Schedule:
     """The schedule whose reads suit rows of k and n elements."""
     return Schedule(vector=next(v for v in (8, 4, 2, 1) if k % v == 0 and n % v == 0))
+
+
+def hopper_schedule_for(m: int, k: int, n: int) -> HopperSchedule:
+    """The tile of warp groups for c of m rows and n columns, and rows of k and n elements."""
+    vector = next(v for v in (8, 4, 2) if k % v == 0 and n % v == 0)
+    return HopperSchedule(64 if m <= 64 else 128, 256 if n > 128 else 128, vector=vector)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,10 +55,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         exact = [bf16.decode(a), bf16.decode(b)]
     c = np.full((args.m, args.n), np.nan, np.float32)
     began = time.perf_counter()
+    schedule: Any = schedule_for(args.k, args.n)
     product: Any = matmul_split_k if args.split_k else matmul
+    if args.wgmma:
+        product, schedule = matmul_wgmma, hopper_schedule_for(args.m, args.k, args.n)
     product(
         a, b, c, args.m, args.k, args.n,
-        device=device, element=args.element, out="f32", schedule=schedule_for(args.k, args.n),
+        device=device, element=args.element, out="f32", schedule=schedule,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     expected = reference(*exact)
@@ -68,6 +79,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for matrices of this dtype and these row lengths."""
+    if args.wgmma:
+        tile = hopper_schedule_for(args.m, args.k, args.n)
+        return [matmul_wgmma.trace(element=args.element, out=args.element, schedule=tile)]
     schedule = schedule_for(args.k, args.n)
     if args.split_k:
         return [matmul_part.trace(element=args.element, schedule=schedule)]

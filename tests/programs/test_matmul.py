@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tileloom.compiler import compile_function
 from tileloom.programs import samples
 from tileloom.programs.matmul.command import schedule_for
+from tileloom.programs.matmul.hopper import HopperSchedule, matmul_wgmma
 from tileloom.programs.matmul.program import Schedule, matmul, reference
 from tileloom.programs.matmul.split_k import Split, matmul_split_k, split_for
+from tileloom.runtime.assemble import assemble
 from tileloom.vm.diagnostics import UsageError
 
 from .closeness import assert_close
@@ -36,6 +39,33 @@ def test_every_shape(device: str, element: str, out: str) -> None:
             schedule=schedule_for(k, n),
         )  # fmt: skip
         assert_close(c, expected, out, slack)
+
+
+HOPPER = [
+    ((1, 8, 8), HopperSchedule(64, 16, 64, 3)),
+    ((100, 200, 136), HopperSchedule(128, 64, 64, 4)),
+    ((70, 330, 34), HopperSchedule(64, 32, 32, 5, vector=2)),
+    ((150, 136, 264), HopperSchedule()),
+]
+
+
+@pytest.mark.parametrize(("element", "out"), [("f16", "f32"), ("bf16", "bf16"), ("f16", "f16")])
+@pytest.mark.parametrize("number", range(len(HOPPER)))
+def test_products_of_warp_groups(device: str, number: int, element: str, out: str) -> None:
+    (m, k, n), schedule = HOPPER[number]
+    operands, expected, slack = drawn(m, k, n, element)
+    c = samples.poisoned((m, n), out)
+    matmul_wgmma(*operands, c, m, k, n, element=element, out=out, schedule=schedule, device=device)
+    assert_close(c, expected, out, slack)
+
+
+@pytest.mark.ptxas
+def test_registers_of_warp_groups() -> None:
+    """The largest tile fills the registers of one block a multiprocessor, and spills none."""
+    ptx = compile_function(matmul_wgmma.trace()).ptx
+    (kernel,) = assemble(ptx, "sm_90a").kernels
+    assert kernel.registers <= 255 and kernel.spill_stores == kernel.spill_loads == 0
+    assert ptx.count("wgmma.mma_async.sync.aligned.m64n256k16") == 4
 
 
 @pytest.mark.parametrize(("element", "out"), [("f16", "f32"), ("bf16", "bf16"), ("f16", "f16")])
