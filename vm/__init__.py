@@ -108,11 +108,11 @@ from .dsl.ops import (
     store,
     transpose,
     trap,
-from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
     var,
     view,
 )
 from .dsl.ops import print_ as print
+from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
 from .dsl.values import select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
