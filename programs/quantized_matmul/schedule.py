@@ -142,10 +142,10 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     if schedule.stages:
         return schedule
     in_memory = schedule.splits > 1 and not schedule.cluster
-    if schedule.tokens == 16 and geometry.num_blocks % 2 == 0 and not in_memory:
-        if schedule.feature_warps == 1 and schedule.warps <= 8:
-            parts = 2 if geometry.num_blocks <= 2 * H100.multiprocessors else schedule.splits
-            schedule = replace(schedule, feature_warps=2, splits=parts, cluster=parts > 1)
+    pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
+    if schedule.tokens == 16 and pairs and not in_memory:
+        parts = 2 if geometry.num_blocks <= 2 * H100.multiprocessors else schedule.splits
+        schedule = replace(schedule, feature_warps=2, splits=parts, cluster=parts > 1)
     words = geometry.bits <= 4
     buffers = 0 if words else min(schedule.buffers, 1)
     found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
