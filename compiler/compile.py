@@ -19,6 +19,7 @@ from .emit.linear import FactTable
 from .emit.scalars import Scalars
 from .lowering.control import lower_block
 from .lowering.conversion import conversion_of
+from .passes.bank_swizzles import swizzle_shared
 from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
@@ -86,6 +87,8 @@ def compile_function(
     inferred = infer_layouts(function)
     # How wide products are, and with it how their shared operands may lie, is known now.
     inferred.function = place_shared_operands(inferred.function)
+    # What else lies in shared memory is left as it is unless its accesses would wait for banks.
+    inferred.function = swizzle_shared(inferred.function, machine)
     if check_passes:
         verify(inferred.function)
     if keep_stages:

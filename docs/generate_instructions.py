@@ -43,6 +43,7 @@ FAMILIES = {
     "sync": "Barriers and semaphores",
     "atomics": "Atomics",
     "mbarrier": "Barriers that count",
+    "bulk": "Copies by the copy engine",
     "registers": "Registers of warp groups",
     "cluster": "Clusters",
     "dependencies": "Dependent launches",
@@ -76,6 +77,10 @@ GROUPS = {
     "mbarrier_expect": "one thread of the group",
     "mbarrier_wait": "each thread",
     "mbarrier_test": "the one thread or warp of the group, which agrees",
+    "copy_bulk": "one thread of the group",
+    "store_bulk": "one thread of the group",
+    "bulk_commit": "one thread of the group",
+    "bulk_wait": "one thread of the group",
     "set_registers": "each 4 warps together, from a multiple of 4 on",
     "cluster_barrier": "all blocks of the cluster, which meet",
     "wait_dependencies": "each thread",
@@ -103,7 +108,10 @@ _ADDRESSES = re.compile(
     r"mov\.|mad\.|mul\.(wide|lo)\.|(add|shr|sub|cvt)\.[su](32|64)|cvta\.|(and|or|xor)\.b32|bra|ret"
 )
 _MOVES = re.compile(r"mov\.|bra|ret|st\.(local|param)|cvta\.")
-_IN_MEMORY = ("memory", "matrices", "gather", "scalars", "sync", "atomics", "cluster", "mbarrier")
+_IN_MEMORY = (
+    "memory", "matrices", "gather", "scalars", "sync", "atomics", "cluster", "mbarrier", "bulk",
+    "tensor",
+)  # fmt: skip
 _HEADLINE = re.compile(r"// (?:%(\S+) = )?(\w+)")
 
 
@@ -132,7 +140,8 @@ it, what it means, which threads take part, and what it becomes.
 defaults; `[...]` may be left away. An operand marked `&` is written in place. The PTX is that of
 the example for `{TARGET}`, without moves, branches and the arithmetic of addresses; `x2` says how
 often an opcode stands there. A tile's threads are those of the `warp_group` or `single_thread` it
-stands in, else the whole block; "each thread" means that the threads need not meet. Control flow is described in [text.md](text.md).
+stands in, else the whole block; "each thread" means that the threads need not meet. Control flow is
+described in [text.md](text.md).
 """
 
 

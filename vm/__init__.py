@@ -13,6 +13,7 @@ Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
 from .diagnostics import user_errors
+from .dsl.bulk import bulk_commit, bulk_wait, copy_bulk, store_bulk
 from .dsl.cluster import (
     cluster_barrier,
     cluster_index,
@@ -171,6 +172,8 @@ __all__ = [
     "bool_",
     "break_",
     "broadcast",
+    "bulk_commit",
+    "bulk_wait",
     "cast",
     "cdiv",
     "ceil",
@@ -185,6 +188,7 @@ __all__ = [
     "copy_async",
     "copy_async_commit",
     "copy_async_wait",
+    "copy_bulk",
     "decode",
     "dtype",
     "empty",
@@ -250,6 +254,7 @@ __all__ = [
     "sqrt",
     "squeeze",
     "store",
+    "store_bulk",
     "store_matrix",
     "store_remote",
     "tanh",

@@ -215,11 +215,20 @@ def contribution(
     index = base + value
     if len(digits) == 1:
         return index * digits[0][2]
+    # index = outer + inside, outer a multiple of the grain: no digit's carry crosses it, so what
+    # is inside adds a constant, and neighbours share a base.
+    grain = context.facts.divisor(index.without_const()) or digits[0][0] * digits[0][1]
+    for step, extent, _ in digits:
+        for border in (step, step * extent):
+            grain = gcd(grain, border) if border % grain and grain % border else grain
+    inside = index.const % grain
+    outer = index + -inside
     scalars = context.scalars
-    total = Linear({}, 0)
+    total = Linear({}, sum(inside // step % extent * stride for step, extent, stride in digits))
     for step, extent, stride in digits:
-        digit = scalars.modulo(scalars.floor_divide(index, step), extent)
-        total = total + digit * stride
+        if step * extent > grain or outer.is_const:
+            digit = scalars.modulo(scalars.floor_divide(outer, step), extent)
+            total = total + digit * stride
     return total
 
 

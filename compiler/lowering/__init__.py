@@ -2,6 +2,7 @@
 
 from . import (
     atomics,
+    bulk,
     cluster,
     conversion,
     create,
@@ -27,6 +28,7 @@ from . import (
 
 __all__ = [
     "atomics",
+    "bulk",
     "cluster",
     "conversion",
     "create",

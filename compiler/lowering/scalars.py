@@ -15,6 +15,7 @@ from ..emit.addresses import Access, build_access
 from ..emit.context import Context
 from ..emit.elements import extended
 from ..emit.linear import Facts
+from ..emit.repacking import repacked
 from ..emit.tiles import Tile
 from ..ptx import Address, Operand, Register, RegisterKind
 from .memory import memory_binding
@@ -72,18 +73,21 @@ def lower_assign(context: Context, instruction: Assign) -> None:
         assert isinstance(register, Register) and isinstance(value, Expr)
         write_scalar(context, register, scalar_value(context, value, target.type.dtype))
         return
-    source = context.tile(value)
-    for to, origin in zip(context.tile(target).registers, source.registers, strict=True):
+    source, tile = context.tile(value), context.tile(target)
+    packings = source.type.packing, tile.type.packing
+    words = repacked(context, source.registers, source, *packings)
+    for to, origin in zip(tile.registers, words, strict=True):
         context.copy(to, origin)
 
 
 def scalar_access(
-    context: Context, operand: Value | Expr, offsets: tuple[Expr, ...]
+    context: Context, operand: Value | Expr, offsets: tuple[Expr, ...], checked: bool = True
 ) -> tuple[Access, Address]:
-    """The access of one element of memory, the same for every thread."""
+    """The access of one element of memory, the same for every thread; not `checked`, it is known
+    to be inside."""
     binding = memory_binding(context, operand)
     type_ = RegType(binding.dtype, (), local())
-    access = build_access(context, binding, offsets, (), type_, False)
+    access = build_access(context, binding, offsets, (), type_, not checked)
     element = access.elements[0]
     return access, access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
 

@@ -71,11 +71,12 @@ def _check_target(context: Context, instruction: Instruction) -> None:
             instruction.location,
             hint="`wgmma` needs sm_90a; `mma` runs everywhere",
         )
-    if context.num_threads % THREADS:
+    part = context.part
+    if part.single or part.first % THREADS or part.num_threads % THREADS:
         raise LayoutMismatchError(
-            f"{context.num_threads} threads are no whole warp groups",
+            f"{part.label} are no whole warp groups of {THREADS} threads",
             instruction.location,
-            hint="a warp group is 4 warps in a row, the first with a number that 4 divides",
+            hint="they are 4 warps in a row, the first with a number that 4 divides",
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .access import Address, lanes_of, link_address
 from .asynchronous import Group, Move
+from .bulk_ops import bulk
 from .cohort import Cohort, FaultError
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
@@ -31,7 +32,9 @@ _BYTE = Access(1, 1)
 
 @opcode("cp")
 def cp(mods: Mods) -> Form:
-    if not mods.flag("async") or "bulk" in mods.parts or "mbarrier" in mods.parts:
+    if mods.flag("async") and "bulk" in mods.parts:
+        return bulk(mods)
+    if "async" not in mods.text.split(".") or "mbarrier" in mods.parts:
         raise OpcodeError(f"unknown opcode `{mods.text}`")
     if mods.flag("commit_group"):
         return Custom(_build_commit)

@@ -25,6 +25,7 @@ from .cohort import (
     run_tracking,
 )
 from .deadlock import deadlock
+from .engine import Engine
 from .mbarriers import Mbarriers
 from .memory import Memory
 from .products import Products
@@ -85,6 +86,7 @@ class Machine:
         self.clusters = Clusters(self, cluster)
         self.products = Products(self)
         self.mbarriers = Mbarriers()
+        self.engine = Engine(self)
         self.races: Races | None = None
         self.traffic = Traffic() if options.count_traffic else None
         self._post_dominators: list[int] | None = None
@@ -117,12 +119,16 @@ class Machine:
             self.barriers = Barriers(self)
             self.clusters.reset()
             self.products.reset()
-            self.mbarriers = Mbarriers()
+            self.mbarriers, self.engine = Mbarriers(), Engine(self)
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
             if self.options.check_races and self.memory.shared_size:
                 self.races = Races(self, self.program.linker.shared_unit)
             self.admit()
-            self.schedule()
+            try:
+                self.schedule()
+            except PlacedError as placed:
+                error = self.program.source.error(placed.line, placed.message)
+                raise error from placed.__cause__
             self.products.check_end()
 
     def admit(self) -> None:
@@ -179,7 +185,7 @@ class Machine:
         """Runs the resident blocks to their end."""
         while True:
             if self.ready:
-                self._guarded_run(self._pick())
+                self._run(self._pick())
             elif not self._release_early() and not self._resume_yielded():
                 if any(join.arrived for join in self.joins):
                     for join in list(self.joins):
@@ -189,6 +195,7 @@ class Machine:
                 elif self.barriers.partial or self.yielded or self._anyone_waits():
                     raise deadlock(self)
                 else:
+                    self.engine.finish()
                     return
 
     def _anyone_waits(self) -> bool:
@@ -213,8 +220,10 @@ class Machine:
         return bool((c.mask != self.alive[c.rows]).any())
 
     def _resume_yielded(self) -> bool:
-        if all(self.mbarriers.is_stuck(c.stuck) for c in self.yielded):
-            return False  # none, or each waits for an mbarrier that nobody has touched since
+        # Nobody is left, or each waits for an mbarrier that nobody has touched since.
+        stuck = all(self.mbarriers.is_stuck(c.stuck) for c in self.yielded)
+        if stuck and not (self.yielded and self.engine.settle()):
+            return False
         if self.mbarriers.changes != self._last_changes:
             self._quiet_rounds, self._last_changes = 0, self.mbarriers.changes
         self._quiet_rounds += 1
@@ -242,12 +251,6 @@ class Machine:
     def put_back(self, c: Cohort, pc: int) -> None:
         c.pc = pc
         self.ready.append(c)
-
-    def _guarded_run(self, c: Cohort) -> None:
-        try:
-            self._run(c)
-        except PlacedError as placed:
-            raise self.program.source.error(placed.line, placed.message) from placed.__cause__
 
     # ---- executing
 
@@ -376,6 +379,8 @@ class Machine:
         rest = c.mask & ~lanes
         if self.barriers.partial:
             self.barriers.check_leaving(c, lanes)
+        if self.engine.threads:
+            self.engine.leave(c, lanes)
         self.alive[c.rows] &= ~lanes
         self._live = None
         if rest.any():

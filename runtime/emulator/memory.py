@@ -200,6 +200,22 @@ class Memory:
             pieces.append(Piece(piece.storage, piece.place, places))
         return pieces
 
+    def span(self, address: int, size: int, writes: bool) -> tuple[Storage, int]:
+        """The buffer that holds `size` bytes of global memory, and where in it they start.
+
+        Raises:
+            FaultError: no allocation holds all of them, or it can't be written.
+        """
+        found = self._find(address)
+        if found is None or address + size > found.start + found.size:
+            where = f"{size} bytes at {address:#x} are out of bounds"
+            if found is not None:
+                where += f": {address - found.start} bytes into `{found.name}`, of {found.size}"
+            raise FaultError(where)
+        if writes and found.read_only:
+            raise FaultError(f"write to constant `{found.name}`")
+        return found.storage, address - found.start
+
     def _find(self, address: int) -> Allocation | None:
         number = bisect_right(self._starts, address) - 1
         return self.allocations[number] if number >= 0 else None

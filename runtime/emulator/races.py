@@ -167,7 +167,7 @@ class Races:
             own = self.writers[units] >> agents[:, None] & 1
             late &= own == 0
             if late.any():
-                self._report(c, on, late, units, "reads", "written", self.write_line)
+                self.report(c, on, late, units, "reads", "written", self.write_line)
         self.read[units, agents[:, None]] = known[np.arange(len(rows)), agents][:, None]
         self.read_line[units] = line
 
@@ -193,7 +193,7 @@ class Races:
                 of_lanes = np.repeat(wrong, 32, 0), np.repeat(units, 32, 0)
                 if proxy:
                     self._report_unfenced(c, None, *of_lanes)
-                self._report(c, None, *of_lanes, "reads", "written", self.write_line)
+                self.report(c, None, *of_lanes, "reads", "written", self.write_line)
         self.keep_reading(c.rows, units)
         self.read_line[units] = line
 
@@ -227,10 +227,10 @@ class Races:
             fresh = ~(late & same)
             late &= ~same
             if late.any():
-                self._report(c, on, late, units, "writes", "written", self.write_line)
+                self.report(c, on, late, units, "writes", "written", self.write_line)
         after_reads &= fresh
         if after_reads.any():
-            self._report(c, on, after_reads, units, "writes", "read", self.read_line)
+            self.report(c, on, after_reads, units, "writes", "read", self.read_line)
         self._note(units, rows, fresh, known[np.arange(len(rows)), agents], line)
 
     def _note(self, units: Array, rows: Array, fresh: Array, clocks: Array, line: int) -> None:
@@ -275,7 +275,7 @@ class Races:
             "fence.proxy.async between"
         )
 
-    def _report(
+    def report(
         self,
         c: Cohort,
         on: Array | None,
@@ -285,6 +285,7 @@ class Races:
         other: str,
         lines: Array,
     ) -> None:
+        """Raises FaultError for the first of `units` [lanes, n] that is `wrong`."""
         lanes = np.zeros(c.mask.shape, bool)
         lanes[np.ones_like(lanes) if on is None else on] = any_along(wrong, 1)
         unit = int(units[wrong][0])

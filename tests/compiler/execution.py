@@ -51,7 +51,11 @@ def _typed(param: Value, arg: Any) -> Any:
 
 
 def emulate(
-    program: str | Function, args: Sequence[Any], target: str = "sm_90a", seed: int = 0
+    program: str | Function,
+    args: Sequence[Any],
+    target: str = "sm_90a",
+    seed: int = 0,
+    asynchronous: str = "late",
 ) -> Lowered:
     """Compiles a program and runs the PTX; arrays are changed in place."""
     function = as_function(program)
@@ -65,6 +69,7 @@ def emulate(
         args=[_typed(p, a) for p, a in zip(function.params, args, strict=True)],
         shared_bytes=lowered.shared_bytes,
         seed=seed,
+        asynchronous=asynchronous,
     )
     return lowered
 

@@ -39,7 +39,10 @@ def test_a_producer_and_a_consumer(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("      mbarrier_wait %empty[0], %i + 1\n", ""), ("race", "arrivals at the mbarrier", "deadlock")),
+        (
+            ("      mbarrier_wait %empty[0], %i + 1\n", ""),
+            ("race", "arrivals at the mbarrier", "deadlock"),
+        ),
         (("      mbarrier_wait %full[0], %i\n", ""), ("race", "no defined value")),
         (("      barrier\n", ""), ("race",)),
         (("%empty[0], %i + 1", "%empty[0], %i"), ("deadlock",)),

@@ -305,7 +305,7 @@ def test_what_cant_be_compiled() -> None:
     error = fails(text.replace("  fence_proxy_async\n", ""), "sm_89")
     assert error.message == "`sm_89` has no products of warp groups"
     error = fails(text.replace("warps = 4", "warps = 6"))
-    assert error.message == "192 threads are no whole warp groups"
+    assert error.message == "warps 0 to 6 are no whole warp groups of 128 threads"
     error = fails(program(kinds, 64, 16, 32, False, layout=", spatial(64, 2) * local(1, 8)"))
     assert error.message == "the layout of acc is no `wgmma_d` of whole warp groups"
     error = fails(program(kinds, 64, 16, 32, False, right=", row_major(32, 16)"))

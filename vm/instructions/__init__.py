@@ -5,6 +5,7 @@ Importing this package fills `tileloom.vm.instruction.REGISTRY`.
 
 from . import (
     atomics,
+    bulk,
     cluster,
     create,
     debug,
@@ -27,6 +28,7 @@ from . import (
 
 __all__ = [
     "atomics",
+    "bulk",
     "cluster",
     "create",
     "debug",

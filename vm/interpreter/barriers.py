@@ -103,6 +103,15 @@ class Mbarrier:
         own[self.clock] = self.phase
         self.told = joined(self.told, self.offered, own)
 
+    def end(self) -> None:
+        """The block ends. Raises ExecutionError if something is still on its way to it."""
+        if self.deliveries:
+            raise ExecutionError(
+                f"the block ends while a copy that tells {self.name} is in flight",
+                self.deliveries[0].location,
+                hint="`mbarrier_wait` for the phase in which its bytes were announced",
+            )
+
     def state(self) -> str:
         """What the running phase lacks, in words."""
         due = sum(delivery.num_bytes for delivery in self.deliveries)

@@ -99,6 +99,15 @@ class ClockedTile(SharedTile):
         self._last_write.location = copy.location
         self._note_plain_write(copy.box, copy.location)
 
+    def land_by_engine(self, copy: PendingCopy, clock: int, time: int) -> None:
+        """The copy has arrived, for those who know a clock's time: whoever waited for it."""
+        self.pending.remove(copy)
+        copy.box.select(self.data)[...] = copy.data
+        copy.box.select(self.poison)[...] = False
+        copy.box.select(self._unfenced)[...] = False
+        self._last_write.put(copy.box, clock, time, MANY)
+        self._last_write.location = copy.location
+
     def _touch(self, location: Location | None) -> None:
         if self.blocks is not None:
             self.blocks.touch(self._stream.rank, location)
@@ -180,11 +189,6 @@ class ClockedTile(SharedTile):
 
     def _unknown(self, box: Region) -> Threads:
         return np.broadcast_to(np.int32(MANY), box.select(self._last_write.thread).shape)
-
-    def landed(self, box: Region, number: int, time: int, location: Location | None) -> None:
-        """What a copy engine wrote is known to those who know a clock's time."""
-        self._last_write.put(box, number, time, MANY)
-        self._last_write.location = location
 
     def _refuse(
         self, raced: NDArray[np.bool_], box: Region, verb: str, record: _Record, now: Threads

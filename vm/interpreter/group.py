@@ -21,6 +21,7 @@ from ..types import RegType, SharedType
 from .barriers import BarrierArray
 from .clocked import ClockedTile
 from .clocks import Stream
+from .engine import BulkStores
 from .memory import Buffer, GlobalTensor
 from .products import Products
 from .scalars import Env, Evaluate, Poison, checked, compile_expr, normalize
@@ -102,7 +103,18 @@ class ThreadGroup:
     cluster: Cluster | None = None  # None: a cluster of one block
     rank: int = 0  # in the cluster
     is_clocked: bool = False  # clocks order accesses, not barriers of the block alone
+    stores: dict[tuple[int, bool], BulkStores] = field(default_factory=dict)  # by thread
     streams: dict[Part, Stream] = field(default_factory=dict)  # of the parts of the block
+
+    @property
+    def cluster_size(self) -> int:
+        """Blocks of the cluster."""
+        return 1 if self.cluster is None else len(self.cluster.groups)
+
+    @property
+    def bulk(self) -> BulkStores:
+        """The bulk stores of the thread that starts them for the group."""
+        return self.stores.setdefault((self.part.first, self.part.single), BulkStores())
 
     @property
     def part(self) -> Part:
@@ -204,6 +216,10 @@ class ThreadGroup:
 
     def leave(self) -> None:
         """The block ends. Raises ExecutionError if another one may still access its memory."""
+        for stores in self.stores.values():
+            stores.end()
+        for barrier in (each for array in self.barriers for each in array.barriers):
+            barrier.end()
         if self.cluster is not None:
             self.cluster.leave(self.rank)
 

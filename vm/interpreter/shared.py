@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from tileloom.layouts import row_major
+
 from ..diagnostics import ExecutionError
 from ..semantics.values import Array, Mask, drop_clean, storage, to_codes
 from ..types import SharedType
@@ -44,6 +46,8 @@ class SharedTile:
     blocks: BlockShadow | None = None  # in a cluster: which blocks touched what
     # Boxes that tensor cores are reading, and where that started.
     readers: list[tuple[Box, Location | None]] = field(default_factory=list)
+    # Boxes that the copy engine is reading, and where that started.
+    leaving: list[tuple[Box, Location | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shape = self.type.shape
@@ -60,6 +64,11 @@ class SharedTile:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
+
+    def start_bit(self, at: tuple[int, ...]) -> int:
+        """The bit at which an element starts, from the start of the tile."""
+        layout = self.type.layout or row_major(self.shape)
+        return layout.offset(at) * self.type.dtype.bits
 
     def read(
         self, box: Region, threads: Threads, location: Location | None, checks: bool
@@ -209,7 +218,14 @@ class SharedTile:
                 raise ExecutionError(
                     f"`%{self.name}` is {verb} while an asynchronous copy into it is in flight",
                     notes=[("the copy starts here", copy.location)],
-                    hint="`copy_async_commit`, then `copy_async_wait`, then `barrier`",
+                    hint=copy.hint,
+                )
+        for region, start in self.leaving if verb != "read" else ():
+            if box.meets(region):
+                raise ExecutionError(
+                    f"`%{self.name}` is {verb} while a bulk store may still read it",
+                    notes=[("the store starts here", start)],
+                    hint="`bulk_commit`, then `bulk_wait {read = true}`, then `barrier`",
                 )
         for region, start in self.readers if verb != "read" else ():
             if box.meets(region):
@@ -290,6 +306,7 @@ class PendingCopy:
     data: Array
     threads: Threads  # who copies each element
     location: Location | None
+    hint: str = "`copy_async_commit`, then `copy_async_wait`, then `barrier`"
 
 
 def _thread(number: int) -> str:

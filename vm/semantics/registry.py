@@ -15,6 +15,7 @@ RuleT = TypeVar("RuleT", bound=Rule)
 _RULES: Final[dict[type[Instruction], Rule]] = {}
 FAMILIES: Final = (
     "atomics",
+    "bulk",
     "cluster",
     "create",
     "debug",

@@ -3,7 +3,7 @@
 Of every result a checksum is kept for each 256 elements. Of approximate ones also the distance to
 the emulator's code, element by element: adding it must give the checksums, and it must be within
 the bound. `python -m tests.runtime.emulator.hardware.fixture DIR` makes the file from what `record`
-wrote into DIR.
+wrote into DIR, and with `DIR wgmma` that of the products of warp groups.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 from ..harness import run_op
 from .cases import Bound, Case, all_cases
 from .operands import Array
+from .wgmma_cases import wgmma_cases
 
 PATH = Path(__file__).with_name("h100.npz")
+WGMMA = Path(__file__).with_name("h100_wgmma.npz")
 _CHUNK = 256
 
 
@@ -58,12 +60,12 @@ def outside(first: Array, second: Array, bound: Bound) -> Array:
     return far
 
 
-def write(recorded: dict[str, Array]) -> None:
+def write(recorded: dict[str, Array], cases: list[Case], path: Path) -> None:
     """Makes the fixture file; says which results differ from the emulator's."""
     names: list[str] = []
     sums: list[int] = []
     distances: dict[str, Array] = {}
-    for case in all_cases():
+    for case in cases:
         for number, mine in enumerate(emulated(case)):
             name = f"{case.name}|{number}"
             theirs = recorded[name]
@@ -79,12 +81,12 @@ def write(recorded: dict[str, Array]) -> None:
             if bad.any():
                 print(f"{name}: {int(bad.sum())} differ, first at {int(bad.argmax())}")
     packed: dict[str, Any] = {f"distance {name}": array for name, array in distances.items()}
-    np.savez_compressed(PATH, names=np.array(names), sums=np.array(sums, np.uint32), **packed)
+    np.savez_compressed(path, names=np.array(names), sums=np.array(sums, np.uint32), **packed)
 
 
-def read() -> tuple[dict[str, list[int]], dict[str, Array]]:
+def read(path: Path = PATH) -> tuple[dict[str, list[int]], dict[str, Array]]:
     """Checksums and distances by name of the result."""
-    with np.load(PATH) as file:
+    with np.load(path) as file:
         names = [str(name) for name in file["names"]]
         sums = file["sums"].reshape(len(names), -1).tolist()
         distances = {
@@ -93,13 +95,16 @@ def read() -> tuple[dict[str, list[int]], dict[str, Array]]:
     return dict(zip(names, sums, strict=True)), distances
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, which: str = "") -> None:
     recorded: dict[str, Array] = {}
     for path in sorted(folder.glob("results-*.npz")):
         with np.load(path) as file:
             recorded |= {name: file[name] for name in file.files}
-    write(recorded)
+    if which == "wgmma":
+        write(recorded, wgmma_cases(), WGMMA)
+    else:
+        write(recorded, all_cases(), PATH)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -1,4 +1,5 @@
-"""Records what a GPU answers to every case: `python -m tests.runtime.emulator.hardware.record DIR`.
+"""Records what a GPU answers to every case: `python -m tests.runtime.emulator.hardware.record DIR`,
+or with `DIR wgmma` to the products of warp groups.
 
 Needs a GPU of compute capability 9.0 and its driver, nothing else: PTX is assembled by the driver,
 which is called through ctypes. Writes results-N.npz with the raw results of every case, from which
@@ -17,6 +18,7 @@ import numpy as np
 from ..harness import op_kernel
 from .cases import Case, all_cases
 from .operands import COUNT, Array
+from .wgmma_cases import wgmma_cases
 
 _PER_FILE = 200
 
@@ -66,19 +68,23 @@ class Driver:
         return results
 
 
+def kernel_of(case: Case) -> str:
+    """The PTX of a case."""
+    outputs = [np.dtype(kind) for kind in case.outputs]
+    ptx = op_kernel(case.text, [array.dtype for array in case.operands()], outputs, COUNT)
+    return ptx.replace(".version 8.0", ".version 8.6")
+
+
 def record(driver: Driver, case: Case) -> list[Array]:
     """The results of one case."""
     operands = case.operands()
-    outputs = [np.dtype(kind) for kind in case.outputs]
-    ptx = op_kernel(case.text, [array.dtype for array in operands], outputs, COUNT)
-    ptx = ptx.replace(".version 8.0", ".version 8.6")
-    buffers = [*operands, *(np.zeros(COUNT, kind) for kind in outputs)]
-    return driver.launch(ptx, buffers, case.shared)[len(operands) :]
+    buffers = [*operands, *(np.zeros(COUNT, kind) for kind in case.outputs)]
+    return driver.launch(kernel_of(case), buffers, case.shared)[len(operands) :]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, which: str = "") -> None:
     driver = Driver()
-    cases = all_cases()
+    cases = wgmma_cases() if which == "wgmma" else all_cases()
     for start in range(0, len(cases), _PER_FILE):
         found: dict[str, Any] = {}
         for case in cases[start : start + _PER_FILE]:
@@ -94,4 +100,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])
