@@ -46,7 +46,8 @@ def in_order(before: Threads, now: Threads) -> NDArray[np.bool_]:
     a warp that has met in between."""
     warp = _warp(now)
     ordered: NDArray[np.bool_] = (before == now) & (now >= 0)
-    return ordered | ((warp >= 0) & (WARP - before == warp))
+    ordered |= (warp >= 0) & (WARP - before == warp)
+    return ordered
 
 
 def owners(type_: RegType) -> Threads:
