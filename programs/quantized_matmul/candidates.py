@@ -7,10 +7,8 @@ from dataclasses import replace
 from itertools import product
 
 from .geometry import Geometry
-from .schedule import Schedule, choose
+from .schedule import RESIDENT_WARPS, SHARED_BYTES, Schedule, choose
 
-SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
-_RESIDENT_WARPS = 16  # more leave a thread too few registers
 _SHAPES = ((4, 1), (8, 1), (16, 1), (4, 2), (8, 2), (2, 4), (4, 4))  # warps along k and features
 
 
@@ -53,6 +51,6 @@ def _staged(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
                 cluster=parts > 1, stages=stages, stage_words=True,
             )  # fmt: skip
             resident = SHARED_BYTES // (stages * schedule.slot_bytes(geometry) + 1024)
-            wanted = max(1, _RESIDENT_WARPS // schedule.warps)
+            wanted = max(1, RESIDENT_WARPS // schedule.warps)
             if resident >= 1 and (stages == 2 or resident >= wanted) and stages <= turns:
                 yield replace(schedule, min_blocks=min(resident, wanted))

@@ -7,16 +7,15 @@ tile), and the factor 2^f of the fast decode is constant in it. A *feature block
 Few tiles a block mean many blocks, and Q products a tile to be summed with their factors.
 
 k is walked in *chunks* that never cross a group of scales; a group is padded to whole chunks (its
-surplus rows meet zeros of x). Inside a chunk k is taken in blocks of `step`, and a lane (g = lane /
-4, t = lane % 4) owns step / 4 consecutive rows of each, so that it reads its share of x at once:
+surplus rows meet zeros of x). Inside a chunk k is in its own order, that of mma's A operand, with g
+= lane / 4 and t = lane % 4:
 
-    k       = chunk * c + step * kb + (step / 4) * t + 4 * s + 2 * r1 + h
+    k       = chunk * c + 16 * (Q * s + q) + 8 * r1 + 2 * t + h
     feature = 16 T * block + 16 * tile + 8 * r0 + g
 
-which is the fragment of mma's A operand under a permutation of k that x's fragment shares. The part
-q is the inner digits of s, and of kb where s has too few. The words of (block, chunk) are
-contiguous: [the outer digits of kb and s][vector of U][lane of 32][4], where a lane's 4 U words of
-one outer (kb, s) are [r1][r0][U].
+so that rows of x are operands as they are: by `ldmatrix` out of shared memory, or where the tensor
+core reads it itself. The words of (block, chunk) are contiguous: [s][vector of U][lane of 32][4],
+where a lane's 4 U words of one s are [r1][r0][U].
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ class Cut:
     """What a kernel needs to know of the cut at compile time; k and n stay run-time numbers."""
 
     bits: int
-    step: int
     chunk: int
     tiles: int  # T: tiles of 16 features in a feature block
     contiguous: bool  # row k of the matrix is row k of the chunks: no padding between groups
@@ -72,17 +70,9 @@ class Cut:
         return self.chunk // (16 * self.parts)
 
     @property
-    def part_digits(self) -> tuple[int, int]:
-        """The extents of q's digits in kb and in s."""
-        inner = gcd(self.parts, self.step // 16)
-        return self.parts // inner, inner
-
-    @property
     def k_digits(self) -> tuple[int, ...]:
-        """The extents of (outer kb, q in kb, t, outer s, q in s, r1, h)."""
-        outer, inner = self.part_digits
-        blocks, fragments = self.chunk // self.step, self.step // 16
-        return (blocks // outer, outer, 4, fragments // inner, inner, 2, 2)
+        """The extents of (s, q, r1, t, h)."""
+        return (self.steps, self.parts, 2, 4, 2)
 
 
 @dataclass(frozen=True)
@@ -101,12 +91,11 @@ class Geometry:
     @cached_property
     def cut(self) -> Cut:
         """The part that kernels are specialised to."""
-        step, chunk = self._step_and_chunk()
+        chunk = self._chunk()
         padded = _padded(self.group, chunk)
         contiguous = self.num_groups <= 1 or padded == self.group
         return Cut(
             self.bits,
-            step,
             chunk,
             self._tiles(chunk),
             contiguous,
@@ -123,15 +112,14 @@ class Geometry:
             tiles += 1
         return tiles
 
-    def _step_and_chunk(self) -> tuple[int, int]:
-        """Blocks of 64 rows where that pads no more than 16 would; chunks as large as can be."""
+    def _chunk(self) -> int:
+        """The rows of a chunk: as many as can be."""
         rows = _padded(self.group, 16)
-        step = next(s for s in (64, 32, 16) if _padded(self.group, s) == rows)
         if rows <= LARGEST_CHUNK:
-            return step, rows
-        best = max(c for c in range(step, LARGEST_CHUNK + 1, step) if rows % c == 0)
+            return rows
+        best = max(c for c in range(16, LARGEST_CHUNK + 1, 16) if rows % c == 0)
         # Chunks much smaller than the largest cost more than some padding of the group.
-        return (step, best) if 2 * best > LARGEST_CHUNK else (64, LARGEST_CHUNK)
+        return best if 2 * best > LARGEST_CHUNK else LARGEST_CHUNK
 
     @property
     def num_blocks(self) -> int:
@@ -162,7 +150,7 @@ class Geometry:
         return 1 if self.cut.one_scale else self.num_chunks
 
     def word_shape(self) -> tuple[int, ...]:
-        """The packed words: [blocks, chunks, outer kb and s, vector, lane, word]."""
+        """The packed words: [blocks, chunks, s, vector, lane, word]."""
         cut = self.cut
         return (self.num_blocks, self.num_chunks, cut.steps, cut.unit_words, 32, 4)
 
@@ -206,16 +194,15 @@ class Layouts:
         return RegisterLayout.from_modes(
             shape,
             ((self.k_warps,), rows, g.k_digits),
-            spatial=[(0, 0), (1, 0), (1, 3), (2, 2)],
-            local=[(2, 0), (2, 3), (2, 5), (1, 2), (2, 1), (2, 4), (1, 1), (2, 6)],
+            spatial=[(0, 0), (1, 0), (1, 3), (2, 3)],
+            local=[(2, 0), (2, 2), (1, 2), (2, 1), (1, 1), (2, 4)],
         )
 
     def x(self) -> RegisterLayout:
-        """[tokens, W * chunk] of x: a lane holds step / 4 consecutive k of token g."""
-        g = self.cut
-        k_modes = (self.k_warps, g.chunk // g.step, 4, g.step // 4)
+        """[tokens, W * chunk] of x: a lane holds pairs of token g, as matrices of 8 x 8 do."""
+        k_modes = (self.k_warps, self.cut.chunk // 8, 4, 2)
         return RegisterLayout.from_modes(
-            (self.tokens, self.k_warps * g.chunk),
+            (self.tokens, self.k_warps * self.cut.chunk),
             ((self.tokens // 8, 8), k_modes),
             spatial=[(1, 0), replicate(self.feature_warps), (0, 1), (1, 2)],
             local=[(0, 0), (1, 1), (1, 3)],
@@ -243,12 +230,12 @@ class Layouts:
     def ones(self) -> RegisterLayout:
         """[W, F * 16, chunk / Q]: the A operand of one feature tile and part of k."""
         g = self.cut
-        outer, _, lanes, fragments, _, r1, h = g.k_digits
+        steps, _, *inner = g.k_digits
         return RegisterLayout.from_modes(
             (self.k_warps, 16 * self.feature_warps, g.chunk // g.parts),
-            ((self.k_warps,), (self.feature_warps, 2, 8), (outer, lanes, fragments, r1, h)),
-            spatial=[(0, 0), (1, 0), (1, 2), (2, 1)],
-            local=[(2, 0), (2, 2), (2, 3), (1, 1), (2, 4)],
+            ((self.k_warps,), (self.feature_warps, 2, 8), (steps, *inner)),
+            spatial=[(0, 0), (1, 0), (1, 2), (2, 2)],
+            local=[(2, 0), (2, 1), (1, 1), (2, 3)],
         )
 
     def accumulator(self) -> RegisterLayout:

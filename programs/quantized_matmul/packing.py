@@ -139,10 +139,9 @@ def unpack(packed: Packed) -> Quantized:
     return Quantized(codes, scales, zeros, packed.dtype, packed.group, packed.zero_point)
 
 
-# The dimensions of codes, in the order of the matrix: k = (chunk, kb, q, t, s, q, r1, h),
-# n = (block, tile, r0, g); and in the order of the words, in which g and t make the lane, q, tile
-# and h the unit.
-_MATRIX_TO_WORDS = (8, 0, 1, 4, 11, 3, 6, 10, 2, 5, 9, 7)
+# The dimensions of codes, in the order of the matrix: k = (chunk, s, q, r1, t, h) and n = (block,
+# tile, r0, g); and in that of the words, in which g and t make the lane, q, tile and h the unit.
+_MATRIX_TO_WORDS = (6, 0, 1, 9, 4, 3, 8, 2, 7, 5)
 
 
 def _matrix_dims(geometry: Geometry) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from math import log2
@@ -19,6 +19,8 @@ from tileloom.vm.diagnostics import VMValueError
 from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
+SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
+RESIDENT_WARPS = 16  # more leave a thread too few registers
 _WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?"
 
 
@@ -128,8 +130,29 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
         recorded = _nearest(geometry, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
-            return recorded
-    return _by_rule(geometry, m, tokens, machine.multiprocessors)
+            return staged(recorded, geometry)
+    chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
+    return staged(chosen, geometry) if tokens <= 16 and machine == H100 else chosen
+
+
+def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
+    """The same blocks, with operands by way of shared memory: it takes fewer instructions and
+    registers. Words too up to 4 bits, where two slots of a turn fit; x has to be shared by two
+    feature blocks where its slots would be as large as theirs."""
+    if schedule.stages:
+        return schedule
+    in_memory = schedule.splits > 1 and not schedule.cluster
+    pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
+    if schedule.tokens == 16 and pairs and not in_memory:
+        parts = 2 if geometry.num_blocks <= 2 * H100.multiprocessors else schedule.splits
+        schedule = replace(schedule, feature_warps=2, splits=parts, cluster=parts > 1)
+    words = geometry.bits <= 4
+    buffers = 0 if words else min(schedule.buffers, 1)
+    found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
+    resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
+    if resident == 0:
+        return schedule
+    return replace(found, min_blocks=min(resident, max(1, RESIDENT_WARPS // found.warps)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tileloom import vm
-from tileloom.vm.dsl.values import MemoryTile, Scalar, Tile
+from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, u32
 
 from .turn import Block, Operands
@@ -145,7 +145,7 @@ class Staged:
         """The codes of the turn whose operands were taken."""
         assert self.codes is not None
         layout, dims = self.block.config.layouts.words(), tuple(range(1, 7))
-        offsets = [self._slot(chunk), 0, 0, 0, 0, 0, 0]
+        offsets: list[ScalarLike] = [self._slot(chunk), 0, 0, 0, 0, 0, 0]
         return vm.load(self.codes, offsets, layout.shape, layout, dims=dims, in_bounds=True)
 
     def advance(self) -> None:
@@ -193,5 +193,5 @@ class Staged:
         if slots is None:
             return self.block.per_feature(view, chunk)
         layout, dims = self.block.config.layouts.scales(self.block.config.k_warps), range(1, 6)
-        offsets = [self._slot(chunk), 0, 0, 0, 0, 0]
+        offsets: list[ScalarLike] = [self._slot(chunk), 0, 0, 0, 0, 0]
         return vm.load(slots, offsets, layout.shape, layout, dims=tuple(dims), in_bounds=True)

@@ -10,7 +10,6 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f32
 
 from .config import Config
-from .geometry import Cut
 
 
 @dataclass
@@ -104,7 +103,7 @@ class Block:
         return acc
 
     def decoded(self, words: Tile) -> Tile:
-        """[W, F, T, 16, *digits of k]: decoded codes."""
+        """[W, F, T, 16, s, q, 16]: decoded codes."""
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
         codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
@@ -113,14 +112,13 @@ class Block:
             values = vm.decode(codes, activation, config.form.name)
         else:
             values = vm.cast(codes, activation)
-        split = (config.k_warps, config.feature_warps, cut.tiles, 16, *_digits(cut))
+        split = (config.k_warps, config.feature_warps, cut.tiles, 16, cut.steps, cut.parts, 16)
         return vm.reshape(values, split)
 
     def operand(self, values: Tile, part: int, tile: int) -> Tile:
         """[W, F * 16, chunk / Q]: the A operand of a feature tile and a part of k."""
         config, cut = self.config, self.config.cut
-        a, b = divmod(part, cut.part_digits[1])
-        box = values[:, :, tile : tile + 1, :, :, a : a + 1, :, :, b : b + 1, :]
+        box = values[:, :, tile : tile + 1, :, :, part : part + 1, :]
         shape = (config.k_warps, 16 * config.feature_warps, cut.chunk // cut.parts)
         return vm.reshape(box, shape)
 
@@ -132,12 +130,11 @@ class Block:
     def x_parts(self, rows: Tile) -> list[Tile]:
         """[W, chunk / Q, tokens] of x for each part of k."""
         config, cut = self.config, self.config.cut
-        split = vm.reshape(rows, (config.tokens, config.k_warps, *_digits(cut)))
+        split = vm.reshape(rows, (config.tokens, config.k_warps, cut.steps, cut.parts, 16))
         shape = (config.tokens, config.k_warps, cut.chunk // cut.parts)
         parts = []
         for part in range(cut.parts):
-            a, b = divmod(part, cut.part_digits[1])
-            box = split[:, :, :, a : a + 1, :, :, b : b + 1, :]
+            box = split[:, :, :, part : part + 1, :]
             parts.append(vm.transpose(vm.reshape(box, shape), (1, 2, 0)))
         return parts
 
@@ -220,9 +217,3 @@ def scaled(value: Tile, factor: float, added: Tile | None) -> Tile:
     if added is not None:
         return vm.fma(value, factor, added)
     return value if factor == 1.0 else value * factor
-
-
-def _digits(cut: Cut) -> tuple[int, ...]:
-    """The digits of k with r1 and h as one: six of them."""
-    *outer, r1, h = cut.k_digits
-    return (*outer, r1 * h)

@@ -45,7 +45,9 @@ def in_order(before: Threads, now: Threads) -> NDArray[np.bool_]:
     """Where accesses by `before` are ordered before one by `now`: it is the same thread, or one of
     a warp that has met in between."""
     warp = _warp(now)
-    return ((before == now) & (now >= 0)) | ((warp >= 0) & (WARP - before == warp))
+    ordered: NDArray[np.bool_] = (before == now) & (now >= 0)
+    ordered |= (warp >= 0) & (WARP - before == warp)
+    return ordered
 
 
 def owners(type_: RegType) -> Threads:
