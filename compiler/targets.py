@@ -56,6 +56,7 @@ TARGETS = {
 # (part of an opcode, lowest PTX version that has it)
 _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("createpolicy", (7, 4)),
+    ("cvta.param", (7, 7)),
     ("L1::", (7, 4)),
     ("L2::", (7, 4)),
     ("stmatrix", (7, 8)),

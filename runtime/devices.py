@@ -35,6 +35,7 @@ from .arrays import Array, storage
 from .cuda import context, launcher
 from .cuda.launch import PLAIN, PROGRAMMATIC
 from .signature import Bound, Signature
+from .tensor_maps import resolve
 
 if TYPE_CHECKING:
     from .compiled import CompiledKernel
@@ -128,6 +129,9 @@ def emulate(
     values = [
         v.view(np.uint8) if isinstance(v, np.ndarray) else 0 if v is None else v for v in values
     ]
+    by_param = dict(zip(kernel.signature.params, bound.arguments, strict=True))
+    maps = resolve(kernel.function, kernel.tensor_maps, by_param)
+    values += [each.emulated() for each in maps]
     if asynchronous is None and ".async" in kernel.ptx:
         _emulate(kernel, bound, deepcopy(values), seed, "early")
     statistics = _emulate(kernel, bound, values, seed, asynchronous or "late")

@@ -13,7 +13,14 @@ Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
 from .diagnostics import user_errors
-from .dsl.bulk import bulk_commit, bulk_wait, copy_bulk, store_bulk
+from .dsl.bulk import (
+    bulk_commit,
+    bulk_wait,
+    copy_bulk,
+    copy_tensor,
+    store_bulk,
+    store_tensor,
+)
 from .dsl.cluster import (
     cluster_barrier,
     cluster_index,
@@ -189,6 +196,7 @@ __all__ = [
     "copy_async_commit",
     "copy_async_wait",
     "copy_bulk",
+    "copy_tensor",
     "decode",
     "dtype",
     "empty",
@@ -257,6 +265,7 @@ __all__ = [
     "store_bulk",
     "store_matrix",
     "store_remote",
+    "store_tensor",
     "tanh",
     "tf32",
     "transpose",

@@ -25,9 +25,11 @@ from . import (  # noqa: F401  (importing registers the opcodes)
 )
 from .cohort import Cohort, run_tracking
 from .linker import Linker, variable_addresses
+from .memory import PARAM_WINDOW
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
 from .syntax import FunctionBody, ParsedModule, SourceMap
+from .tensor_maps import SIZE as MAP_SIZE
 from .wgmma_fences import unfenced_products
 
 
@@ -75,6 +77,9 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
     addresses = variable_addresses(variables, bases, static)
     spaces = {variable.name: variable.space for variable in variables}
     spaces |= {param.name: "param" for param in body.params}
+    # Only tensor maps are named by their addresses.
+    maps = (param for param in body.params if param.size == MAP_SIZE)
+    addresses |= {param.name: PARAM_WINDOW + param.offset for param in maps}
     linker = Linker(body, addresses, spaces)
     linked: list[Step | Control] = []
     for instruction in body.instructions:
