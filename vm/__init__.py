@@ -120,8 +120,9 @@ from .dsl.ops import (
     view,
 )
 from .dsl.ops import print_ as print
+from .dsl.pipeline import Pipeline
 from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
-from .dsl.values import select
+from .dsl.values import Scalar, select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
     Dtype,
@@ -165,7 +166,9 @@ __all__ = [
     "Function",
     "Kernel",
     "Packing",
+    "Pipeline",
     "Ptr",
+    "Scalar",
     "alloc_mbarrier",
     "alloc_shared",
     "arange",
