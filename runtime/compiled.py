@@ -108,6 +108,7 @@ class CompiledKernel:
         return self._generated.ptx
 
     @property
+    @user_errors()
     def cubin(self) -> bytes:
         """The machine code.
 
@@ -118,6 +119,7 @@ class CompiledKernel:
         return self.assembled.cubin
 
     @property
+    @user_errors()
     def assembled(self) -> Assembled:
         """The machine code and what the assembler said; assembled once, then kept on disk."""
         if self._assembled is None:
@@ -127,6 +129,7 @@ class CompiledKernel:
         return self._assembled
 
     @cached_property
+    @user_errors()
     def resources(self) -> Resources:
         """Registers, spills, shared memory, occupancy. Raises what `cubin` does."""
         return resources_of(self.assembled, self.name, self.num_threads, self.dynamic_shared)
@@ -145,6 +148,7 @@ class CompiledKernel:
         return disassemble(assemble(located.ptx, self.target).cubin, line_info=True)
 
     @cached_property
+    @user_errors()
     def stages(self) -> dict[str, str]:
         """The program as text after each pass, in the passes' order."""
         return dict(lower(self.function, self.target, keep_stages=True, far=self.is_far).stages)
