@@ -24,7 +24,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from .expr import Expr, substitute
@@ -64,7 +64,35 @@ Scalar: TypeAlias = Annotated[Expr, Role.SCALAR]
 REGISTRY: dict[str, type[Instruction]] = {}
 
 
-@dataclass(frozen=True, eq=False)
+AnyInstruction = typing.TypeVar("AnyInstruction")
+
+
+Signature: TypeAlias = tuple[list[str], int, list[tuple[str, Any]]]
+_SIGNATURES: dict[type[Any], Signature] = {}
+
+
+def _signature(cls: type[Any]) -> Signature:
+    """Names of what may come by position, the number of fields, and the defaults."""
+    if cls not in _SIGNATURES:
+        own = fields(cls)
+        assert all(f.default_factory is MISSING for f in own), "defaults are shared: take a value"
+        names = [f.name for f in own if not f.kw_only]
+        defaults = [(f.name, f.default) for f in own if f.default is not MISSING]
+        _SIGNATURES[cls] = names, len(own), defaults
+    return _SIGNATURES[cls]
+
+
+@typing.dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
+def instruction(cls: type[AnyInstruction]) -> type[AnyInstruction]:
+    """Makes a class an instruction: a frozen dataclass, compared by identity.
+
+    Its methods are those of `Instruction`. What `dataclass` would generate for each of so many
+    classes was most of what an import took.
+    """
+    return dataclass(eq=False, init=False, repr=False)(cls)
+
+
+@instruction
 class Instruction:
     """The base of every instruction: its result, and its place in the user's source."""
 
@@ -75,6 +103,25 @@ class Instruction:
 
     result: Value | None = field(default=None, kw_only=True)
     location: Location | None = field(default=None, kw_only=True, repr=False)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        names, count, defaults = _signature(type(self))
+        given = self.__dict__
+        given.update(zip(names, values, strict=False), **named)
+        known = len(given) == len(values) + len(named)
+        for name, default in defaults:
+            given.setdefault(name, default)
+        assert known and len(given) == count, f"{type(self).__name__}: {values}, {named}"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __repr__(self) -> str:
+        shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.repr]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __init_subclass__(
         cls,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar, instruction
 from ..types import GlobalType, ScalarType, Type
 from .checks import count_indices, expect_scalar, fail, memory, reg, tile_dims
 
@@ -12,7 +10,7 @@ OPERATIONS = ("add", "min", "max", "and", "or", "xor", "exchange", "cas")
 _BOTH = Effect.READS_MEMORY | Effect.WRITES_MEMORY
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Atomic(Instruction, name="atomic", effect=_BOTH, result=None):
     """Combines each element of a tile into memory at `offsets`, once an element (replicas count as
     one), in an unspecified order. The result, if asked for, holds the old values.
@@ -66,7 +64,7 @@ def _check_operation(instruction: Atomic | AtomicScalar) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class AtomicScalar(
     Instruction, name="atomic_scalar", effect=_BOTH | Effect.SYNCHRONIZES, result=None
 ):

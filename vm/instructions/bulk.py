@@ -8,11 +8,9 @@ who wrote it by ordinary means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..diagnostics import ShapeError
 from ..expr import Const
-from ..instruction import Effect, Indices, Instruction, Operand
+from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..ir import Value
 from ..types import GlobalType, SharedType, Type
 from .checks import count_indices, expect_scalar, fail, memory, type_text
@@ -21,7 +19,7 @@ from .mbarrier import barrier_type
 UNIT = 16  # bytes: what starts and sizes of runs are multiples of
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class CopyBulk(
     Instruction,
     name="copy_bulk",
@@ -59,7 +57,7 @@ class CopyBulk(
         check_cache(self, self.cache)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class StoreBulk(
     Instruction,
     name="store_bulk",
@@ -90,7 +88,7 @@ class StoreBulk(
         check_cache(self, self.cache)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class BulkCommit(Instruction, name="bulk_commit", effect=Effect.SYNCHRONIZES, result=False):
     """One thread of the group closes the group of bulk stores that it started since the last."""
 
@@ -98,7 +96,7 @@ class BulkCommit(Instruction, name="bulk_commit", effect=Effect.SYNCHRONIZES, re
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class BulkWait(Instruction, name="bulk_wait", effect=Effect.SYNCHRONIZES, result=False):
     """One thread of the group waits until at most `pending` of its newest groups of bulk stores
     are in flight: until they are done, or with `read` until their shared memory has been read.

@@ -6,10 +6,8 @@ cluster of its own: its rank is 0, and `cluster_barrier` is `barrier`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..expr import Expr
-from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar, instruction
 from ..types import RegType, SharedType, Type
 from .checks import (
     cast_hint,
@@ -23,7 +21,7 @@ from .checks import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class ClusterBarrier(Instruction, name="cluster_barrier", effect=Effect.SYNCHRONIZES, result=False):
     """All threads of all blocks of the cluster meet; what each wrote before, to its own memory or
     another block's, is visible to the others after.
@@ -36,7 +34,7 @@ class ClusterBarrier(Instruction, name="cluster_barrier", effect=Effect.SYNCHRON
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class LoadRemote(Instruction, name="load_remote", effect=Effect.READS_MEMORY, needs_type=True):
     """`load` from the shared tile of another block: the one of that `rank` in the cluster.
 
@@ -66,7 +64,7 @@ class LoadRemote(Instruction, name="load_remote", effect=Effect.READS_MEMORY, ne
         return type_
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class StoreRemote(Instruction, name="store_remote", effect=Effect.WRITES_MEMORY, result=False):
     """`store` to the shared tile of another block: the one of that `rank` in the cluster.
 

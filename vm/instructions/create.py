@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Instruction
+from ..instruction import Instruction, instruction
 from ..types import RegType, Type
 from .checks import fail, register_annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class AllocRegisters(Instruction, name="alloc_registers", needs_type=True):
     """A register tile without values: reading an element before it is written is an error."""
 
@@ -17,7 +15,7 @@ class AllocRegisters(Instruction, name="alloc_registers", needs_type=True):
         return register_annotation(self, annotation)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Full(Instruction, name="full", needs_type=True):
     """A register tile with every element `fill`, encoded in the tile's dtype."""
 
@@ -27,7 +25,7 @@ class Full(Instruction, name="full", needs_type=True):
         return register_annotation(self, annotation)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Arange(Instruction, name="arange", needs_type=True):
     """A tile whose element is `start + step * (its index along dim)`."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..dtypes import Dtype
 from ..expr import Expr
-from ..instruction import Effect, Instruction, Operand, Scalar
+from ..instruction import Effect, Instruction, Operand, Scalar, instruction
 from ..types import RegType, ScalarType, Type
 from .checks import describe, expect_scalar, fail
 
@@ -14,7 +12,7 @@ from .checks import describe, expect_scalar, fail
 LINE = 16
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Print(Instruction, name="print", effect=Effect.OBSERVABLE, result=False):
     """Prints a scalar or a register tile, after `label`, once a block.
 
@@ -50,7 +48,7 @@ def number_format(dtype: Dtype) -> str:
     return f".{digits}g"
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Assert(Instruction, name="assert", effect=Effect.OBSERVABLE, result=False):
     """Stops the program with `message` where the condition does not hold."""
 
@@ -67,7 +65,7 @@ class Assert(Instruction, name="assert", effect=Effect.OBSERVABLE, result=False)
         return self.message or print_expr(self.condition)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Assume(Instruction, name="assume", result=False):
     """Promises that a condition holds; the compiler builds on it, the interpreter checks it.
 
@@ -80,7 +78,7 @@ class Assume(Instruction, name="assume", result=False):
         expect_scalar(self, self.condition, "bool", "the condition")
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Trap(Instruction, name="trap", effect=Effect.OBSERVABLE, result=False):
     """Stops the program with an error."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Instruction
+from ..instruction import Effect, Instruction, instruction
 from ..types import Type
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class WaitDependencies(
     Instruction, name="wait_dependencies", effect=Effect.SYNCHRONIZES, result=False
 ):
@@ -22,7 +20,7 @@ class WaitDependencies(
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class LaunchDependents(
     Instruction, name="launch_dependents", effect=Effect.SYNCHRONIZES, result=False
 ):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tileloom.layouts import RegisterLayout
 
 from ..diagnostics import ShapeError
-from ..instruction import Instruction, Operand
+from ..instruction import Instruction, Operand, instruction
 from ..types import RegType, Type
 from .checks import fail, no_annotation, reg
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Squeeze(Instruction, name="squeeze"):
     """The tile without the dimensions `dims`, all of extent 1 (default: every such dimension)."""
 
@@ -52,7 +52,7 @@ class Squeeze(Instruction, name="squeeze"):
         return no_annotation(self, annotation, replace(source, shape=shape, layout=layout))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Unsqueeze(Instruction, name="unsqueeze"):
     """The tile with new dimensions of extent 1, at the places `dims` of the result."""
 

@@ -7,12 +7,11 @@ operation have one dtype; integers wrap, floats round to nearest even after each
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..dtypes import Dtype, dtype
 from ..expr import Expr
-from ..instruction import Instruction, Operand
+from ..instruction import Instruction, Operand, instruction
 from ..ir import Value
 from ..types import RegType, Type
 from .checks import arithmetic, broadcast_shape, cast_hint, fail, no_annotation, reg, scalar_operand
@@ -53,28 +52,28 @@ class Elementwise(Instruction):
         return no_annotation(self, annotation, RegType(result, shape))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Unary(Elementwise):
     value: Operand
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Binary(Elementwise):
     lhs: Operand
     rhs: Operand
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class FloatUnary(Unary):
     kinds = ("float",)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Comparison(Binary):
     boolean = True
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Bitwise(Binary):
     kinds: ClassVar[tuple[str, ...]] = ("int", "uint", "bool")
 
@@ -223,7 +222,7 @@ class Trunc(FloatUnary, name="trunc"):
     """The integer part"""
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class FusedMultiplyAdd(Elementwise, name="fma"):
     """a * b + c, rounded once for floats"""
 
@@ -232,7 +231,7 @@ class FusedMultiplyAdd(Elementwise, name="fma"):
     c: Operand
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Where(Elementwise, name="where"):
     """`then` where `condition` (a bool tile) holds, else `otherwise`"""
 
@@ -249,7 +248,7 @@ class Where(Elementwise, name="where"):
         return no_annotation(self, annotation, RegType(element, shape))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Clip(Elementwise, name="clip"):
     """value limited to [lower, upper]"""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..diagnostics import ShapeError
-from ..instruction import Effect, Indices, Instruction, Operand
+from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import GlobalType, RegType, SharedType, Type
 from .checks import (
     count_indices,
@@ -17,7 +15,7 @@ from .checks import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Gather(Instruction, name="gather", effect=Effect.READS_MEMORY, needs_type=True):
     """A register tile read from memory, with one coordinate from a tile of indices.
 
@@ -48,7 +46,7 @@ class Gather(Instruction, name="gather", effect=Effect.READS_MEMORY, needs_type=
         return type_
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Scatter(Instruction, name="scatter", effect=Effect.WRITES_MEMORY, result=False):
     """Writes a register tile to memory, with one coordinate from a tile of indices.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..diagnostics import ShapeError
-from ..instruction import Instruction, Mutated, Operand
+from ..instruction import Instruction, Mutated, Operand, instruction
 from ..types import Type
 from .checks import cast_hint, fail, reg
 
@@ -50,7 +48,7 @@ class Product(Instruction):
             )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Mma(Product, name="mma", result=False):
     """acc += a @ b on tensor cores.
 
@@ -84,7 +82,7 @@ class Mma(Product, name="mma", result=False):
         self.check_shapes()
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class SimtDot(Product, name="simt_dot", result=False):
     """acc += a @ b with fused multiply-adds, k ascending; any float or integer dtypes alike."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Indices, Instruction, Operand
+from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import RegType, SharedType, Type
 from .checks import count_indices, fail, memory, reg, register_annotation, tile_dims
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class LoadMatrix(Instruction, name="load_matrix", effect=Effect.READS_MEMORY, needs_type=True):
     """A register tile read from shared memory by `ldmatrix`; it must lie inside the extents.
 
@@ -30,7 +28,7 @@ class LoadMatrix(Instruction, name="load_matrix", effect=Effect.READS_MEMORY, ne
         return type_
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class StoreMatrix(Instruction, name="store_matrix", effect=Effect.WRITES_MEMORY, result=False):
     """Writes a register tile to shared memory by `stmatrix` (by plain stores where the target has
     none); it must lie inside the extents. It means what `store` does."""

@@ -9,10 +9,8 @@ a phase: it ends once the phase of that parity is over, so that a ring's consume
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..dtypes import dtype
-from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar, instruction
 from ..ir import Value
 from ..types import BarrierType, ScalarType, Type
 from .checks import count_indices, describe, expect_scalar, fail
@@ -32,7 +30,7 @@ def barrier_type(instruction: Instruction, operand: Operand) -> BarrierType:
     return operand.type
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class AllocMbarrier(
     Instruction, name="alloc_mbarrier", effect=Effect.SYNCHRONIZES, needs_type=True
 ):
@@ -52,7 +50,7 @@ class AllocMbarrier(
         return annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class MbarrierArrive(Instruction, name="mbarrier_arrive", effect=Effect.SYNCHRONIZES, result=False):
     """Every thread of the group arrives `count` times, or with `per = warp` every warp once its
     lanes have come.
@@ -76,7 +74,7 @@ class MbarrierArrive(Instruction, name="mbarrier_arrive", effect=Effect.SYNCHRON
             fail(self, f"unknown `per` `{self.per}`", hint="thread or warp")
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class MbarrierExpect(Instruction, name="mbarrier_expect", effect=Effect.SYNCHRONIZES, result=False):
     """One thread of the group announces `num_bytes` more bytes for the phase, and arrives once.
 
@@ -94,7 +92,7 @@ class MbarrierExpect(Instruction, name="mbarrier_expect", effect=Effect.SYNCHRON
         _rank(self, self.rank)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class MbarrierWait(Instruction, name="mbarrier_wait", effect=Effect.SYNCHRONIZES, result=False):
     """Every thread of the group waits until the phase of parity `phase` % 2 is over (acquire)."""
 
@@ -107,7 +105,7 @@ class MbarrierWait(Instruction, name="mbarrier_wait", effect=Effect.SYNCHRONIZES
         expect_scalar(self, self.phase, "int", "the phase")
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class MbarrierTest(Instruction, name="mbarrier_test", effect=Effect.SYNCHRONIZES):
     """Whether the phase of parity `phase` % 2 is over (acquire), without waiting for it.
 

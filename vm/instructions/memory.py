@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tileloom.layouts import RegisterLayout
 
 from ..diagnostics import LayoutMismatchError
-from ..instruction import Effect, Indices, Instruction, Operand
+from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import GlobalType, RegType, SharedType, Type
 from .checks import (
     cast_hint,
@@ -23,7 +21,7 @@ from .checks import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class GlobalView(Instruction, name="global_view", needs_type=True):
     """A tensor view of global memory at a pointer.
 
@@ -43,7 +41,7 @@ class GlobalView(Instruction, name="global_view", needs_type=True):
         return annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class AllocShared(Instruction, name="alloc_shared", needs_type=True):
     """A tile in shared memory, without values, until `free_shared` or the function's end."""
 
@@ -53,7 +51,7 @@ class AllocShared(Instruction, name="alloc_shared", needs_type=True):
         return annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class FreeShared(Instruction, name="free_shared", effect=Effect.WRITES_MEMORY, result=False):
     """Ends a shared tile's life: its memory may be used again."""
 
@@ -64,7 +62,7 @@ class FreeShared(Instruction, name="free_shared", effect=Effect.WRITES_MEMORY, r
             fail(self, "only shared tiles can be freed", self.tile)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True):
     """A register tile read from global or shared memory at `offsets`.
 
@@ -95,7 +93,7 @@ class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True
         return type_
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Store(Instruction, name="store", effect=Effect.WRITES_MEMORY, result=False):
     """Writes a register tile to memory at `offsets`; elements outside the extents are dropped."""
 
@@ -119,7 +117,7 @@ class Store(Instruction, name="store", effect=Effect.WRITES_MEMORY, result=False
             )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class CopyAsync(
     Instruction,
     name="copy_async",
@@ -168,7 +166,7 @@ class CopyAsync(
             )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class CopyAsyncCommit(
     Instruction, name="copy_async_commit", effect=Effect.SYNCHRONIZES, result=False
 ):
@@ -178,7 +176,7 @@ class CopyAsyncCommit(
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class CopyAsyncWait(Instruction, name="copy_async_wait", effect=Effect.SYNCHRONIZES, result=False):
     """Waits until at most `pending` of this thread group's newest copy groups are in flight.
 

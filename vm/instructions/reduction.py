@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..diagnostics import ShapeError
 from ..dtypes import Dtype, i32
-from ..instruction import Instruction, Operand
+from ..instruction import Instruction, Operand, instruction
 from ..types import RegType, Type
 from .checks import arithmetic, fail, no_annotation, reg
 
@@ -27,7 +25,7 @@ def _source(instruction: Reduce | Scan, known: tuple[str, ...]) -> RegType:
     return source
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Reduce(Instruction, name="reduce"):
     """The tile combined along `dim`, which keeps extent 1.
 
@@ -50,7 +48,7 @@ class Reduce(Instruction, name="reduce"):
         return no_annotation(self, annotation, RegType(element, shape))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Scan(Instruction, name="scan"):
     """Each element combined with all before it along `dim`; itself left out if `exclusive`.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Instruction
+from ..instruction import Effect, Instruction, instruction
 from ..types import Type
 from .checks import fail
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class SetRegisters(Instruction, name="set_registers", effect=Effect.SYNCHRONIZES, result=False):
     """From now on each thread of the warp group may use `count` registers (a hint).
 

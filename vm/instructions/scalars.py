@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Indices, Instruction, Mutated, Operand, Scalar
+from ..instruction import Effect, Indices, Instruction, Mutated, Operand, Scalar, instruction
 from ..ir import Value
 from ..types import RegType, ScalarType, Type
 from .checks import count_indices, fail, memory, reg, scalar_operand
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Var(Instruction, name="var", needs_type=True):
     """A mutable scalar with its first value."""
 
@@ -23,7 +21,7 @@ class Var(Instruction, name="var", needs_type=True):
         return annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Assign(Instruction, name="assign", result=False):
     """Writes a new value to a `var` scalar, or to every element of a register tile."""
 
@@ -41,7 +39,7 @@ class Assign(Instruction, name="assign", result=False):
             fail(self, "target and value need one dtype and shape", self.target, self.value)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class LoadScalar(Instruction, name="load_scalar", effect=Effect.READS_MEMORY):
     """One element of memory as a uniform scalar; outside the extents it is zero."""
 
@@ -56,7 +54,7 @@ class LoadScalar(Instruction, name="load_scalar", effect=Effect.READS_MEMORY):
         return ScalarType(source.dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Item(Instruction, name="item", effect=Effect.SYNCHRONIZES):
     """The single element of a tile of one element, as a uniform scalar of the block."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from tileloom.layouts import RegisterLayout
 
 from ..diagnostics import LayoutMismatchError, VMValueError
-from ..instruction import Instruction, Operand
+from ..instruction import Instruction, Operand, instruction
 from ..types import Type
 from .checks import fail, no_annotation, reg
 
@@ -18,7 +16,7 @@ MODES = ("up", "down", "xor", "index")
 LANES = 32
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Shuffle(Instruction, name="shuffle"):
     """Each thread's elements replaced by those another lane of its group holds in their place.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..instruction import Effect, Indices, Instruction, Operand, Scalar
+from ..instruction import Effect, Indices, Instruction, Operand, Scalar, instruction
 from ..types import GlobalType, Type
 from .checks import count_indices, expect_scalar, fail, memory
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Barrier(Instruction, name="barrier", effect=Effect.SYNCHRONIZES, result=False):
     """All threads of the block meet; what each wrote before is visible to the others after.
 
@@ -20,7 +18,7 @@ class Barrier(Instruction, name="barrier", effect=Effect.SYNCHRONIZES, result=Fa
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class WarpBarrier(Instruction, name="warp_barrier", effect=Effect.SYNCHRONIZES, result=False):
     """The threads of each warp meet; what each wrote before is visible to its warp after.
 
@@ -31,7 +29,7 @@ class WarpBarrier(Instruction, name="warp_barrier", effect=Effect.SYNCHRONIZES, 
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Fence(Instruction, name="fence", effect=Effect.SYNCHRONIZES, result=False):
     """Orders this thread's memory accesses before and after, for threads of the whole `scope`."""
 
@@ -42,7 +40,7 @@ class Fence(Instruction, name="fence", effect=Effect.SYNCHRONIZES, result=False)
             fail(self, f"unknown scope `{self.scope}`", hint="block, gpu or system")
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class FenceProxyAsync(
     Instruction, name="fence_proxy_async", effect=Effect.SYNCHRONIZES, result=False
 ):
@@ -65,7 +63,7 @@ def _semaphore(instruction: Instruction, operand: Operand, offsets: Indices) -> 
     count_indices(instruction, offsets, view.rank)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Lock(
     Instruction,
     name="lock",
@@ -84,7 +82,7 @@ class Lock(
         expect_scalar(self, self.value, "int", "the value")
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Release(
     Instruction,
     name="release",

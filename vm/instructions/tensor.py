@@ -9,10 +9,8 @@ none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..diagnostics import LimitError
-from ..instruction import Effect, Indices, Instruction, Operand
+from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import GlobalType, SharedType, Type
 from .bulk import check_cache, check_ranks
 from .checks import count_indices, fail, memory, tile_dims, type_text
@@ -21,7 +19,7 @@ from .mbarrier import barrier_type
 MAX_RANK = 5  # of a view that tensor maps can say
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class CopyTensor(
     Instruction,
     name="copy_tensor",
@@ -59,7 +57,7 @@ class CopyTensor(
         check_cache(self, self.cache)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class StoreTensor(
     Instruction,
     name="store_tensor",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
@@ -11,13 +10,13 @@ from tileloom.layouts import LayoutError, RegisterLayout
 from ..decode import decode_form
 from ..diagnostics import LayoutMismatchError, ShapeError
 from ..dtypes import Dtype
-from ..instruction import Instruction, Operand
+from ..instruction import Instruction, Operand, instruction
 from ..packing import CONTIGUOUS
 from ..types import RegType, Type
 from .checks import fail, no_annotation, reg, register_annotation
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class View(Instruction, name="view", needs_type=True):
     """The same bits in the same registers, read as another dtype, shape, layout and packing.
 
@@ -50,7 +49,7 @@ class View(Instruction, name="view", needs_type=True):
             )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Cast(Instruction, name="cast"):
     """Each element's value in another dtype: exact where it fits, else rounded to nearest even.
 
@@ -69,7 +68,7 @@ class Cast(Instruction, name="cast"):
         return no_annotation(self, annotation, RegType(self.dtype, source.shape, source.layout))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Decode(Instruction, name="decode"):
     """The fast sibling of `cast`: value * 2^f + c, with f and c by the element's place in its
     packing unit (`tileloom.vm.decode.decode_form`). The program applies f and c elsewhere.
@@ -90,7 +89,7 @@ class Decode(Instruction, name="decode"):
         return no_annotation(self, annotation, RegType(self.dtype, source.shape, source.layout))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Repack(Instruction, name="repack", needs_type=True):
     """The same elements in the same threads, laid out in the words by another packing."""
 
@@ -106,7 +105,7 @@ class Repack(Instruction, name="repack", needs_type=True):
         return RegType(source.dtype, source.shape, target.layout or source.layout, target.packing)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class ConvertLayout(Instruction, name="convert_layout", needs_type=True):
     """The same tile held by other threads and registers (through shuffles or shared memory)."""
 
@@ -119,7 +118,7 @@ class ConvertLayout(Instruction, name="convert_layout", needs_type=True):
         return target
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Broadcast(Instruction, name="broadcast"):
     """The tile repeated along its dimensions of extent 1 until it has `shape`."""
 
@@ -140,7 +139,7 @@ class Broadcast(Instruction, name="broadcast"):
         return no_annotation(self, annotation, RegType(source.dtype, self.shape))
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Reshape(Instruction, name="reshape"):
     """The same elements in row-major order, under another shape. No data move."""
 
@@ -167,7 +166,7 @@ class Reshape(Instruction, name="reshape"):
         return no_annotation(self, annotation, type_)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Transpose(Instruction, name="transpose"):
     """The tile with its dimensions in another order: result dimension i is `order[i]`.
 
@@ -201,7 +200,7 @@ class Transpose(Instruction, name="transpose"):
         return no_annotation(self, annotation, type_)
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Slice(Instruction, name="slice"):
     """The box of `shape` at constant `offsets`. No data move: it must fall on whole registers."""
 
@@ -252,7 +251,7 @@ def _box(
     return layout, kept
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Concat(Instruction, name="concat", needs_type=True):
     """Two tiles joined along `dim`, under the layout of the annotation."""
 

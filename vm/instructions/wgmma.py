@@ -8,12 +8,12 @@ changed, and nothing may write to the shared operands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tileloom.layouts import fragments
 
 from ..diagnostics import ShapeError
-from ..instruction import Effect, Indices, Instruction, Mutated, Operand
+from ..instruction import Effect, Indices, Instruction, Mutated, Operand, instruction
 from ..ir import Value
 from ..types import RegType, SharedType, Type
 from .checks import cast_hint, count_indices, describe, expect_scalar, fail, reg
@@ -27,7 +27,7 @@ LEGAL = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class Wgmma(Instruction, name="wgmma", effect=Effect.READS_MEMORY, result=False):
     """Starts acc += a @ b on the tensor cores of warp groups; without `accumulate`, acc = a @ b.
 
@@ -130,7 +130,7 @@ class Wgmma(Instruction, name="wgmma", effect=Effect.READS_MEMORY, result=False)
             )
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class WgmmaCommit(Instruction, name="wgmma_commit", effect=Effect.SYNCHRONIZES, result=False):
     """Closes the group of products started since the last commit."""
 
@@ -138,7 +138,7 @@ class WgmmaCommit(Instruction, name="wgmma_commit", effect=Effect.SYNCHRONIZES, 
         return None
 
 
-@dataclass(frozen=True, eq=False)
+@instruction
 class WgmmaWait(Instruction, name="wgmma_wait", effect=Effect.SYNCHRONIZES, result=False):
     """Waits until at most `pending` of the newest groups of products are in flight.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
@@ -17,13 +18,14 @@ from tileloom.vm.instruction import (
     Mutated,
     Operand,
     Scalar,
+    instruction,
 )
 from tileloom.vm.types import Type
 
 
 @pytest.fixture(autouse=True)
 def _new_instruction() -> Iterator[None]:
-    @dataclass(frozen=True, eq=False)
+    @instruction
     class Invented(Instruction, name="invented.op", result=None):
         target: Mutated
         source: Operand
@@ -111,3 +113,22 @@ def test_mistakes(line: str, message: str, hint: str | None) -> None:
     with pytest.raises(VMError) as caught:
         parse(PROGRAM.format(line))
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_instructions_are_frozen_and_take_just_their_fields() -> None:
+    invented: Any = REGISTRY["invented.op"]
+    values = ("target", "source", (), 3, "f16")
+    made = invented(*values, level=2)
+    assert made.result is None and made.words == ("a", "two words")
+    assert repr(made).endswith("nested=(), level=2, extra=None)")
+    assert made != invented(*values, level=2), "compared by identity"
+    with pytest.raises(FrozenInstanceError):
+        made.level = 3
+    with pytest.raises(FrozenInstanceError):
+        del made.level
+    for wrong in (values[:3], (*values, *range(9))):
+        with pytest.raises(AssertionError):
+            invented(*wrong)
+    for named in ({"unknown": 1}, {"source": "again"}):
+        with pytest.raises(AssertionError):
+            invented(*values, **named)
