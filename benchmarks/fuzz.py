@@ -77,7 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=20000, help="the first program's")
     parser.add_argument("--count", type=int, default=20000)
-    parser.add_argument("--assemble", type=int, default=8, help="each how-manieth chunk")
+    parser.add_argument("--assemble", type=int, default=8, help="each how-manieth chunk; 0: none")
     parser.add_argument("--commit", required=True, help="of the sources that run")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> int:
     first = next_seed(args.out, args.seed)
     for start in range(first, stop, CHUNK):
         seeds = range(start, min(start + CHUNK, stop))
-        assembles = (start - args.seed) // CHUNK % args.assemble == 0
+        assembles = args.assemble > 0 and (start - args.seed) // CHUNK % args.assemble == 0
         row = row_of(seeds, assembles, args.out.with_suffix(".findings"))
         row["commit"] = args.commit
         wrong += row["mismatches"]

@@ -9,6 +9,7 @@ from math import prod
 from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
 from tileloom.vm.instructions.registers import SetRegisters
 from tileloom.vm.ir import Function, Value, instructions
+from tileloom.vm.tensor_maps import TensorMap
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
 from tileloom.vm.verifier import verify
@@ -43,8 +44,9 @@ assert lowering.__name__  # imported for its rules
 class Lowered:
     """A compiled function.
 
-    `parameters` are (name, PTX type) in the order of the VM's, `stages` the text of the function
-    after each pass (with `keep_stages`), `lines` the source place of each PTX line (from 1).
+    `parameters` are (name, PTX type) in the order of the VM's, then those of the `tensor_maps`;
+    `stages` the text of the function after each pass (with `keep_stages`), `lines` the source place
+    of each PTX line (from 1).
     """
 
     ptx: str
@@ -53,6 +55,7 @@ class Lowered:
     shared_bytes: int
     num_threads: int
     parameters: tuple[tuple[str, str], ...]
+    tensor_maps: tuple[TensorMap, ...]
     function: Function
     stages: dict[str, str] = field(default_factory=dict)
     lines: dict[int, Location] = field(default_factory=dict)
@@ -112,6 +115,7 @@ def compile_function(
         shared_bytes=shared.total,
         num_threads=function.num_threads,
         parameters=tuple((p.name, p.ptx_type) for p in kernel.parameters),
+        tensor_maps=kernel.tensor_maps,
         function=inferred.function,
         stages=stages,
         lines=printed.lines,
@@ -150,7 +154,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) ->
         mutated=mutated_values(function),
         shared_plan=shared,
     )
-    parameters = tuple(_bind_parameter(context, value) for value in function.params)
+    parameters = [_bind_parameter(context, value) for value in function.params]
     scalars.grid, scalars.cluster = function.grid, function.cluster_extents
     with at_location(function.location):
         lower_block(context, function.body)
@@ -159,7 +163,8 @@ def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) ->
     counts = renumber(items)
     return Kernel(
         name=identifier(function.name),
-        parameters=parameters,
+        parameters=(*parameters, *map(_tensor_parameter, range(len(context.tensor_maps)))),
+        tensor_maps=tuple(context.tensor_maps),
         num_threads=function.num_threads,
         body=items,
         register_counts=counts,
@@ -168,6 +173,10 @@ def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) ->
         texts=tuple(builder.texts),
         local_bytes=builder.local_bytes,
     )
+
+
+def _tensor_parameter(number: int) -> Parameter:
+    return Parameter(f"tensor_map_{number}", "b8", 64, 128)
 
 
 def _least_blocks(function: Function) -> int | None:

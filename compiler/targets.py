@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tileloom.vm.diagnostics import VMError
+from tileloom.vm.diagnostics import TargetError, call_location
 
 _SM80 = frozenset(
     {
@@ -56,6 +56,7 @@ TARGETS = {
 # (part of an opcode, lowest PTX version that has it)
 _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("createpolicy", (7, 4)),
+    ("cvta.param", (7, 7)),
     ("L1::", (7, 4)),
     ("L2::", (7, 4)),
     ("stmatrix", (7, 8)),
@@ -73,11 +74,15 @@ _VERSIONS_OF_SM_89 = (("e4m3x2", (8, 1)), ("e5m2x2", (8, 1)))
 
 
 def target_named(name: str) -> Target:
-    """The target of that name; VMError listing the known ones if there is none."""
+    """The target of that name; TargetError listing the known ones if there is none."""
     target = TARGETS.get(name)
     if target is None:
         known = ", ".join(f"`{known}`" for known in TARGETS)
-        raise VMError(f"unknown target `{name}`", hint=f"known targets: {known}")
+        raise TargetError(
+            f"unknown target `{name}`",
+            call_location(),
+            hint=f"known targets: {known}",
+        )
     return target
 
 

@@ -3,6 +3,7 @@
     instructions.md   from the classes of the instructions, and the PTX that the programs in
                       docs/instructions/ become
     reference.md      from signatures and docstrings of the public functions and classes
+    error_cases.md    from the programs in tests/errors
     text.md           its grammar, from the parser's
 
 A test fails while a page is not what this writes.
@@ -17,6 +18,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / ".src")]
 
+import generate_errors  # noqa: E402
 import generate_instructions  # noqa: E402
 import generate_reference  # noqa: E402
 
@@ -29,6 +31,7 @@ def pages() -> dict[str, str]:
     return {
         "instructions.md": generate_instructions.page(DOCS / "instructions"),
         "reference.md": generate_reference.page(),
+        "error_cases.md": generate_errors.page(DOCS.parent / "tests" / "errors"),
         "text.md": with_part((DOCS / "text.md").read_text(), "grammar", f"```\n{grammar()}```\n"),
     }
 

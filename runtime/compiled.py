@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tileloom.vm.diagnostics import Location, VMNameError, did_you_mean, user_errors
 from tileloom.vm.ir import Function
+from tileloom.vm.tensor_maps import TensorMap
 
 from . import devices, jit, options
 from .assemble import Assembled, assemble
@@ -39,16 +40,18 @@ if TYPE_CHECKING:
     from . import emulator
     from .override import OverriddenKernel
 
-_FORMAT = "1"  # of the metadata in the disk cache
+_FORMAT = "2"  # of the metadata in the disk cache
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What the compiler made: the kernel `name`, taking `dynamic_shared` bytes a block."""
+    """What the compiler made: the kernel `name`, taking `dynamic_shared` bytes a block, and maps of
+    tensors after its parameters."""
 
     ptx: str
     name: str
     dynamic_shared: int
+    tensor_maps: tuple[TensorMap, ...] = ()
 
 
 class CompiledKernel:
@@ -93,12 +96,19 @@ class CompiledKernel:
         return self._generated.dynamic_shared
 
     @property
+    def tensor_maps(self) -> tuple[TensorMap, ...]:
+        """The maps of tensors that a launch passes after the arguments."""
+        assert self._generated is not None
+        return self._generated.tensor_maps
+
+    @property
     def ptx(self) -> str:
         """The assembly."""
         assert self._generated is not None
         return self._generated.ptx
 
     @property
+    @user_errors()
     def cubin(self) -> bytes:
         """The machine code.
 
@@ -109,6 +119,7 @@ class CompiledKernel:
         return self.assembled.cubin
 
     @property
+    @user_errors()
     def assembled(self) -> Assembled:
         """The machine code and what the assembler said; assembled once, then kept on disk."""
         if self._assembled is None:
@@ -118,6 +129,7 @@ class CompiledKernel:
         return self._assembled
 
     @cached_property
+    @user_errors()
     def resources(self) -> Resources:
         """Registers, spills, shared memory, occupancy. Raises what `cubin` does."""
         return resources_of(self.assembled, self.name, self.num_threads, self.dynamic_shared)
@@ -136,6 +148,7 @@ class CompiledKernel:
         return disassemble(assemble(located.ptx, self.target).cubin, line_info=True)
 
     @cached_property
+    @user_errors()
     def stages(self) -> dict[str, str]:
         """The program as text after each pass, in the passes' order."""
         return dict(lower(self.function, self.target, keep_stages=True, far=self.is_far).stages)
@@ -260,10 +273,19 @@ class CompiledKernel:
 
 def _decoded(entry: Entry) -> tuple[Generated | None, Assembled | None]:
     try:
-        generated = Generated(**entry.metadata["generated"])
+        generated = _generated(entry.metadata["generated"])
         return generated, Assembled.from_metadata(entry.metadata["assembled"], entry.payload)
     except (KeyError, TypeError):
         return None, None
+
+
+def _generated(metadata: dict[str, Any]) -> Generated:
+    """What `asdict` made of a `Generated`, read from JSON."""
+    maps = tuple(
+        TensorMap(m["view"], tuple(m["dims"]), tuple(m["box"]), m["bits"], m["swizzle"])
+        for m in metadata.pop("tensor_maps")
+    )
+    return Generated(**metadata, tensor_maps=maps)
 
 
 @user_errors()
@@ -279,7 +301,7 @@ def compile_kernel(function: Function, target: str = "sm_90a") -> CompiledKernel
 def generate(function: Function, target: str, far: bool = False) -> Generated:
     """The compiler's work: a function's PTX."""
     lowered = lower(function, target, far=far)
-    return Generated(lowered.ptx, lowered.kernel_name, lowered.shared_bytes)
+    return Generated(lowered.ptx, lowered.kernel_name, lowered.shared_bytes, lowered.tensor_maps)
 
 
 def lower(function: Function, target: str, **wanted: bool) -> Lowered:

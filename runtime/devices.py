@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,11 @@ from .arrays import Array, storage
 from .cuda import context, launcher
 from .cuda.launch import PLAIN, PROGRAMMATIC
 from .signature import Bound, Signature
+from .tensor_maps import resolve
 
 if TYPE_CHECKING:
     from .compiled import CompiledKernel
+    from .emulator import LaunchStatistics
 
 OUR_DEVICES = ("cuda", "emulator", "interpreter")
 
@@ -104,14 +107,20 @@ def interpret(signature: Signature, arguments: Sequence[Any], device: str = "int
     run(signature.function, _host_arguments(signature, bound, device))
 
 
-def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> None:
+def emulate(
+    kernel: CompiledKernel,
+    arguments: Sequence[Any],
+    seed: int = 0,
+    asynchronous: str | None = None,
+) -> None:
     """Runs a kernel's PTX on the emulator, on arrays in the host's memory.
+
+    Asynchronous copies land "early" or "late" as `asynchronous` says; where it says nothing, a
+    kernel that has any runs both ways, the first time on copies of the arrays.
 
     Raises:
         ExecutionError: the PTX does what it must not, at the place in the program it came from.
     """
-    from . import emulator
-
     bound = kernel.signature.bind(arguments)
     if bound.is_empty:
         return
@@ -120,21 +129,40 @@ def emulate(kernel: CompiledKernel, arguments: Sequence[Any], seed: int = 0) -> 
     values = [
         v.view(np.uint8) if isinstance(v, np.ndarray) else 0 if v is None else v for v in values
     ]
+    by_param = dict(zip(kernel.signature.params, bound.arguments, strict=True))
+    maps = resolve(kernel.function, kernel.tensor_maps, by_param)
+    values += [each.emulated() for each in maps]
+    if asynchronous is None and ".async" in kernel.ptx:
+        _emulate(kernel, bound, deepcopy(values), seed, "early")
+    statistics = _emulate(kernel, bound, values, seed, asynchronous or "late")
+    profile.note(kernel.name, kernel.ptx, statistics)
+
+
+def _emulate(
+    kernel: CompiledKernel, bound: Bound, values: list[Any], seed: int, asynchronous: str
+) -> LaunchStatistics:
+    from . import emulator
+
     try:
-        statistics = kernel.emulated.launch(
+        return kernel.emulated.launch(
             grid=bound.grid,
             block=(kernel.num_threads, 1, 1),
             args=values,
             shared_bytes=kernel.dynamic_shared,
             seed=seed,
+            asynchronous=asynchronous,
             count_traffic=profile.is_on(),
         )
-        profile.note(kernel.name, kernel.ptx, statistics)
     except emulator.EmulatorError as error:
         place = kernel.place_of(error.line) if error.line else None
-        raise ExecutionError(f"the emulator: {error.message}", place).note(
+        raised = ExecutionError(f"the emulator: {error.message}", place).note(
             f"line {error.line} of the PTX: `{(error.text or '').strip()}`"
-        ) from None
+        )
+        if error.comment:
+            raised = raised.note(f"the instruction of the program: `{error.comment}`")
+        if asynchronous == "early":
+            raised = raised.note("asynchronous copies landed as early as they may")
+        raise raised from None
 
 
 def _host_arguments(signature: Signature, bound: Bound, device: str) -> list[Any]:

@@ -37,6 +37,7 @@ SOURCE_TREE = {
     "reduction": "tileloom.programs.reduction.command",
     "rotary": "tileloom.programs.rotary.command",
     "softmax": "tileloom.programs.softmax.command",
+    "tile_add": "tileloom.programs.tile_add.command",
     "transpose": "tileloom.programs.transpose.command",
     "vector_add": "tileloom.programs.vector_add.command",
 }

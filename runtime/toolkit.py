@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tileloom.vm.diagnostics import call_location
+
 from . import bindings, options
 from .assemblers import INSTALL_HINT, Assembler, DriverAssembler, NvJitLink, Ptxas
 from .cache import Entry, disk_cache, key_of
@@ -56,7 +58,8 @@ def find_assembler(choice: str | None = None) -> Assembler:
             _remember(place, found)
         _found[place] = found
     if isinstance(found, ToolMissingError):
-        raise found.with_traceback(None)
+        # One of its own: what is remembered belongs to no call.
+        raise ToolMissingError(found.message, call_location(), notes=found.notes, hint=found.hint)
     return found
 
 
@@ -76,6 +79,7 @@ def _search(wanted: str | None) -> Assembler | ToolMissingError:
                 assembler.identity  # noqa: B018 - asks a program whether it runs
             except ToolMissingError as error:
                 if wanted is not None:
+                    error.hint = error.hint or "`TILELOOM_ASSEMBLER` names it"
                     return error
                 failures.append(error.message)
                 continue

@@ -13,7 +13,14 @@ Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
 from .diagnostics import user_errors
-from .dsl.bulk import bulk_commit, bulk_wait, copy_bulk, store_bulk
+from .dsl.bulk import (
+    bulk_commit,
+    bulk_wait,
+    copy_bulk,
+    copy_tensor,
+    store_bulk,
+    store_tensor,
+)
 from .dsl.cluster import (
     cluster_barrier,
     cluster_index,
@@ -113,8 +120,9 @@ from .dsl.ops import (
     view,
 )
 from .dsl.ops import print_ as print
+from .dsl.pipeline import Pipeline
 from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
-from .dsl.values import select
+from .dsl.values import Scalar, select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
     Dtype,
@@ -158,7 +166,9 @@ __all__ = [
     "Function",
     "Kernel",
     "Packing",
+    "Pipeline",
     "Ptr",
+    "Scalar",
     "alloc_mbarrier",
     "alloc_shared",
     "arange",
@@ -189,6 +199,7 @@ __all__ = [
     "copy_async_commit",
     "copy_async_wait",
     "copy_bulk",
+    "copy_tensor",
     "decode",
     "dtype",
     "empty",
@@ -257,6 +268,7 @@ __all__ = [
     "store_bulk",
     "store_matrix",
     "store_remote",
+    "store_tensor",
     "tanh",
     "tf32",
     "transpose",

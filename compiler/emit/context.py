@@ -14,6 +14,7 @@ from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.ir import Function, Part, Statement, Value
+from tileloom.vm.tensor_maps import TensorMap
 from tileloom.vm.types import RegType, ScalarType
 
 from ..ptx import Builder, Register, RegisterKind, Symbol, special
@@ -74,6 +75,7 @@ class Context:
     # The groups around the code, and their threads' numbers.
     parts: list[tuple[Part, Register]] = field(default_factory=list)
     barriers: dict[Part, int] = field(default_factory=dict)  # their numbers
+    tensor_maps: dict[TensorMap, int] = field(default_factory=dict)  # their numbers
 
     @property
     def facts(self) -> FactTable:
@@ -242,6 +244,13 @@ class Context:
                 hint="a block has 16 barriers: let groups meet through `mbarrier`s",
             )
         return number
+
+    def tensor_map(self, wanted: TensorMap) -> Register:
+        """The generic address of a tensor map, a hidden parameter."""
+        number = self.tensor_maps.setdefault(wanted, len(self.tensor_maps))
+        pure = self.builder.pure
+        address = pure("mov.b64", RegisterKind.B64, Symbol(f"tensor_map_{number}"))
+        return pure("cvta.param.u64", RegisterKind.B64, address)
 
     def shared_base(self) -> Register:
         """The block's shared memory base as a 32-bit shared address."""

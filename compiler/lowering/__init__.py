@@ -22,6 +22,7 @@ from . import (
     scan,
     shuffle,
     sync,
+    tensor,
     transform,
     wgmma,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "scan",
     "shuffle",
     "sync",
+    "tensor",
     "transform",
     "wgmma",
 ]

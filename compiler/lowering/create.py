@@ -16,8 +16,9 @@ from .registry import lowering
 
 @lowering(AllocRegisters)
 def lower_alloc_registers(context: Context, instruction: AllocRegisters) -> None:
-    # Defined as zero: an assembler may reject or warn about a read before any write.
-    _fill(context, instruction, 0)
+    # No code: registers have no value until they are written, in PTX as here.
+    assert instruction.result is not None
+    context.define(instruction.result)
 
 
 @lowering(Full)
@@ -27,7 +28,7 @@ def lower_full(context: Context, instruction: Full) -> None:
     _fill(context, instruction, code_of(result.type.dtype, instruction.fill))
 
 
-def _fill(context: Context, instruction: AllocRegisters | Full, code: int) -> None:
+def _fill(context: Context, instruction: Full, code: int) -> None:
     result = instruction.result
     assert result is not None
     type_ = tile_type(result)
@@ -41,7 +42,7 @@ def _fill(context: Context, instruction: AllocRegisters | Full, code: int) -> No
         context.builder.emit(f"mov.{kind.ptx_type}", (register,), (word,))
 
 
-def _fill_predicates(context: Context, instruction: AllocRegisters | Full, value: bool) -> None:
+def _fill_predicates(context: Context, instruction: Full, value: bool) -> None:
     assert instruction.result is not None
     for register in context.define(instruction.result).registers:
         context.builder.emit("setp.ne.s32", (register,), (int(value), 0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from tileloom.layouts import row_major
-from tileloom.vm.diagnostics import ResourceError
+from tileloom.vm.diagnostics import Location, ResourceError
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.mbarrier import AllocMbarrier
 from tileloom.vm.instructions.memory import AllocShared, FreeShared
@@ -154,6 +154,16 @@ def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
+def _largest_scratch(function: Function) -> Location | None:
+    """The place of the instruction that needs the most for a moment."""
+    sizes = {
+        instruction: SCRATCH[type(instruction)](instruction, part.num_threads)
+        for instruction, part in instructions_by_part(function.body, function.threads)
+        if type(instruction) in SCRATCH
+    }
+    return max(sizes, key=lambda instruction: sizes[instruction]).location
+
+
 def _check_limit(
     plan: SharedPlan, placed: list[_Extent], scratch: int, target: Target, function: Function
 ) -> None:
@@ -161,7 +171,8 @@ def _check_limit(
         return
     notes = [(f"`%{e.value.name}` takes {e.size} bytes", e.value.location) for e in placed]
     if scratch:
-        notes.append((f"reductions and layout conversions take {scratch} bytes", None))
+        place = _largest_scratch(function)
+        notes.append((f"reductions and layout conversions take {scratch} bytes", place))
     raise ResourceError(
         f"`@{function.name}` needs {plan.total} bytes of shared memory, `{target.name}` has "
         f"{target.max_shared_bytes}",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tileloom.vm.diagnostics import Location
+from tileloom.vm.tensor_maps import TensorMap
 
 from .operands import Operand, Register, RegisterKind, registers_of, with_registers
 
@@ -114,6 +115,7 @@ class Kernel:
     texts: tuple[str, ...] = ()
     local_bytes: int = 0
     cluster: tuple[int, int, int] | None = None
+    tensor_maps: tuple[TensorMap, ...] = ()
 
     def instructions(self) -> Iterator[Instruction]:
         """The instructions of the body in order."""

@@ -85,6 +85,13 @@ class Pair(NamedTuple):
     second: Register
 
 
+class TensorAddress(NamedTuple):
+    """A place in a tensor: the address of its map, and coordinates, that of neighbours first."""
+
+    map: Register
+    coordinates: tuple[Register | int, ...]
+
+
 class Address(NamedTuple):
     """A memory operand: register or symbol plus a byte offset."""
 
@@ -92,7 +99,7 @@ class Address(NamedTuple):
     offset: int = 0
 
 
-Operand = Register | int | Float32 | Symbol | LabelRef | Vector | Pair | Address
+Operand = Register | int | Float32 | Symbol | LabelRef | Vector | Pair | TensorAddress | Address
 
 
 def registers_of(operand: Operand) -> tuple[Register, ...]:
@@ -103,6 +110,9 @@ def registers_of(operand: Operand) -> tuple[Register, ...]:
         return tuple(e for e in operand.elements if isinstance(e, Register))
     if isinstance(operand, Pair):
         return tuple(e for e in operand if isinstance(e, Register))
+    if isinstance(operand, TensorAddress):
+        own = (operand.map, *operand.coordinates)
+        return tuple(e for e in own if isinstance(e, Register))
     if isinstance(operand, Address) and isinstance(operand.base, Register):
         return (operand.base,)
     return ()
@@ -115,6 +125,9 @@ def with_registers(operand: Operand, replaced: dict[Register, Register]) -> Oper
     if isinstance(operand, Vector):
         elements = operand.elements
         return Vector(tuple(replaced.get(e, e) if type(e) is Register else e for e in elements))
+    if isinstance(operand, TensorAddress):
+        moved = [replaced.get(e, e) if type(e) is Register else e for e in operand.coordinates]
+        return TensorAddress(replaced.get(operand.map, operand.map), tuple(moved))
     if isinstance(operand, Address) and isinstance(operand.base, Register):
         return Address(replaced.get(operand.base, operand.base), operand.offset)
     return operand

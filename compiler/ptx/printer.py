@@ -21,6 +21,7 @@ from .operands import (
     Register,
     RegisterKind,
     Symbol,
+    TensorAddress,
     Vector,
 )
 
@@ -71,6 +72,8 @@ def print_operand(operand: Operand) -> str:
         if operand.offset == 0:
             return f"[{base}]"
         return f"[{base}+{operand.offset}]"
+    if isinstance(operand, TensorAddress):
+        return f"[{operand.map.name}, {print_operand(Vector(operand.coordinates))}]"
     if isinstance(operand, Pair):
         return "|".join(each.name for each in operand)
     assert isinstance(operand, Symbol | LabelRef), operand

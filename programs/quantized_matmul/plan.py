@@ -83,6 +83,7 @@ def plan(
         min_blocks=chosen.min_blocks,
         stages=chosen.stages,
         stage_words=chosen.stage_words,
+        warp_groups=chosen.warp_groups,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

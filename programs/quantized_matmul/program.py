@@ -26,6 +26,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
+from .many_tokens import walk_many
 from .staging import source_of
 from .turn import Block
 
@@ -109,7 +110,7 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    walk(block, begin, totals)
+    (walk_many if config.warp_groups else walk)(block, begin, totals)
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 

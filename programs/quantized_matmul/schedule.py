@@ -42,6 +42,7 @@ class Schedule:
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
     these pass through shared memory, `stages` slots of a turn each, and words too if
     `stage_words` (`buffers` is 0 then).
+    With `warp_groups` the loop for many tokens runs (f16, one warp along k, `stages` of x).
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -56,20 +57,21 @@ class Schedule:
     cluster: bool = False
     stages: int = 0
     stage_words: bool = False
+    warp_groups: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
         slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
-        cluster.
+        cluster, `g` for warp groups.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
         parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
-        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}"
+        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{'g' * self.warp_groups}"
 
     @property
     def warps(self) -> int:

@@ -22,6 +22,11 @@ _LAUNCH_TROUBLE = {
 }
 
 
+_WITHOUT = (
+    '`device="interpreter"` and `device="emulator"` need none; `tileloom doctor` looks for it'
+)
+
+
 @cache
 def api() -> Any:
     """`cuda.bindings.driver`, initialised.
@@ -34,9 +39,11 @@ def api() -> Any:
         (code,) = driver.cuInit(0)
     except (ImportError, RuntimeError) as error:  # no package, or no libcuda behind it
         reason = str(error).partition("\n")[0]
-        raise NoDeviceError("there is no CUDA driver", notes=[reason]) from None
+        raise NoDeviceError("there is no CUDA driver", notes=[reason], hint=_WITHOUT) from None
     if int(code) != 0:
-        raise NoDeviceError("there is no NVIDIA GPU", notes=[f"cuInit says {code.name}"])
+        raise NoDeviceError(
+            "there is no NVIDIA GPU", notes=[f"cuInit says {code.name}"], hint=_WITHOUT
+        )
     return driver
 
 

@@ -19,6 +19,7 @@ from .. import jit
 from ..arrays import Array
 from ..assemble import compute_capability
 from ..signature import Bound, Signature, Strided
+from ..tensor_maps import CODE, ResolvedMap, encoded, resolve
 from .context import Device, current_device, device
 from .launch import PLAIN, LaunchAttributes, LoadedKernel
 from .memory import DeviceArray
@@ -39,6 +40,11 @@ class _Plan:
     aligned: tuple[tuple[int, int], ...]  # (parameter, bytes - 1)
     stream: Callable[[], int]
     is_empty: bool
+    maps: tuple[ResolvedMap, ...]
+
+    def fetched(self, arguments: Sequence[Any]) -> list[Any]:
+        """The values of the parameters, from arguments of the plan's kind."""
+        return [fetch(a) for fetch, a in zip(self.fetch, arguments, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,12 @@ def launch(
         if len(cache.plans) >= _MAX_PLANS:
             cache.plans.clear()
         cache.plans[kind] = plan
-    values = [fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True)]
+    values = plan.fetched(arguments)
     for index, mask in plan.aligned:
         if values[index] & mask:
             kernel.signature.check_alignment(index, values[index])
+    if plan.maps:
+        values += encoded(plan.maps, values)
     if not plan.is_empty:
         handle = plan.stream() if stream is None else stream_handle(stream)
         plan.loaded.launch(plan.grid, values, handle, attributes)
@@ -113,10 +121,13 @@ def prepare(kernel: CompiledKernel, arguments: Sequence[Any]) -> Prepared:
         LaunchError: an argument doesn't fit, or lies in the host's memory.
     """
     plan = _plan(kernel, arguments)
-    values = tuple(fetch(a) for fetch, a in zip(plan.fetch, arguments, strict=True))
+    values = plan.fetched(arguments)
     for index, _ in plan.aligned:
         kernel.signature.check_alignment(index, values[index])
-    return Prepared(plan.loaded, plan.grid, values, plan.stream, tuple(arguments), kernel.signature)
+    values += encoded(plan.maps, values)
+    return Prepared(
+        plan.loaded, plan.grid, tuple(values), plan.stream, tuple(arguments), kernel.signature
+    )
 
 
 class _NotPlanned(Exception):  # noqa: N818 - not an error: the slow way is taken
@@ -179,7 +190,13 @@ def _plan(kernel: CompiledKernel, arguments: Sequence[Any]) -> _Plan:
         aligned=tuple(aligned),
         stream=_stream_query(arguments, gpu.ordinal),
         is_empty=bound.is_empty,
+        maps=() if bound.is_empty else _maps(kernel, bound),
     )
+
+
+def _maps(kernel: CompiledKernel, bound: Bound) -> tuple[ResolvedMap, ...]:
+    values = dict(zip(kernel.signature.params, bound.arguments, strict=True))
+    return resolve(kernel.function, kernel.tensor_maps, values)
 
 
 def _device_of(signature: Signature, bound: Bound) -> Device:
@@ -210,7 +227,7 @@ def _load(kernel: CompiledKernel, gpu: Device) -> LoadedKernel:
             cubin = kernel.cubin
         loaded = cache.loaded[gpu.ordinal] = LoadedKernel(
             gpu, cubin, kernel.name, kernel.num_threads, kernel.dynamic_shared,
-            kernel.signature.codes(),
+            [*kernel.signature.codes(), *[CODE] * len(kernel.tensor_maps)],
         )  # fmt: skip
     return loaded
 
@@ -281,6 +298,7 @@ def _launch_host(
         else:
             values.append(0 if argument is None else signature.pack(index, argument))
     if not bound.is_empty:
+        values += encoded(_maps(kernel, bound), values)
         loaded.launch(bound.grid, values, handle, attributes)
     for index, (array, copy) in copies.items():
         if index in signature.facts.written:

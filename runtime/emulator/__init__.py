@@ -9,5 +9,6 @@ an independent reading of the PTX manual.
 
 from .errors import EmulatorError
 from .kernel import Kernel, LaunchStatistics, Module, parse_module
+from .tensor_maps import TensorMap
 
-__all__ = ["EmulatorError", "Kernel", "LaunchStatistics", "Module", "parse_module"]
+__all__ = ["EmulatorError", "Kernel", "LaunchStatistics", "Module", "TensorMap", "parse_module"]

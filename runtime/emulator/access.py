@@ -197,7 +197,7 @@ def write(
         lanes = on if site.strong else lanes_of(c, on, where)
         shared = storage is memory.shared
         if shared and races is not None and not site.strong:
-            races.store(c, site.line, index, access, lanes, part)
+            races.store(c, site.line, index, access, lanes, part, hidden)
         if c.machine.traffic is not None:
             c.machine.traffic.count(c, site.line, shared, index, access, lanes)
         storage.store(access, index, part, hidden)

@@ -168,9 +168,8 @@ def _apply(
             if (shadow != unit.defined).any():
                 raise FaultError("atomic access to memory that was never written")
             if machine.races is not None and piece.storage is machine.memory.shared:
-                # Atomics don't race among themselves: like reads, they only follow plain writes.
                 on = lanes_of(c, lanes, piece.where)
-                machine.races.load(c, site.line, piece.place, unit, on)
+                machine.races.update(c, site.line, piece.place, unit, on)
         for turn in _turns(c, piece):
             places, index = where[turn], piece.place[turn]
             cells = piece.storage.view(unit)

@@ -33,6 +33,8 @@ def bulk(mods: Mods) -> Form:
     if mods.flag("wait_group"):
         only_read = mods.flag("read")
         return Custom(lambda instruction, linker: _build_wait(instruction, only_read))
+    if "tensor" in mods.parts:
+        return tensor_form()(mods)
     spaces = [part for part in mods.parts if part in ("global", "shared::cta", "shared::cluster")]
     for space in spaces:
         mods.flag(space)
@@ -45,6 +47,13 @@ def bulk(mods: Mods) -> Form:
             _needs(mods, "bulk_group")
             return Custom(lambda i, linker: _build_store(i, linker, hint))
     raise OpcodeError(f"unknown opcode `{mods.text}`")
+
+
+def tensor_form() -> Callable[[Mods], Form]:
+    """The builder of tensor copies, which share the tools below."""
+    from .tensor_ops import tensor
+
+    return tensor
 
 
 def _needs(mods: Mods, flag: str) -> None:

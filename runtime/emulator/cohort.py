@@ -132,6 +132,12 @@ class Cohort:
             return found[1]
         return every_bit(lanes, self.regs[slot].dtype)
 
+    def leave_unset(self, slot: int) -> None:
+        """Gives a register that was never written zeros for its undefined bits."""
+        raw = self.machine.program.body.registers[slot].type.raw
+        self.regs[slot] = np.zeros((self.num_warps, 32), raw)
+        self.undefined[slot] = self.mask
+
     def mark(self, slot: int, bits: Array) -> None:
         """Makes these bits of a register undefined, and no others."""
         self.partial.pop(slot, None)
@@ -310,6 +316,9 @@ def undefined_name(c: Cohort, step: Step, used: Array) -> str:
 
 def run_tracking(c: Cohort, step: Step) -> None:
     """Runs a step while some registers are undefined, and passes that on to its results."""
+    for slot in step.unsure:
+        if c.regs[slot] is None:
+            c.leave_unset(slot)
     bad = check_sources(c, step)
     if step.own:
         step.run(c)

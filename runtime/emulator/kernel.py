@@ -10,10 +10,11 @@ import numpy as np
 
 from .errors import EmulatorError
 from .machine import Machine, Options
-from .memory import GLOBAL_START, Memory
+from .memory import GLOBAL_START, PARAM_WINDOW, Memory
 from .parser import parse
 from .program import Program, build
 from .syntax import Param, ParsedModule
+from .tensor_maps import SIZE, Placed, TensorMap
 from .traffic import LineTraffic
 from .types import Array
 
@@ -62,8 +63,9 @@ class Kernel:
         """Runs the kernel; arrays among `args` are global buffers and are changed in place.
 
         `args`, in the order of the parameters: C-contiguous arrays for pointers, numbers for
-        scalars, bytes for `.align`ed byte parameters. `shared_bytes` is the dynamic shared memory,
-        undefined at first. A `seed` other than 0 shuffles the order in which warps run. `limit`
+        scalars, a `TensorMap` or bytes for `.align`ed byte parameters. `shared_bytes` is the
+        dynamic shared memory, undefined at first. A `seed` other than 0 shuffles the order in which
+        warps run. `limit`
         bounds the instructions executed. Asynchronous copies land as "late" or as "early" as
         allowed. `cluster` is the extent of clusters in blocks, unless the kernel says it itself.
         `check_races` looks for races on shared memory. `count_traffic` counts bank conflicts and
@@ -125,9 +127,27 @@ class Kernel:
             raise ValueError(f"`{self.name}` takes {len(params)} arguments, not {len(args)}")
         packed = np.zeros(max((p.offset + p.size for p in params), default=0), np.uint8)
         for param, arg in zip(params, args, strict=True):
+            if isinstance(arg, TensorMap):
+                continue
             content = _argument(memory, param, arg)
             packed[param.offset : param.offset + len(content)] = np.frombuffer(content, np.uint8)
+        for param, arg in zip(params, args, strict=True):
+            if isinstance(arg, TensorMap):
+                address = PARAM_WINDOW + param.offset
+                memory.tensor_maps[address] = _placed(memory, params, packed, param, arg)
         return packed
+
+
+def _placed(
+    memory: Memory, params: Sequence[Param], packed: Array, param: Param, map_: TensorMap
+) -> Placed:
+    """A tensor map with the memory of the array it is of."""
+    if param.size != SIZE:
+        raise ValueError(f"parameter `{param.name}` is no tensor map")
+    of = params[map_.argument]
+    pointer = int(packed[of.offset : of.offset + of.size].view(np.uint64)[0])
+    storage, start = memory.span(pointer, 0, False)
+    return Placed(map_, storage, start)
 
 
 def _argument(memory: Memory, param: Param, arg: object) -> bytes:

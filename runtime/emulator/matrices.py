@@ -128,7 +128,7 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
             rows = rows & ~bad
         places = piece.place.reshape(-1)
         if c.machine.races is not None:
-            c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows)
+            c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows, bad)
         if c.machine.traffic is not None:
             c.machine.traffic.count(c, instruction.line, True, places, _ROW, lanes)
         piece.storage.store(_ROW, places, rows, bad)

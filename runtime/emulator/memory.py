@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHARED_WINDOW = 1 << 60
 LOCAL_WINDOW = 1 << 61
+PARAM_WINDOW = 1 << 62
 GLOBAL_START = 1 << 33
 _GUARD = 1 << 20
 
@@ -66,6 +67,7 @@ class Memory:
         self.local_size = 0
         self.local = Storage.undefined(0)
         self.params: Array = np.zeros(0, np.uint8)
+        self.tensor_maps: dict[int, object] = {}  # by generic address
 
     def allocate(self, name: str, data: Array, read_only: bool = False) -> int:
         """Places flat uint8 `data`; its virtual address is aligned to 1 MiB."""

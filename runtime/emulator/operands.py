@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from .syntax import FloatBits, Int, Mem, Not, Operand, Pair, Reg, Sink, Symbol, Vector
+from .syntax import FloatBits, Int, Mem, Not, Operand, Pair, Reg, Sink, Symbol, TensorMem, Vector
 from .types import TYPES, Type
 
 _SPECIALS_32 = (
@@ -29,7 +29,7 @@ _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?
 _HEX_FLOAT = re.compile(r"0(?:[fF]([0-9a-fA-F]{8})|[dD]([0-9a-fA-F]{16}))\Z")
 _DECIMAL_FLOAT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?\Z")
 _NAME = re.compile(r"[A-Za-z_$%][\w$.]*\Z")
-_SPLIT = re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]|[^\s,\[\]{}](?:[^,\[\]{}]*[^\s,\[\]{}])?")
+_SPLIT = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|[^\s,\[\]{}](?:[^,\[\]{}]*[^\s,\[\]{}])?")
 
 
 class OperandError(ValueError):
@@ -146,6 +146,8 @@ class RegisterTable:
         if not text:
             raise OperandError("an operand is missing")
         head = text[0]
+        if head == "[" and "{" in text:
+            return self._tensor(text[1:-1])
         if head == "[":
             return self._memory(text[1:-1].strip())
         if head == "{":
@@ -178,6 +180,15 @@ class RegisterTable:
         if reg is None:
             raise OperandError(f"register `{name}` is not declared")
         return reg
+
+    def _tensor(self, text: str) -> TensorMem:
+        parts = split_operands(text)
+        if len(parts) != 2:
+            raise OperandError(f"`{text}` is no place in a tensor")
+        place = self.operand(parts[1])
+        if not isinstance(place, Vector):
+            raise OperandError(f"`{parts[1]}` are no coordinates")
+        return TensorMem(self.operand(parts[0]), place.items)
 
     def _memory(self, text: str) -> Mem:
         base, sign, offset = _cut_offset(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import (  # noqa: F401  (importing registers the opcodes)
@@ -24,11 +23,13 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     moves,
     wgmma,
 )
-from .cohort import Cohort, FaultError
+from .cohort import Cohort, run_tracking
 from .linker import Linker, variable_addresses
+from .memory import PARAM_WINDOW
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
 from .syntax import FunctionBody, ParsedModule, SourceMap
+from .tensor_maps import SIZE as MAP_SIZE
 from .wgmma_fences import unfenced_products
 
 
@@ -76,6 +77,9 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
     addresses = variable_addresses(variables, bases, static)
     spaces = {variable.name: variable.space for variable in variables}
     spaces |= {param.name: "param" for param in body.params}
+    # Only tensor maps are named by their addresses.
+    maps = (param for param in body.params if param.size == MAP_SIZE)
+    addresses |= {param.name: PARAM_WINDOW + param.offset for param in maps}
     linker = Linker(body, addresses, spaces)
     linked: list[Step | Control] = []
     for instruction in body.instructions:
@@ -126,7 +130,7 @@ def _blocks(body: FunctionBody, linked: list[Step | Control]) -> list[Block]:
 
 
 def _guard_unwritten(blocks: list[Block], count: int, always: set[int]) -> None:
-    """Wraps the steps that may read a register no path has written, so that they check it."""
+    """Wraps the steps that may read a register that was never written."""
     everything = (1 << count) - 1
     start_set = sum(1 << slot for slot in always)
     written = [_written(block) for block in blocks]
@@ -162,18 +166,21 @@ def _guard_block(block: Block, known: int, count: int) -> None:
         used = (*step.reads, *step.data, *(() if step.guard is None else (step.guard,)))
         unsure = tuple(s for s in used if 0 <= s < count and not known >> s & 1)
         if unsure:
-            block.runs[place] = step.run = _checked(step.run, unsure)
+            step.unsure = unsure
+            block.runs[place] = _tracked_if_unset(step)
         for slot in step.writes:
             if slot >= 0:
                 known |= 1 << slot
 
 
-def _checked(inner: Run, slots: tuple[int, ...]) -> Callable[[Cohort], None]:
+def _tracked_if_unset(step: Step) -> Run:
+    """The step; where a register that it reads was never written, with undefined values."""
+
     def run(c: Cohort) -> None:
-        for slot in slots:
-            if c.regs[slot] is None:
-                raise FaultError(f"register `{c.machine.register_name(slot)}` was never written")
-        inner(c)
+        if any(c.regs[slot] is None for slot in step.unsure):
+            run_tracking(c, step)
+        else:
+            step.run(c)
 
     return run
 

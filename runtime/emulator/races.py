@@ -4,7 +4,8 @@ Each warp of a cluster is an *agent* with a clock, advanced whenever it synchron
 is what a warp knows of the clocks of all agents: an access that agent b made at time t happened
 before whatever warp a does now if known[a][b] >= t. Barriers exchange what participants know.
 
-    A write must come after the last write and after all reads, a read after the last write.
+    A write must come after the last write and after all reads and atomics, a read after the last
+    write and after all atomics, an atomic after the last write.
 
 Two things are no race: concurrent writes of equal values (replicated tiles are stored by every
 warp that holds them), and accesses made for it (volatile, relaxed, acquire, release, atomics).
@@ -56,6 +57,7 @@ class Races:
         self.write_line = np.zeros(0, np.int32)
         self.read = np.zeros((0, self.agents), np.int32)
         self.read_line = np.zeros(0, np.int32)
+        self.updates: Updates | None = None  # made for the first atomic
 
     @property
     def known(self) -> Array:
@@ -159,17 +161,36 @@ class Races:
     def load(self, c: Cohort, line: int, places: Array, access: Access, on: Array | None) -> None:
         """A read of shared memory."""
         units, rows = self._units(places, access), self._rows(c, on)
+        self._follow_writes(c, units, rows, on, "reads")
+        if self.updates is not None:
+            self.updates.check(c, units, rows, on, "reads")
         agents = rows % self.agents
+        self.read[units, agents[:, None]] = self.known[rows, agents][:, None]
+        self.read_line[units] = line
+
+    def update(self, c: Cohort, line: int, places: Array, access: Access, on: Array | None) -> None:
+        """An atomic access: among themselves they don't race."""
+        units, rows = self._units(places, access), self._rows(c, on)
+        self._follow_writes(c, units, rows, on, "updates")
+        after_reads = any_along(self.read[units] > self.known[rows][:, None, :], 2)
+        if after_reads.any():
+            self.report(c, on, after_reads, units, "updates", "read", self.read_line)
+        if self.updates is None:
+            self.updates = Updates(self)
+        self.updates.note(units, rows, line)
+
+    def _follow_writes(
+        self, c: Cohort, units: Array, rows: Array, on: Array | None, verb: str
+    ) -> None:
+        """Checks that the last write of each unit is known to who accesses it now."""
         known = self.known[rows]
         writer, written = self.writer[units], self.written[units]
         late = written > known[np.arange(len(rows))[:, None], writer]
         if late.any():
-            own = self.writers[units] >> agents[:, None] & 1
+            own = self.writers[units] >> (rows % self.agents)[:, None] & 1
             late &= own == 0
             if late.any():
-                self.report(c, on, late, units, "reads", "written", self.write_line)
-        self.read[units, agents[:, None]] = known[np.arange(len(rows)), agents][:, None]
-        self.read_line[units] = line
+                self.report(c, on, late, units, verb, "written", self.write_line)
 
     def load_async(
         self, c: Cohort, line: int, places: Array, access: Access, on: Array | None
@@ -214,8 +235,10 @@ class Races:
         access: Access,
         on: Array | None,
         values: Array | None,
+        undefined: Array | None = None,
     ) -> None:
-        """A write, before it is done; `values` [lanes] or [lanes, elements], None if unknown."""
+        """A write, before it is done; `values` [lanes] or [lanes, elements], None if unknown, and
+        which of their bits are undefined."""
         units, rows = self._units(places, access), self._rows(c, on)
         agents = rows % self.agents
         known = self.known[rows]
@@ -223,12 +246,14 @@ class Races:
         after_reads = any_along(self.read[units] > known[:, None, :], 2)
         fresh = np.ones(units.shape, bool)
         if late.any():
-            same = self._unchanged(units, access, values)
+            same = self._unchanged(units, values, undefined)
             fresh = ~(late & same)
             late &= ~same
             if late.any():
                 self.report(c, on, late, units, "writes", "written", self.write_line)
         after_reads &= fresh
+        if self.updates is not None:
+            self.updates.check(c, units, rows, on, "writes")
         if after_reads.any():
             self.report(c, on, after_reads, units, "writes", "read", self.read_line)
         self._note(units, rows, fresh, known[np.arange(len(rows)), agents], line)
@@ -251,16 +276,19 @@ class Races:
             # Several warps in one step: that they agree is checked once the values are stored.
             np.bitwise_or.at(self.writers, units.reshape(-1), bits.reshape(-1))
 
-    def _unchanged(self, units: Array, access: Access, values: Array | None) -> Array:
+    def _unchanged(self, units: Array, values: Array | None, undefined: Array | None) -> Array:
         """Which units hold already what is to be written."""
         if values is None:
             return np.zeros(units.shape, bool)
         storage = self.machine.memory.shared
         unit = Access(self.unit, 1)
-        flat = np.ascontiguousarray(values).reshape(len(units), -1)
-        wanted = flat.view(storage.view(unit).dtype).reshape(units.shape)
-        whole = storage.shadow(unit)[units] == unit.defined
-        same: Array = (storage.view(unit)[units] == wanted) & whole
+        cells, shadow = storage.view(unit)[units], storage.shadow(unit)[units]
+
+        def flat(stored: Array) -> Array:
+            return np.ascontiguousarray(stored).reshape(len(units), -1).view(cells.dtype)
+
+        wanted = unit.defined if undefined is None else ~flat(undefined)
+        same: Array = (cells == flat(values).reshape(units.shape)) & (shadow == wanted)
         return same
 
     def _report_unfenced(self, c: Cohort, on: Array | None, wrong: Array, units: Array) -> None:
@@ -295,6 +323,34 @@ class Races:
             f"race: {c.lane_name(lanes)} {verb} shared address {address}, {other} by another warp "
             f"in line {line} (`{self.machine.program.source.text(line)}`) with no barrier between"
         )
+
+
+class Updates:
+    """When each warp last updated a unit by an atomic, [u, agents], and where, [u]."""
+
+    def __init__(self, races: Races) -> None:
+        self.races = races
+        self.time = np.zeros((0, races.agents), np.int32)
+        self.line = np.zeros(0, np.int32)
+
+    def note(self, units: Array, rows: Array, line: int) -> None:
+        """Atomic updates of `units` [lanes, n] by lanes of the warps `rows`."""
+        races = self.races
+        more = len(races.writer) - len(self.line)
+        if more:
+            self.time = np.concatenate((self.time, np.zeros((more, races.agents), np.int32)))
+            self.line = np.concatenate((self.line, np.zeros(more, np.int32)))
+        agents = rows % races.agents
+        self.time[units, agents[:, None]] = races.known[rows, agents][:, None]
+        self.line[units] = line
+
+    def check(self, c: Cohort, units: Array, rows: Array, on: Array | None, verb: str) -> None:
+        """A plain access, which must come after the updates."""
+        inside = np.minimum(units, len(self.line) - 1)  # what is newer was never updated
+        late = any_along(self.time[inside] > self.races.known[rows][:, None, :], 2)
+        late &= inside == units
+        if late.any():
+            self.races.report(c, on, late, units, verb, "updated", self.line)
 
 
 def disagreement(c: Cohort, space: str, wrong: Array, on: Array | None) -> FaultError:

@@ -44,7 +44,8 @@ class Step:
     `strict`: an undefined source is an error (addresses, stored values, branches); otherwise it
     makes the results undefined. `own`: the step applies its guard and keeps `undefined` itself,
     because lanes mix or memory may hold undefined bits; `data` are then the registers it follows.
-    `spread` says how undefined bits pass through, where a rule is known.
+    `spread` says how undefined bits pass through, where a rule is known. `unsure` are registers
+    that it uses and that may never have been written.
     """
 
     run: Run
@@ -57,6 +58,7 @@ class Step:
     own: bool = False
     data: tuple[int, ...] = ()
     spread: Spread | None = None
+    unsure: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

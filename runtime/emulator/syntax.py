@@ -74,7 +74,15 @@ class Mem:
     offset: int
 
 
-Operand: TypeAlias = "Reg | Int | FloatBits | Symbol | Not | Sink | Pair | Vector | Mem"
+@dataclass(frozen=True, slots=True)
+class TensorMem:
+    """`[map, {c0, c1}]`: a place in a tensor."""
+
+    map: Operand
+    coordinates: tuple[Operand, ...]
+
+
+Operand: TypeAlias = "Reg | Int | FloatBits | Symbol | Not | Sink | Pair | Vector | Mem | TensorMem"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pytest
 
 from tileloom.compiler import Lowered, compile_function
 from tileloom.runtime.emulator import parse_module
+from tileloom.runtime.tensor_maps import resolve
 from tileloom.runtime.toolkit import find_program
 from tileloom.vm import parse
 from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
@@ -62,11 +63,13 @@ def emulate(
     lowered = compile_function(function, target, check_passes=True)
     kernel = parse_module(lowered.ptx).kernels[lowered.kernel_name]
     numbers = {p.name: a for p, a in zip(function.params, args, strict=True)}
+    values = dict(zip(function.params, args, strict=True))
+    maps = [m.emulated() for m in resolve(function, lowered.tensor_maps, values)]
     grid = [evaluate(extent, numbers) for extent in function.grid] + [1, 1]
     kernel.launch(
         grid=grid[:3],
         block=(lowered.num_threads, 1, 1),
-        args=[_typed(p, a) for p, a in zip(function.params, args, strict=True)],
+        args=[*(_typed(p, a) for p, a in zip(function.params, args, strict=True)), *maps],
         shared_bytes=lowered.shared_bytes,
         seed=seed,
         asynchronous=asynchronous,

@@ -24,7 +24,7 @@ NOT_DRAWN = {"print", "fence_proxy_async", "warp_barrier"}
 # Programs whose parts wait for each other are not drawn yet.
 NOT_DRAWN |= {"alloc_mbarrier", "mbarrier_arrive", "mbarrier_expect", "mbarrier_wait"}
 NOT_DRAWN |= {"mbarrier_test", "set_registers", "copy_bulk", "store_bulk"}
-NOT_DRAWN |= {"bulk_commit", "bulk_wait"}
+NOT_DRAWN |= {"bulk_commit", "bulk_wait", "copy_tensor", "store_tensor"}
 # Nor are products of warp groups.
 NOT_DRAWN |= {"wgmma", "wgmma_commit", "wgmma_wait"}
 PROGRAMS = 500

@@ -14,6 +14,7 @@ from tileloom.runtime.programs import SOURCE_TREE, program
 from tileloom.vm.ir import Function
 
 WITHOUT_KERNELS = {"minilm"}
+HOPPER_ONLY = {"tile_add"}
 TARGETS = ("sm_80", "sm_90a")
 # Command lines of the programs beyond their defaults.
 MORE = {
@@ -33,7 +34,8 @@ MORE = {
 
 def functions(target: str) -> Iterator[tuple[str, Function]]:
     """Every program's functions, by the command line that compiles them."""
-    for name in sorted(set(SOURCE_TREE) - WITHOUT_KERNELS):
+    left_out = WITHOUT_KERNELS | (set() if target == "sm_90a" else HOPPER_ONLY)
+    for name in sorted(set(SOURCE_TREE) - left_out):
         chosen = program(name)
         for line in ["", *MORE.get(name, [])]:
             parser = program_parser("compile", name, chosen)

@@ -38,6 +38,7 @@ class FakeDriver:
     launches: list[Launch] = field(default_factory=list)
     configurations: list[Any] = field(default_factory=list)
     memory: dict[int, Any] = field(default_factory=dict)
+    maps: list[Any] = field(default_factory=list)
     failures: dict[str, list[int]] = field(default_factory=dict)
     attributes: dict[str, int] = field(default_factory=dict)
     context: int = 0
@@ -47,7 +48,7 @@ class FakeDriver:
     graph: list[Launch] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("CU"):
+        if name.startswith(("CU", "cuuint")):
             return getattr(real, name)
         raise AttributeError(name)
 
@@ -150,6 +151,13 @@ class FakeDriver:
     def cuLaunchKernelEx(self, config: Any, function: Any, address: int, extra: int) -> Any:  # noqa: N802
         self.configurations.append(config)
         return (self._code("cuLaunchKernelEx"),)
+
+    def cuTensorMapEncodeTiled(self, *settings: Any) -> Any:  # noqa: N802
+        """A map whose first word is the tensor's address."""
+        self.maps.append(settings)
+        made = real.CUtensorMap()
+        ctypes.c_uint64.from_address(int(made.getPtr())).value = settings[2]
+        return self._code("cuTensorMapEncodeTiled"), made
 
     # Streams, events and graphs. Time passes by one millisecond at each launch.
 

@@ -174,7 +174,9 @@ def test_no_assembler_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(toolkit, "_found", {})
     with pytest.raises(ToolMissingError) as caught:
         find_assembler()
-    assert str(caught.value) == (
+    error = caught.value
+    assert error.location is not None and error.location.file == __file__
+    assert f"{error.kind}: {error.message}\nhint: {error.hint}" == (
         "tool error: there is no assembler: neither `ptxas`, nor nvJitLink, nor a driver\n"
         "hint: `pip install 'tileloom[tools]'` brings ptxas, `'tileloom[asm]'` nvJitLink"
     )

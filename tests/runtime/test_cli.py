@@ -157,7 +157,7 @@ def test_two_kernels_of_one_name_get_two(tmp_path: Path) -> None:
         (["run", "sample", "--size", "-1"],
          "usage error: `size` is negative\nhint: give a positive one\n"),
         (["compile", "sample", "--target", "sm_1"],
-         "error: unknown target `sm_1`\n"
+         "target error: unknown target `sm_1`\n"
          "hint: known targets: `sm_80`, `sm_86`, `sm_89`, `sm_90a`\n"),
         (["compile", "no/such.vm"],
          "usage error: `no/such.vm` can't be read: No such file or directory\n"),

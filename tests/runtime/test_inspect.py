@@ -297,7 +297,7 @@ def test_a_program(capsys: pytest.CaptureFixture[str]) -> None:
          "name error: there is no section `xyz`\n"
          "hint: the sections: `summary`, `passes`, `memory`, `banks`, `code`\n"),
         (["turn.vm", "--target", "sm_1"],
-         "error: unknown target `sm_1`\n"
+         "target error: unknown target `sm_1`\n"
          "hint: known targets: `sm_80`, `sm_86`, `sm_89`, `sm_90a`\n"),
         (["turn.vm", "--html", "no/such/page.html", "--show", "summary"],
          "usage error: `no/such/page.html` can't be written: No such file or directory\n"),

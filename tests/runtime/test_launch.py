@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tileloom import vm
 from tileloom.runtime.cuda import context, launcher, stream
 from tileloom.runtime.cuda.launch import ArgumentPacker, LaunchAttributes, LoadedKernel
 from tileloom.runtime.cuda.memory import DeviceArray
@@ -21,6 +22,7 @@ from tileloom.runtime.errors import (
 )
 from tileloom.runtime.signature import Signature
 from tileloom.vm.diagnostics import LaunchError, TargetError, UsageError
+from tileloom.vm.tensor_maps import TensorMap
 
 from .fake_driver import FakeDriver, read_words
 from .kernels import add_one, unaligned
@@ -35,6 +37,7 @@ class Compiled:
         self.name, self.num_threads = self.function.name, self.function.num_threads
         self.plans = launcher.Plans(self.signature)
         self.cubin, self.dynamic_shared, self.target = b"cubin", dynamic_shared, target
+        self.tensor_maps: tuple[TensorMap, ...] = ()
 
     def variant(self, far: bool) -> Compiled:
         assert not far
@@ -257,6 +260,35 @@ def test_prepared_launches(fake: FakeDriver) -> None:
     assert fake.launches[0].stream == 7
     with pytest.raises(LaunchError, match="`x` is in the host's memory"):
         launcher.prepare(kernel, (np.zeros(8, np.float32), y, 8))
+
+
+@vm.kernel
+def copy_rows(x: vm.Ptr[vm.f16], m: vm.i32, k: vm.i32) -> None:
+    """Names a tensor, of which a launch makes a map."""
+    vm.launch(grid=[m], warps=1)
+    vm.global_view(x, [m, k])
+
+
+def test_tensor_maps_are_encoded_once_for_a_pointer(fake: FakeDriver) -> None:
+    fake.num_params = 4
+    kernel: Any = Compiled(copy_rows)
+    kernel.tensor_maps = (TensorMap(0, (1, 0), (64, 32), 16, 128),)
+    x, other = (DeviceArray((40, 72), np.float16) for _ in range(2))
+    for array in (x, x, other):
+        launcher.launch(kernel, (array, 40, 72))
+    assert fake.calls.count("cuTensorMapEncodeTiled") == 2
+    assert [launch.words[3] for launch in fake.launches] == [x.data_ptr()] * 2 + [other.data_ptr()]
+    kind, rank, pointer, shape, strides, box, steps, _, swizzle, *_ = fake.maps[0]
+    assert (kind.name, rank, pointer) == ("CU_TENSOR_MAP_DATA_TYPE_UINT16", 2, x.data_ptr())
+    numbers = [[int(n) for n in each] for each in (shape, strides, box, steps)]
+    assert numbers == [[72, 40], [144], [64, 32], [1, 1]]
+    assert swizzle.name == "CU_TENSOR_MAP_SWIZZLE_128B"
+    launcher.prepare(kernel, (x, 40, 72))()
+    assert fake.launches[-1].words[3] == x.data_ptr()
+    launcher.launch(kernel, (np.zeros((40, 72), np.float16), 40, 72))
+    assert fake.calls.count("cuTensorMapEncodeTiled") == 3
+    with pytest.raises(LaunchError, match="has a stride of 146 bytes"):
+        launcher.launch(kernel, (DeviceArray((40, 73), np.float16), 40, 73))
 
 
 def test_launch_attributes(fake: FakeDriver) -> None:

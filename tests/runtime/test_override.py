@@ -88,7 +88,8 @@ def test_a_wrong_opcode_is_shown_in_the_edited_text(kernel: CompiledKernel) -> N
         "execution error: the emulator: unknown modifier `.gobal` of `st.gobal.b32`\n"
         f"  --> <edited ptx of add_one>:{line}:5\n   |\n{line} | {text}\n"
         f"   |     {'^' * len(text.strip())}\n"
-        f"note: line {line} of the PTX: `{text.strip()}`"
+        f"note: line {line} of the PTX: `{text.strip()}`\n"
+        "note: the instruction of the program: `store %target[block.x * 128], %add`"
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from .location import Location
 from .render import Note, render_error
+
+_NAME = re.compile(r"`%([A-Za-z_]\w*)")
 
 
 class VMError(Exception):
@@ -28,15 +31,36 @@ class VMError(Exception):
         hint: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.location = location
         placed: list[Note] = [(n, None) if isinstance(n, str) else n for n in notes]
         self.notes: list[Note] = list(dict.fromkeys(placed))
         self.hint = hint
 
+    @property
+    def message(self) -> str:
+        """What is wrong, in one line, values named as the user's source names them."""
+        return self._worded(self._message)
+
+    @message.setter
+    def message(self, message: str) -> None:
+        self._message = message
+
+    @property
+    def code(self) -> str:
+        """The kind of mistake as a word: `type-error`. Catalogues and filters go by it."""
+        return self.kind.replace(" ", "-")
+
+    def _worded(self, text: str) -> str:
+        """A text's `%x` is Python's `x`."""
+        in_python = self.location is not None and self.location.text is None
+        return _NAME.sub(r"`\1", text) if in_python else text
+
     def render(self) -> str:
         """The error as the user reads it: heading, place, source line with caret, notes, hint."""
-        return render_error(self.kind, self.message, self.location, self.notes, self.hint)
+        notes = [(self._worded(text), place) for text, place in self.notes]
+        hint = None if self.hint is None else self._worded(self.hint)
+        return render_error(self.kind, self.message, self.location, notes, hint)
 
     def note(self, text: str, location: Location | None = None) -> VMError:
         """Adds a note and returns the error, so that it can be raised at once."""

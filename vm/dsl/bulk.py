@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from inspect import isfunction
 
 from ..diagnostics import user_errors
-from ..instructions import bulk
-from .arguments import as_offsets
+from ..instructions import bulk, tensor
+from .arguments import as_dims, as_offsets, as_shape
 from .mbarrier import Mbarriers, Place, as_barriers, as_place
 from .trace import emit
 from .values import MemoryTile, ScalarLike, as_expr, operand
@@ -58,6 +58,59 @@ def store_bulk(
         source=operand(source),
         source_offsets=as_offsets(source_offsets),
         count=count,
+        cache=cache,
+    )
+
+
+def copy_tensor(
+    target: MemoryTile,
+    target_offsets: Sequence[ScalarLike],
+    source: MemoryTile,
+    source_offsets: Sequence[ScalarLike],
+    barriers: Mbarriers,
+    index: Place,
+    shape: Sequence[int],
+    *,
+    dims: Sequence[int] | None = None,
+    ranks: ScalarLike | None = None,
+    cache: str = "",
+) -> None:
+    """One thread starts copying a tile from global to shared memory, for a phase of a barrier; with
+    a mask `ranks` to these blocks of the cluster."""
+    emit(
+        tensor.CopyTensor,
+        target=operand(target),
+        target_offsets=as_offsets(target_offsets),
+        source=operand(source),
+        source_offsets=as_offsets(source_offsets),
+        barrier=as_barriers(barriers).value,
+        index=as_place(index),
+        ranks=None if ranks is None else as_expr(ranks),
+        shape=as_shape(shape),
+        dims=as_dims(dims),
+        cache=cache,
+    )
+
+
+def store_tensor(
+    target: MemoryTile,
+    target_offsets: Sequence[ScalarLike],
+    source: MemoryTile,
+    source_offsets: Sequence[ScalarLike],
+    shape: Sequence[int],
+    *,
+    dims: Sequence[int] | None = None,
+    cache: str = "",
+) -> None:
+    """One thread starts copying a tile from shared to global memory."""
+    emit(
+        tensor.StoreTensor,
+        target=operand(target),
+        target_offsets=as_offsets(target_offsets),
+        source=operand(source),
+        source_offsets=as_offsets(source_offsets),
+        shape=as_shape(shape),
+        dims=as_dims(dims),
         cache=cache,
     )
 

@@ -22,6 +22,7 @@ from . import (
     scalars,
     shuffle,
     sync,
+    tensor,
     transform,
     wgmma,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "scalars",
     "shuffle",
     "sync",
+    "tensor",
     "transform",
     "wgmma",
 ]

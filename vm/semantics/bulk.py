@@ -10,6 +10,7 @@ from ..diagnostics import ExecutionError
 from ..expr import Expr
 from ..instruction import Operand
 from ..instructions.bulk import UNIT, BulkCommit, BulkWait, CopyBulk, StoreBulk
+from ..instructions.tensor import CopyTensor
 from ..interpreter.barriers import BarrierArray, Delivery, Mbarrier
 from ..interpreter.boxes import Box, place
 from ..interpreter.clocked import ClockedTile
@@ -79,7 +80,7 @@ def receivers(
 
 def send(
     group: ThreadGroup,
-    instruction: CopyBulk,
+    instruction: CopyBulk | CopyTensor,
     tile: SharedTile,
     box: Box,
     data: Array,

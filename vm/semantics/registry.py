@@ -32,6 +32,7 @@ FAMILIES: Final = (
     "scalars",
     "shuffle",
     "sync",
+    "tensor",
     "transform",
     "wgmma",
 )

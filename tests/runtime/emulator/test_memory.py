@@ -213,9 +213,11 @@ WRONG = [
     ("mov.u32 %r1, smem; st.shared.u32 [%r1+128], %r50;", "shared address 128 are out", "lane 0"),
     ("st.shared.u32 [%r50], %r50;", "shared address 1 is not aligned to 4", "lane 1"),
     ("mov.u32 %r1, 0; st.shared.u32 [%r1+-4], %r50;", "shared address", "lane 0"),
-    ("mov.u32 %r1, %r9;", "register `%r9` was never written", ""),
+    ("mov.u32 %r1, %r9; st.global.u32 [%rd11], %r1;", "`%r1` has no defined value", "lane 0"),
+    ("st.global.u32 [%rd11], %r9;", "`%r9` has no defined value", "lane 0"),
+    ("ld.global.u32 %r1, [%rd9];", "`%rd9` has no defined value", "lane 0"),
     ("@%p1 bra DONE;\nDONE:", "register `%p1` was never written", ""),
-    ("@%p1 mov.u32 %r1, 5;", "register `%p1` was never written", ""),
+    ("@%p1 mov.u32 %r1, 5;", "the guard was never written", "lane 0"),
     ("ld.shared.u32 %r1, [smem]; st.global.u32 [%rd11], %r1;",
      "`%r1` has no defined value", "lane 0"),
     ("setp.gt.u32 %p1, %r50, 3; @%p1 mov.u32 %r1, 0; st.global.u32 [%rd11], %r1;",
@@ -237,6 +239,12 @@ def test_reports(body: str, message: str, who: str) -> None:
     assert who in caught.value.message
     assert caught.value.comment == "%v = load %x"
     assert caught.value.text.strip() in body
+
+
+def test_registers_that_were_never_written_are_no_error() -> None:
+    data = np.zeros(32, np.uint32)
+    run_kernel("add.u32 %r2, %r9, 1; mov.u32 %r9, 4; st.global.u32 [%rd0], %r9;", [data])
+    assert data[0] == 4
 
 
 def test_undefined_padding_is_no_error() -> None:

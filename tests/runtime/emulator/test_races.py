@@ -71,6 +71,9 @@ RACES = {
     "store into a copy in flight": COPY + "xor.b32 %r5, %r50, 64; shl.b32 %r5, %r5, 4;"
     "add.u32 %r5, %r1, %r5; add.u32 %r9, %r50, 1; st.shared.u32 [%r5+2048], %r9;",
     "atomic after store": "@%p0 st.shared.u32 [%r2], %r9; atom.shared.add.u32 %r4, [%r3], 1;",
+    "read after atomic": STORE + BARRIER + "red.shared.add.u32 [%r3], 1;" + LOAD,
+    "read of another's atomic": STORE + BARRIER + "red.shared.add.u32 [%r2], 1;" + FAR,
+    "atomic after read": STORE + BARRIER + FAR + "red.shared.add.u32 [%r2], 1;",
     "store after atomic": STORE + BARRIER + "red.shared.add.u32 [%r3], 1;" + STORE,
 }  # fmt: skip
 
@@ -131,6 +134,7 @@ CORRECT = {
     "atomics": "setp.eq.u32 %p1, %r50, 0; @%p1 st.shared.u32 [smem], %r9;" + BARRIER
     + "red.shared.add.u32 [smem], 1; atom.shared.add.u32 %r4, [smem], 1;" + BARRIER
     + "ld.shared.u32 %r4, [smem];",
+    "read of one's own atomic": STORE + "red.shared.add.u32 [%r2], 1;" + LOAD,
     "volatile flag": "setp.eq.u32 %p1, %r50, 0; @%p1 st.shared.u32 [smem+2048], %r9;" + BARRIER
     + "mov.u32 %r11, 5; @!%p0 bra WAIT; st.shared.u32 [%r2], %r9;"
     "st.release.cta.shared.u32 [smem+2048], %r11; bra E;\n"

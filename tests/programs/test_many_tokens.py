@@ -1,0 +1,78 @@
+"""The quantized matmul on the tensor cores of warp groups: every kind of weight against float64,
+and the machine code of the largest tiles."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tileloom.compiler import compile_function
+from tileloom.programs.quantized_matmul import Schedule, linear, pack, quantize
+from tileloom.programs.quantized_matmul.plan import plan, traced
+from tileloom.runtime.assemble import assemble
+from tileloom.runtime.toolkit import find_program
+
+PTXAS = find_program("ptxas")
+BAR = 6e-4  # relative error of the product, f16 output included
+
+
+def check(
+    name: str, m: int, k: int, n: int, schedule: Schedule, device: str, **how: object
+) -> None:
+    rng = np.random.default_rng(m + k)
+    q = quantize(rng.normal(size=(k, n)), name, **how)  # type: ignore[arg-type]
+    x = rng.normal(size=(m, k)).astype(np.float16)
+    out = np.full((m, n), np.nan, np.float16)
+    y = linear(x, pack(q), out=out, device=device, schedule=schedule).astype(np.float64)
+    reference = x.astype(np.float64) @ q.dequantize()
+    assert np.linalg.norm(y - reference) <= BAR * np.linalg.norm(reference)
+
+
+def groups(tokens: int, feature_warps: int = 4, splits: int = 1, stages: int = 4) -> Schedule:
+    return Schedule(1, feature_warps, tokens, splits, stages=stages, warp_groups=True)
+
+
+@pytest.mark.parametrize("name", ["u4", "i4", "u1", "u2", "u3", "u6", "u8", "b3", "e4m3", "nf4"])
+def test_every_kind_of_weight(name: str, device: str) -> None:
+    """Several parts of k a word, forms with constants, casts: all end in the same sums."""
+    check(name, 20, 256, 264, groups(24), device, group=128)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "schedule"),
+    [
+        (17, 384, 300, groups(8, stages=2)),  # ragged tokens, features and blocks of tokens
+        (40, 200, 64, groups(40, 8, stages=3)),  # part of a group, two warp groups
+        (1, 640, 512, groups(16, splits=3)),  # k in parts
+    ],
+)
+def test_shapes(m: int, k: int, n: int, schedule: Schedule, device: str) -> None:
+    check("u4", m, k, n, schedule, device, group=128)
+
+
+@pytest.mark.parametrize("zero_point", ["int", "float"])
+def test_zero_points(zero_point: str, device: str) -> None:
+    check("u4", 24, 256, 256, groups(24), device, group=64, zero_point=zero_point)
+
+
+@pytest.mark.parametrize("tokens", [24, 32])
+def test_machine_code(tokens: int, tmp_path: Path) -> None:
+    """Weights are the left operand from registers, nothing spills and nothing is serialised."""
+    p = pack(quantize(np.zeros((256, 256)), "u4", group=128))
+    function = traced(plan(p, 32, "f16", "f16", schedule=groups(tokens)).config)
+    assembled = assemble(compile_function(function).ptx, "sm_90a")
+    (kernel,) = assembled.kernels
+    assert kernel.spill_stores == kernel.spill_loads == 0
+    tool = Path(PTXAS).with_name("cuobjdump") if PTXAS is not None else Path("none")
+    if not tool.exists():
+        pytest.skip("no cuobjdump")
+    (tmp_path / "k.cubin").write_bytes(assembled.cubin)
+    command = [str(tool), "-sass", str(tmp_path / "k.cubin")]
+    code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    left = re.findall(rf"HGMMA\.64x{tokens}x16\.F32 R\d+, (R\d+|gdesc)", code)
+    # Four feature tiles and the ones, eight steps of k each.
+    assert len(left) == 5 * 8 and all(source.startswith("R") for source in left)
