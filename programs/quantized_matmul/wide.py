@@ -6,7 +6,7 @@ so that feature tile j of its block is rows 16 w .. 16 w + 15 of a *slab* of 64 
 fragments it decodes are the register operand of `wgmma`.
 
 One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
-The warp groups decode, scale the fragments and multiply, half a chunk at a time: while one half is
+The warp groups decode, scale the fragments and multiply, a span of k at a time: while one span is
 multiplied, the next is decoded. Parts of k meet in distributed shared memory, in rank order.
 
 Fragments are values of the weights, rounded once to the activation's dtype, after zero points are
@@ -49,6 +49,16 @@ class WideConfig:
     slabs: int = 2  # of 64 features, for each warp group
     stages: int = 4
     cluster: int = 1  # blocks that split k
+
+    @property
+    def x_vector(self) -> int:
+        """Elements of x that its rows and its start are multiples of."""
+        return 8
+
+    @property
+    def split(self) -> bool:
+        """Whether sums meet in a workspace."""
+        return False
 
     @property
     def columns(self) -> int:
@@ -295,12 +305,14 @@ def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Til
         stage = turn % config.stages
         vm.mbarrier_wait(ring.full, stage, turn // config.stages)
         weights = Weights(config, ring, stage, WARPS * column, scale_down)
-        for number, (low, high) in enumerate(halves(cut.chunk)):
+        spans = list(parts_of(cut.chunk, config.slabs))
+        for number, (low, high) in enumerate(spans):
             operands = [weights.fragment(tile, low, high) for tile in tiles]
             for total, operand in zip(totals, operands, strict=True):
                 vm.wgmma(total, operand, ring.x, b_offsets=[stage, low, 0])
             vm.wgmma_commit()
-            vm.wgmma_wait(1)
+            # Alone, a span's fragments are the registers that the next turn's will be.
+            vm.wgmma_wait(1 if len(spans) > 1 else 0)
             if number == 0:
                 # The last turn's products are done: its slot may be overwritten.
                 with vm.when(turn > 0):
@@ -309,12 +321,12 @@ def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Til
     return totals
 
 
-def halves(chunk: int) -> Iterator[tuple[int, int]]:
-    """The rows of a chunk in two parts of whole products, or one."""
-    half = (chunk // 16 + 1) // 2 * 16
-    yield 0, half
-    if half < chunk:
-        yield half, chunk
+def parts_of(chunk: int, slabs: int) -> Iterator[tuple[int, int]]:
+    """The rows of a chunk in spans whose fragments take no more than 32 registers; two at least,
+    unless it is a single product."""
+    steps = min(max(1, 8 // slabs), max(1, chunk // 32))
+    for low in range(0, chunk, 16 * steps):
+        yield low, min(chunk, low + 16 * steps)
 
 
 class Weights:
@@ -329,9 +341,7 @@ class Weights:
             ring.words, [stage, block, 0], words.shape, words, dims=(1, 2), in_bounds=True
         )
         shape = (1, WARPS * config.cut.block_features, config.cut.chunk)
-        codes = vm.view(
-            loaded, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED
-        )
+        codes = vm.view(loaded, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
         kind = dtype(config.activation)
         values = vm.cast(codes, f32 if self.in_f32 else kind)
         self.values = vm.reshape(values, (WARPS, config.cut.tiles, 16, config.cut.chunk))
@@ -349,9 +359,7 @@ class Weights:
 
     def _row(self, slots: MemoryTile, stage: Scalar, block: int) -> Tile:
         layout = self.config.scales()
-        return vm.load(
-            slots, [stage, block, 0], layout.shape, layout, dims=(1, 2), in_bounds=True
-        )
+        return vm.load(slots, [stage, block, 0], layout.shape, layout, dims=(1, 2), in_bounds=True)
 
     def _of_tile(self, row: Tile, tile: int) -> Tile:
         """[64, 1] of a row of scales or zeros."""
@@ -395,9 +403,7 @@ class Output:
         vm.store(view, [part.token, feature], vm.transpose(vm.cast(total, dtype(config.out))))
 
 
-def leave(
-    part: Part, sums: MemoryTile, group: int, totals: list[Tile], output: Output
-) -> None:
+def leave(part: Part, sums: MemoryTile, group: int, totals: list[Tile], output: Output) -> None:
     """A warp group writes its slabs to y, one after the other; or leaves them to the cluster."""
     config = part.config
     column, tiles = config.place(group)
