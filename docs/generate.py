@@ -5,6 +5,7 @@
     reference.md      from signatures and docstrings of the public functions and classes
     error_cases.md    from the programs in tests/errors
     text.md           its grammar, from the parser's
+    casts.md          the slots of casts and decodes
 
 A test fails while a page is not what this writes.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / ".src")]
 
+import generate_casts  # noqa: E402
 import generate_errors  # noqa: E402
 import generate_instructions  # noqa: E402
 import generate_reference  # noqa: E402
@@ -32,6 +34,7 @@ def pages() -> dict[str, str]:
         "instructions.md": generate_instructions.page(DOCS / "instructions"),
         "reference.md": generate_reference.page(),
         "error_cases.md": generate_errors.page(DOCS.parent / "tests" / "errors"),
+        "casts.md": with_part((DOCS / "casts.md").read_text(), "slots", generate_casts.table()),
         "text.md": with_part((DOCS / "text.md").read_text(), "grammar", f"```\n{grammar()}```\n"),
     }
 

@@ -151,6 +151,10 @@ def _placed(
     ]
     if packing == PAIRED and upper_bytes.fits(source, half, count):
         ways.append(partial(upper_bytes.fields, source=source, runs=runs))
+        if upper_bytes.has_best_two(source):
+            ways.append(
+                partial(_fields, source=source, half=half, runs=runs, spread=True, two=True)
+            )
     words = plan.cheapest(ways)
     scale = factor * 2.0 ** (half.bias - source.bias)
     return [half.multiplied(plan, mend(plan, word), scale) for word in words]
@@ -172,10 +176,15 @@ def _fields(
     half: HalfType,
     runs: Sequence[tuple[Run, ...]],
     spread: bool,
+    two: bool = False,
 ) -> list[Word]:
-    """The patterns of pairs; `spread` lets permutes spread sign bits where that seems no dearer."""
+    """The patterns of pairs; `spread` lets permutes spread sign bits where that seems no dearer,
+    `two` lets two of the pairs share a word of upper bytes.
+    """
+    done = upper_bytes.best_two(plan, source, runs) if two else {}
     return [
-        _field(plan, source, half, runs[low : low + 2], spread) for low in range(0, len(runs), 2)
+        done.get(low // 2) or _field(plan, source, half, runs[low : low + 2], spread)
+        for low in range(0, len(runs), 2)
     ]
 
 

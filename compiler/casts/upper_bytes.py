@@ -33,20 +33,46 @@ def fits(source: Dtype, half: HalfType, count: int) -> bool:
     return half is F16 and source.mantissa_bits <= _MANTISSA_BITS and whole_units
 
 
+# Two pairs of a unit of 6 bits for which it pays even where it does not for all.
+_BEST_TWO = {6: (2, 6)}
+
+
 def fields(plan: PlanBuilder, source: Dtype, runs: Sequence[tuple[Run, ...]]) -> list[Word]:
     """The patterns of pairs of f16."""
-    all_pairs = [runs[low : low + 2] for low in range(0, len(runs), 2)]
+    all_pairs = _pairs(runs)
     size = pairs(source.bits)
     words: dict[int, Word] = {}
     for unit in range(0, len(all_pairs), size):
         left = list(range(unit, unit + size))
         while left:
             a, b = _cheapest(plan, source, all_pairs, left)
-            word = gather(plan, _moves(plan, source, all_pairs[a], all_pairs[b]))
-            words[a] = plan.op("prmt.b32", word, 0, 0x2404)
-            words[b] = plan.masked(word, 0xFF00FF00)
+            words[a], words[b] = _two(plan, source, all_pairs[a], all_pairs[b])
             left = [number for number in left if number not in (a, b)]
     return [words[number] for number in range(len(all_pairs))]
+
+
+def has_best_two(source: Dtype) -> bool:
+    """Whether `best_two` has any."""
+    return source.bits in _BEST_TWO
+
+
+def best_two(plan: PlanBuilder, source: Dtype, runs: Sequence[tuple[Run, ...]]) -> dict[int, Word]:
+    """The patterns, by the number of the pair, of two pairs of each unit."""
+    all_pairs = _pairs(runs)
+    words: dict[int, Word] = {}
+    for unit in range(0, len(all_pairs), pairs(source.bits)):
+        a, b = (unit + number for number in _BEST_TWO[source.bits])
+        words[a], words[b] = _two(plan, source, all_pairs[a], all_pairs[b])
+    return words
+
+
+def _pairs(runs: Sequence[tuple[Run, ...]]) -> list[Pair]:
+    return [runs[low : low + 2] for low in range(0, len(runs), 2)]
+
+
+def _two(plan: PlanBuilder, source: Dtype, a: Pair, b: Pair) -> tuple[Word, Word]:
+    word = gather(plan, _moves(plan, source, a, b))
+    return plan.op("prmt.b32", word, 0, 0x2404), plan.masked(word, 0xFF00FF00)
 
 
 def _cheapest(

@@ -128,7 +128,8 @@ def build_access(
     rank = len(offsets)
     if dims is None:
         dims = tuple(range(rank - type_.rank, rank))
-    starts = [context.scalars.integer(offset) for offset in offsets]
+    scalars = context.scalars
+    starts = [scalars.as_offset(scalars.integer(offset)) for offset in offsets]
     bases = list(starts)
     for dim, memory_dim in enumerate(dims):
         bases[memory_dim] = bases[memory_dim] + context.spatial_index(layout, dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from tileloom.vm.diagnostics import ResourceError, VMError
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Function, Part, Statement, Value
+from tileloom.vm.instructions.bulk import CopyBulk
+from tileloom.vm.instructions.tensor import CopyTensor
+from tileloom.vm.ir import Function, Part, Statement, Value, instructions
 from tileloom.vm.tensor_maps import TensorMap
 from tileloom.vm.types import RegType, ScalarType
 
@@ -100,6 +103,12 @@ class Context:
     def cluster_size(self) -> int:
         """Blocks in a cluster; 1 without clusters."""
         return prod(self.function.cluster_extents)
+
+    @cached_property
+    def uses_engine(self) -> bool:
+        """Whether the copy engine writes to shared memory."""
+        loads = (CopyBulk, CopyTensor)
+        return any(isinstance(i, loads) for i in instructions(self.function.body))
 
     # Threads
 

@@ -63,7 +63,8 @@ def build_indexed_access(
     if dims is None:
         dims = tuple(range(rank - type_.rank, rank))
     along = {memory: tile for tile, memory in enumerate(dims) if memory != dim}
-    bases = [context.scalars.integer(offset) for offset in offsets]
+    scalars = context.scalars
+    bases = [scalars.as_offset(scalars.integer(offset)) for offset in offsets]
     for memory_dim, tile_dim in along.items():
         bases[memory_dim] += context.spatial_index(type_.placed, tile_dim)
     access = Access(context, binding, [], {}, {})

@@ -82,6 +82,15 @@ class Unsigned:
             self.facts.learn(register, facts)
         return Linear.of(register)
 
+    def as_offset(self, form: Linear) -> Linear:
+        """The form, no larger than 2**62: so far outside any memory that what is added to it is
+        outside too, and does not wrap around to its beginning."""
+        if not any(self.is_large(register) and register.kind is B64 for register in form.terms):
+            return form
+        value = self.builder.pure("min.u64", B64, self.register(form, True), 1 << 62)
+        self.facts.learn(value, Facts(0, 1 << 62))
+        return Linear.of(value)
+
     def whole(self, form: Linear, bits: int) -> Register | int:
         """The form's value modulo 2^bits."""
         if form.is_const:
@@ -96,7 +105,7 @@ class Unsigned:
         if op in ("<<", ">>") and isinstance(y, int) and y >= bits:
             return Linear({}, 0)
         if op in ("<<", ">>") and isinstance(y, Register) and y.kind is B64:
-            y = self.builder.pure("cvt.u32.u64", B32, y)
+            y = self.builder.pure("cvt.sat.u32.u64", B32, y)
         mine = self._top(a, bits) if isinstance(x, Register) else x
         if isinstance(x, int):
             x = self.builder.pure(f"mov.b{bits}", B64 if bits == 64 else B32, signed(x, bits))

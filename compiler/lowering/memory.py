@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tileloom.layouts import RegisterLayout, row_major
+from tileloom.layouts import RegisterLayout
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.cluster import LoadRemote, StoreRemote
 from tileloom.vm.instructions.memory import (
-    AllocShared,
     CopyAsync,
     CopyAsyncCommit,
     CopyAsyncWait,
-    FreeShared,
     GlobalView,
     Load,
     Store,
 )
 from tileloom.vm.ir import Value
-from tileloom.vm.types import GlobalType, RegType, SharedType
+from tileloom.vm.types import GlobalType, RegType
 
 from ..emit.addresses import Access, build_access
 from ..emit.bits import Piece, assemble, split_at_words
@@ -55,22 +53,6 @@ def lower_global_view(context: Context, instruction: GlobalView) -> None:
         tuple(integer(extent) for extent in result.type.shape),
         tuple(integer(stride) for stride in result.type.strides),
     )
-
-
-@lowering(AllocShared)
-def lower_alloc_shared(context: Context, instruction: AllocShared) -> None:
-    result = instruction.result
-    assert result is not None and isinstance(result.type, SharedType)
-    layout = result.type.layout or row_major(result.type.shape)
-    offset = context.shared_plan.offsets[result]
-    if result in context.shared_plan.reusing:
-        context.barrier()
-    context.shared[result] = SharedBinding(offset, result.type.dtype, layout)
-
-
-@lowering(FreeShared)
-def lower_free_shared(context: Context, instruction: FreeShared) -> None:
-    """Memory is planned before lowering; nothing happens at run time."""
 
 
 def memory_binding(context: Context, operand: Value | Expr) -> GlobalBinding | SharedBinding:

@@ -14,6 +14,7 @@ from tileloom.vm.ir import Function
 
 from .hopper import HopperSchedule, matmul_wgmma
 from .program import Schedule, matmul, reference
+from .specialised import Specialised, matmul_specialised
 from .split_k import matmul_part, matmul_split_k
 
 
@@ -32,10 +33,14 @@ def schedule_for(k: int, n: int) -> Schedule:
     return Schedule(vector=next(v for v in (8, 4, 2, 1) if k % v == 0 and n % v == 0))
 
 
-def hopper_schedule_for(m: int, k: int, n: int) -> HopperSchedule:
-    """The tile of warp groups for c of m rows and n columns, and rows of k and n elements."""
-    vector = next(v for v in (8, 4, 2) if k % v == 0 and n % v == 0)
-    return HopperSchedule(64 if m <= 64 else 128, 256 if n > 128 else 128, vector=vector)
+def hopper_product(m: int, k: int, n: int) -> tuple[Any, Any]:
+    """The program of warp groups and its tile for c of m rows and n columns: by the copy engine
+    where rows of k and n elements start at multiples of 16 bytes."""
+    rows, columns = 64 if m <= 64 else 128, 256 if n > 128 else 128
+    if k % 8 == 0 and n % 8 == 0:
+        return matmul_specialised, Specialised(rows, columns)
+    vector = next(v for v in (4, 2) if k % v == 0 and n % v == 0)
+    return matmul_wgmma, HopperSchedule(rows, columns, vector=vector)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     schedule: Any = schedule_for(args.k, args.n)
     product: Any = matmul_split_k if args.split_k else matmul
     if args.wgmma:
-        product, schedule = matmul_wgmma, hopper_schedule_for(args.m, args.k, args.n)
+        product, schedule = hopper_product(args.m, args.k, args.n)
     product(
         a, b, c, args.m, args.k, args.n,
         device=device, element=args.element, out="f32", schedule=schedule,
@@ -80,8 +85,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for matrices of this dtype and these row lengths."""
     if args.wgmma:
-        tile = hopper_schedule_for(args.m, args.k, args.n)
-        return [matmul_wgmma.trace(element=args.element, out=args.element, schedule=tile)]
+        product, tile = hopper_product(args.m, args.k, args.n)
+        return [product.trace(element=args.element, out=args.element, schedule=tile)]
     schedule = schedule_for(args.k, args.n)
     if args.split_k:
         return [matmul_part.trace(element=args.element, schedule=schedule)]

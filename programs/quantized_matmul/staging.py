@@ -143,7 +143,8 @@ class Staged:
 
     def words(self, chunk: Scalar) -> Tile:
         """The codes of the turn whose operands were taken."""
-        assert self.codes is not None
+        if self.codes is None:
+            return self.block.words(chunk)
         layout, dims = self.block.config.layouts.words(), tuple(range(1, 7))
         offsets: list[ScalarLike] = [self._slot(chunk), 0, 0, 0, 0, 0, 0]
         return vm.load(self.codes, offsets, layout.shape, layout, dims=dims, in_bounds=True)

@@ -112,6 +112,14 @@ class Engine:
         if late.any():
             lines = races.write_line
             races.report(c, one, late[None], units[None], "writes", "written", lines)
+        unseen = races.written[units] > races.fenced[c.rows[one.any(1)][0]][races.writer[units]]
+        if unseen.any():
+            line = int(races.write_line[units[unseen][0]])
+            raise FaultError(
+                f"proxy: {c.lane_name(one)} overwrites through the asynchronous proxy what was "
+                f"written in line {line} (`{self.machine.program.source.text(line)}`) with no "
+                "fence.proxy.async between"
+            )
         read = (races.read[units] > known).any(1)
         if read.any():
             races.report(c, one, read[None], units[None], "writes", "read", races.read_line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
+from math import log2, prod
 from random import Random
 
 from tileloom.layouts import RegisterLayout, local
@@ -202,6 +202,8 @@ def _reduced(element: Dtype, known: Known, count: int, op: str) -> Known:
 def _product(element: Dtype, known: Known, count: int) -> Known:
     if not element.is_float:
         return of_integers(element)
+    if known.special or count * log2(max(known.top, 1)) > element.bias + 1:
+        raise Refusal("a product that may overflow")
     top = known.top**count if known.top > 1 else known.top
     grain = None if known.grain is None else known.grain * count
     total = Known(-top, top, grain, signed=False)

@@ -16,7 +16,7 @@ from tileloom.vm import dtype, parse
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import f32, i32
 
-from ..vm.interpreter.test_bulk import CAST, THROUGH, rows
+from ..vm.interpreter.test_bulk import CAST, REUSE, THROUGH, rows
 
 
 @pytest.mark.parametrize("when", ["late", "early"])
@@ -50,6 +50,32 @@ def test_the_emulator_finds_what_is_missing(change: tuple[str, str], said: str) 
     with pytest.raises(EmulatorError) as caught:
         emulate(THROUGH.replace(*change), rows())
     assert said in caught.value.message
+
+
+def test_what_is_overwritten_must_be_behind_a_fence_too() -> None:
+    x, y = rows(2)[0][:, :32].copy(), np.zeros((2, 32), np.float32)
+    emulate(REUSE, [x, y])
+    np.testing.assert_array_equal(y[0], x[1])
+    with pytest.raises(EmulatorError) as caught:
+        emulate(REUSE.replace("  fence_proxy_async\n", ""), [x, y])
+    assert "overwrites through the asynchronous proxy what was written" in caught.value.message
+
+
+def test_memory_used_again_is_fenced() -> None:
+    """A tile for the engine lies where an ordinary one was."""
+    text = REUSE.replace("  fence_proxy_async\n  barrier\n", "").replace("%s[0], %gx", "%t[0], %gx")
+    text = text.replace(
+        "  mbarrier_expect",
+        "  %k = load %s[0] : reg<f32, [32], spatial(32)>\n"
+        "  store %gy[1, 0], %k {dims = [1]}\n  free_shared %s\n"
+        "  %t = alloc_shared : shared<f32, [32]>\n  mbarrier_expect",
+        1,
+    )
+    text = text.replace("%b = load %s", "%b = load %t")
+    x, y = rows(2)[0][:, :32].copy(), np.zeros((2, 32), np.float32)
+    found = agree(text, [x, y])[1]
+    np.testing.assert_array_equal(found, x[::-1])
+    assert "fence.proxy.async.shared::cta;\n    bar.sync 0;" in compile_function(parse(text)).ptx
 
 
 @pytest.mark.parametrize("when", ["late", "early"])

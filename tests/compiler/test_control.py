@@ -199,6 +199,24 @@ def test_integer_expressions(expressions: list[str], values: tuple[int, ...], fa
     agree(text, [np.zeros((6, 96), np.int64), a, b, c])
 
 
+QUOTIENTS = ["(%a * 4 + 6) / 8", "(%a * 2 + 3) / 4", "(%a * 6 + 11) / 12", "(block.x * 4 + 7) / 8",
+             "(%a * 8 + 7) / 8", "(%a * 16 - 1) / 8"]  # fmt: skip
+
+
+@pytest.mark.parametrize("a", [-3, 0, 1, 5])
+def test_quotients_keep_the_constants_that_carry(a: int) -> None:
+    lines = "\n".join(
+        f"  %t{i} = mul %one, {text}\n  store %gy[{i}, block.x * 32], %t{i} {{dims = [1]}}"
+        for i, text in enumerate(QUOTIENTS)
+    )
+    text = f"""func @f(%y: *i32, %a: i32) warps = 1, grid = [3] {{
+  %gy = global_view %y : global<i32, [{len(QUOTIENTS)}, 96]>
+  %one = full {{fill = 1}} : reg<i32, [32]>
+{lines}
+}}"""
+    agree(text, [np.zeros((len(QUOTIENTS), 96), np.int32), a])
+
+
 def test_division_by_run_time_numbers() -> None:
     text = """func @f(%y: *i32, %a: i32, %b: i32) warps = 1 {
   %gy = global_view %y : global<i32, [2, 32]>

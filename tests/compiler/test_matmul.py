@@ -168,6 +168,25 @@ SIMT = """func @f(%a: *{t}, %b: *{t}, %c: *{t}) warps = 1 {{
 }}"""
 
 
+DEPTH_ONE = """func @f(%a: *f32, %b: *f32, %c: *f32) warps = 1 {
+  %ga = global_view %a : global<f32, [16, 1]>
+  %gb = global_view %b : global<f32, [1, 8]>
+  %gc = global_view %c : global<f32, [16, 8]>
+  %acc = full {fill = 1.0} : reg<f32, [16, 8], spatial(8, 4) * local(2, 2)>
+  %x = load %ga[0, 0] : reg<f32, [16, 1]>
+  %y = load %gb[0, 0] : reg<f32, [1, 8]>
+  simt_dot %acc, %x, %y
+  store %gc[0, 0], %acc
+}"""
+
+
+def test_a_product_of_depth_one_is_added_too() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 9, s).astype(np.float32) for s in ((16, 1), (1, 8)))
+    found = agree(DEPTH_ONE, [a, b, np.zeros((16, 8), np.float32)])[2]
+    np.testing.assert_array_equal(found, 1 + a @ b)
+
+
 @pytest.mark.parametrize("kind", ["f32", "i32"])
 def test_products_on_plain_lanes(kind: str) -> None:
     rng = np.random.default_rng(0)

@@ -62,6 +62,39 @@ def widths(text: str, opcode: str) -> set[str]:
     return set(re.findall(rf"{opcode}\.global(?:\.L1::no_allocate)?\.(\S+) ", ptx))
 
 
+@pytest.mark.parametrize(
+    ("alignment", "width"), [(2, "u16"), (4, "b32"), (8, "v2.b32"), (16, "v4.b32")]
+)
+def test_accesses_are_no_wider_than_pointers_are_aligned(alignment: int, width: str) -> None:
+    text = f"""func @f(%x: *f16) warps = 1 {{
+  %g = global_view %x {{alignment = {alignment}}} : global<f16, [32, 8]>
+  %a = load %g[0, 0] : reg<f16, [32, 8], spatial(32, 1) * local(1, 8)>
+  store %g[0, 0], %a
+}}"""
+    assert widths(text, "ld") == widths(text, "st") == {width}
+
+
+SWIZZLED = """func @f(%x: *f32, %y: *f32) warps = 1 {
+  %gx = global_view %x : global<f32, [8, 32]>
+  %gy = global_view %y : global<f32, [8, 32]>
+  %s = alloc_shared : shared<f32, [8, 32], LAYOUT>
+  %a = load %gx[0, 0] : reg<f32, [8, 32], local(8, 1) * spatial(1, 32)>
+  store %s[0, 0], %a
+  barrier
+  %b = load %s[5, 0] {dims = [0, 1]} : reg<f32, [1, 32], local(1, 32)>
+  store %gy[0, 0], %b
+}"""
+
+
+def test_places_known_at_compile_time_are_swizzled() -> None:
+    from tileloom.layouts import swizzled
+
+    x = np.random.default_rng(0).normal(size=(8, 32)).astype(np.float32)
+    text = SWIZZLED.replace("LAYOUT", str(swizzled((8, 32), 32)))
+    found = agree(text, [x, np.zeros_like(x)])[1]
+    np.testing.assert_array_equal(found[0], x[5])
+
+
 def test_facts_make_vectors() -> None:
     fact = "assume %n % 8 == 0 and %j % 8 == 0 and %i >= 0 and %j >= 0"
     text = COPY.format(t="f16", warps=1, layout=LAYOUTS[1], assume=fact)

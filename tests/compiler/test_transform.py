@@ -92,6 +92,27 @@ def test_slices_and_joins(kind: str) -> None:
     np.testing.assert_array_equal(found[:8, :8], x[8:, 8:16])
 
 
+TWICE = """func @f(%x: *f32, %y: *f32) warps = 1 {
+  %gx = global_view %x : global<f32, [16, 32]>
+  %gy = global_view %y : global<f32, [16, 24]>
+  %a = load %gx[0, 0] : reg<f32, [16, 32], local(2, 4) * spatial(8, 4) * local(1, 2)>
+  %b = slice %a {offsets = [0, 8], shape = [16, 8]}
+  %c = slice %a {offsets = [0, 24], shape = [16, 8]}
+  %d = slice %a {offsets = [0, 0], shape = [16, 16]}
+  %e = concat %c, %d {dim = 1} : reg<f32, [16, 24], local(2, 3) * spatial(8, 4) * local(1, 2)>
+  store %gy[0, 0], %e
+  %f = sub %c, %b
+  store %gy[0, 0], %f
+}"""
+
+
+def test_slices_of_one_shape_and_joins_of_different_ones() -> None:
+    x = np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32)
+    found = agree(TWICE, [x, np.zeros((16, 24), np.float32)])[1]
+    np.testing.assert_array_equal(found[:, :8], x[:, 24:] - x[:, 8:16])
+    np.testing.assert_array_equal(found[:, 8:], x[:, :16])
+
+
 JOINED = """func @f(%x: *{t}, %y: *{t}) warps = 1 {{
   %gx = global_view %x : global<{t}, [32, 32]>
   %gy = global_view %y : global<{t}, [32, 64]>

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tileloom import vm
 from tileloom.compiler import compile_function
 from tileloom.programs import samples
 from tileloom.programs.matmul.command import schedule_for
 from tileloom.programs.matmul.hopper import HopperSchedule, matmul_wgmma
 from tileloom.programs.matmul.program import Schedule, matmul, reference
+from tileloom.programs.matmul.specialised import Specialised, matmul_specialised, place_of
 from tileloom.programs.matmul.split_k import Split, matmul_split_k, split_for
 from tileloom.runtime.assemble import assemble
+from tileloom.vm import Kernel
 from tileloom.vm.diagnostics import UsageError
+from tileloom.vm.expr import Const
 
 from .closeness import assert_close
 
@@ -59,12 +63,49 @@ def test_products_of_warp_groups(device: str, number: int, element: str, out: st
     assert_close(c, expected, out, slack)
 
 
+SPECIALISED = [
+    ((1, 8, 8), Specialised(64, 16, 64, 2)),
+    ((300, 200, 136), Specialised(128, 64, 64, 3, band=2, blocks=3)),  # several tiles a block
+    ((70, 136, 264), Specialised()),
+]
+
+
+@pytest.mark.parametrize(("element", "out"), [("f16", "f32"), ("bf16", "bf16"), ("f16", "f16")])
+@pytest.mark.parametrize("number", range(len(SPECIALISED)))
+def test_specialised_warps(device: str, number: int, element: str, out: str) -> None:
+    (m, k, n), schedule = SPECIALISED[number]
+    operands, expected, slack = drawn(m, k, n, element)
+    c = samples.poisoned((m, n), out)
+    matmul_specialised(
+        *operands, c, m, k, n, element=element, out=out, schedule=schedule, device=device
+    )
+    assert_close(c, expected, out, slack)
+
+
+def number_of(scalar: object) -> object:
+    """The number that a scalar of constants is."""
+    assert isinstance(scalar, vm.Scalar) and isinstance(scalar.expr, Const)
+    return scalar.expr.value
+
+
+def test_bands_visit_every_tile_once() -> None:
+    for down, across in ((1, 1), (3, 5), (8, 2), (19, 7)):
+        s = Specialised(64, 8)
+        constants = [vm.constant(number) for number in (down, across)]
+        seen = set()
+        for tile in range(down * across):
+            place = place_of(s, vm.constant(tile), *constants)
+            seen.add(tuple(number_of(part) for part in place))
+        assert seen == {(64 * i, 8 * j) for i in range(down) for j in range(across)}
+
+
 @pytest.mark.ptxas
-def test_registers_of_warp_groups() -> None:
+@pytest.mark.parametrize("kernel", [matmul_wgmma, matmul_specialised], ids=lambda k: k.name)
+def test_registers_of_warp_groups(kernel: Kernel) -> None:
     """The largest tile fills the registers of one block a multiprocessor, and spills none."""
-    ptx = compile_function(matmul_wgmma.trace()).ptx
-    (kernel,) = assemble(ptx, "sm_90a").kernels
-    assert kernel.registers <= 255 and kernel.spill_stores == kernel.spill_loads == 0
+    ptx = compile_function(kernel.trace()).ptx
+    (usage,) = assemble(ptx, "sm_90a").kernels
+    assert usage.registers <= 255 and usage.spill_stores == usage.spill_loads == 0
     assert ptx.count("wgmma.mma_async.sync.aligned.m64n256k16") == 4
 
 

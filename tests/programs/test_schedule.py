@@ -115,3 +115,13 @@ def test_problems_have_plans() -> None:
     assert plan.grid == (1, 64, 2) and plan.workspace == (0, 0)
     split = problem.plan(Schedule.parse("k8f1t16s2"))
     assert split.config.split and split.workspace == (64 * 2 * 64 * 16, 64)
+
+
+@pytest.mark.parametrize(
+    "name", ["u1", "u3", "u4", "u6", "u8", "b3", "nf4", "e2m1", "e3m2", "e4m3"]
+)
+def test_every_choice_has_a_program(name: str) -> None:
+    for k, n, m in ((4096, 4096, 1), (8192, 8192, 16), (1000, 333, 17), (384, 1536, 64)):
+        problem = Problem(name, k, n, m)
+        schedule = choose(problem.geometry, m, H100, name)
+        assert traced(problem.plan(schedule).config).body, (k, n, m, str(schedule))

@@ -59,7 +59,7 @@ class _Side:
 
     def __init__(self, ring: Pipeline) -> None:
         self.ring = ring
-        turn = var(0, dtype("i32"))
+        turn = var(0, dtype("u32"))
         self.number = turn
 
     @property

@@ -2,7 +2,8 @@
 
 A run is `count` elements along the last dimension of both memories: whole, inside both, starting at
 multiples of 16 bytes and of a multiple of 16 bytes. The engine reaches shared memory through the
-asynchronous proxy: what it reads there must be behind a `fence_proxy_async` of those who wrote it.
+asynchronous proxy: what it reads or overwrites there must be behind a `fence_proxy_async` of those
+who wrote it by ordinary means.
 """
 
 from __future__ import annotations

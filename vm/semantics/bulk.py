@@ -90,6 +90,8 @@ def send(
     assert isinstance(tile, ClockedTile)
     threads = np.zeros(box.size, np.int32)  # the group's first thread starts it
     copy = PendingCopy(tile, box, data, threads, instruction.location, _HINT)
+    if group.checks:
+        tile.refuse_unfenced(box, "written")
     tile.start_copy(copy, group.checks)
 
     def land(clock: int, time: int) -> None:

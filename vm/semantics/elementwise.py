@@ -1,5 +1,6 @@
 """Elementwise operations. Arithmetic on bf16 and tf32 runs in float32 and is rounded once more:
-float32 has more than twice their digits, so that is the same as rounding once."""
+float32 has more than twice their digits, so that is the same as rounding once, but for `fma`, whose
+sums of bf16 are rounded to odd first."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from ..instruction import Instruction
 from ..instructions import elementwise as ew
 from ..ir import Value
 from ..types import RegType
-from .exact import exact_fma, maximum, minimum
+from .exact import exact_fma, maximum, minimum, odd_fma
 from .registry import semantics
 from .values import Array, Mask, Tile, any_poison, from_codes, tile_of_numbers
 
@@ -39,7 +40,8 @@ def _elementwise(compute: Compute, boolean: bool = False) -> Callable[..., Tile]
         operands = list(instruction.operands())
         dtype = element_of(*operands)
         tiles = [group.operand(operand, dtype) for operand in operands]
-        numbers = np.asarray(compute(*(tile.numbers for tile in tiles)))
+        chosen = odd_fma if compute is _fma and dtype.name == "bf16" else compute
+        numbers = np.asarray(chosen(*(tile.numbers for tile in tiles)))
         poison = _spread(any_poison(*(tile.poison for tile in tiles)), numbers)
         return tile_of_numbers(bool_ if boolean else dtype, numbers, poison)
 

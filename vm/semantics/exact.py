@@ -18,6 +18,22 @@ def exact_fma(a: Array, b: Array, c: Array) -> Array:
     """
     if a.dtype == np.float64:
         return _fma64(a, b, c)
+    return np.asarray(_odd_fma(a, b, c).astype(a.dtype))
+
+
+def odd_fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c of float32, rounded to odd, so that rounding to bf16 is the only one."""
+    total = _odd_fma(a, b, c)
+    nearest = total.astype(np.float32)
+    error = total - nearest
+    odd = nearest.view(np.int32) & 1
+    inexact = np.isfinite(nearest) & (error != 0) & (odd == 0)
+    toward = np.where(error > 0, np.float32(np.inf), np.float32(-np.inf))
+    return np.where(inexact, np.nextafter(nearest, toward), nearest)
+
+
+def _odd_fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c in float64, rounded to odd."""
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = c.astype(np.float64)
     total = product + addend
@@ -27,8 +43,7 @@ def exact_fma(a: Array, b: Array, c: Array) -> Array:
     odd = np.asarray(total).view(np.int64) & 1
     inexact = np.isfinite(total) & (error != 0) & (odd == 0)
     toward = np.where(error > 0, np.inf, -np.inf)
-    total = np.where(inexact, np.nextafter(total, toward), total)
-    return np.asarray(total.astype(a.dtype))
+    return np.where(inexact, np.nextafter(total, toward), total)
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:

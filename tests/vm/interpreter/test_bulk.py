@@ -95,6 +95,31 @@ def test_copies_of_who_ends(message: Callable[..., str]) -> None:
     assert "the block ends while a copy that tells `%b`[0] is in flight" in said
 
 
+REUSE = """func @f(%x: *f32, %y: *f32) warps = 1 {
+  %gx = global_view %x : global<f32, [2, 32]>
+  %gy = global_view %y : global<f32, [2, 32]>
+  %s = alloc_shared : shared<f32, [32]>
+  %full = alloc_mbarrier : mbarrier<[1]>
+  %a = load %gx[0, 0] {dims = [1]} : reg<f32, [32], spatial(32)>
+  store %s[0], %a
+  fence_proxy_async
+  barrier
+  mbarrier_expect %full[0], 128
+  copy_bulk %s[0], %gx[1, 0], %full[0] {count = 32}
+  mbarrier_wait %full[0], 0
+  %b = load %s[0] : reg<f32, [32], spatial(32)>
+  store %gy[0, 0], %b {dims = [1]}
+}"""
+
+
+def test_what_is_overwritten_must_be_behind_a_fence_too(message: Callable[..., str]) -> None:
+    x, y = rows(2)[0][:, :32].copy(), np.zeros((2, 32), np.float32)
+    run(parse(REUSE), [x, y])
+    np.testing.assert_array_equal(y[0], x[1])
+    said = message(REUSE.replace("  fence_proxy_async\n", ""), [x, y])
+    assert "`%s` is written through the asynchronous proxy, but its element [0] was written" in said
+
+
 CAST = """func @f(%x: *i32, %y: *i32) warps = 1, grid = [8], cluster = [4] {
   %gx = global_view %x : global<i32, [8, 32]>
   %gy = global_view %y : global<i32, [8, 4, 32]>

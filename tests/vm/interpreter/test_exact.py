@@ -8,7 +8,7 @@ import pytest
 
 from tileloom.vm import dtype
 from tileloom.vm.dtypes import Dtype
-from tileloom.vm.semantics.exact import exact_fma
+from tileloom.vm.semantics.exact import exact_fma, odd_fma
 
 
 def nearest(value: Fraction, element: Dtype) -> float:
@@ -35,6 +35,22 @@ def test_fma_rounds_once(name: str) -> None:
     for x, y, z, r in zip(a, b, c, got, strict=True):
         exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
         assert float(r) == nearest(exact, element)
+
+
+def test_fma_of_bf16_rounds_once() -> None:
+    element, rng, size = dtype("bf16"), np.random.default_rng(9), 2000
+    a, b, c = (
+        element.decode(rng.integers(0x3C00, 0x4400, size).astype(np.uint16)) for _ in range(3)
+    )
+    # Addends so small that the sum lies beside what is exact, or beside a tie.
+    c = c * np.exp2(rng.integers(-30, 2, size)) * rng.choice([-1, 1], size)
+    a, b, c = (x.astype(np.float32) for x in (a, b, c))
+    got = element.decode(element.encode(odd_fma(a, b, c).astype(np.float64)))
+    twice = element.decode(element.encode(exact_fma(a, b, c).astype(np.float64)))
+    for x, y, z, r in zip(a, b, c, got, strict=True):
+        exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+        assert float(r) == nearest(exact, element)
+    assert (got != twice).any()
 
 
 def test_rounding_twice_would_differ() -> None:
