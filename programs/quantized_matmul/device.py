@@ -24,7 +24,7 @@ from .operands import Operands
 from .packing import Packed
 from .plan import Plan, Weights, arguments, host_weights, traced
 from .schedule import Machine
-from .wide import WideConfig
+from .wide_config import WideConfig
 
 
 @lru_cache(maxsize=512)

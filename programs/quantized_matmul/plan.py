@@ -15,7 +15,8 @@ from .config import Config
 from .packing import Packed
 from .program import quantized_matmul
 from .schedule import H100, Machine, Schedule, choose
-from .wide import WideConfig, quantized_matmul_wide
+from .wide import quantized_matmul_wide
+from .wide_config import WideConfig
 from .wide_schedule import WideSchedule, choose_wide, configure
 
 # Elements of x that one 16-byte load holds, down to one.

@@ -29,7 +29,7 @@ from .packing import Packed
 from .plan import Plan, plan
 from .quantization import default_zero_point
 from .schedule import Schedule
-from .wide import WideConfig
+from .wide_config import WideConfig
 from .wide_schedule import FEWEST_TOKENS, WideSchedule, wide_candidates
 
 AnySchedule: TypeAlias = "Schedule | WideSchedule"

@@ -16,7 +16,7 @@ from tileloom.vm.diagnostics import VMValueError
 
 from .geometry import Geometry
 from .schedule import Machine, Schedule
-from .wide import LARGEST_TOKENS, WARPS, WideConfig
+from .wide_config import LARGEST_TOKENS, WARPS, WideConfig
 
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17

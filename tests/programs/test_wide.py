@@ -18,7 +18,7 @@ from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.plan import plan, traced
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
 from tileloom.programs.quantized_matmul.schedule import H100, Machine
-from tileloom.programs.quantized_matmul.wide import WideConfig
+from tileloom.programs.quantized_matmul.wide_config import WideConfig
 from tileloom.programs.quantized_matmul.wide_schedule import (
     SHARED_BYTES,
     WideSchedule,
@@ -109,8 +109,9 @@ def test_the_emulator(name: str, activation: str, zero_point: str | None) -> Non
     ],
 )
 def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str | None) -> None:
-    for name in ("u4", "u3"):
-        check(name, m, k, n, group=group, schedule=schedule)
+    check("u4", m, k, n, group=group, schedule=schedule)
+    if group % 64 == 0 and group <= 128:  # else a feature block has more tiles than two slabs serve
+        check("u3", m, k, n, group=group, schedule=schedule)
     check("u8", m, k, n, group=group, zero_point="int")
 
 
