@@ -8,15 +8,15 @@ from __future__ import annotations
 import sys
 
 from tileloom.programs.quantized_matmul.device import loaded
-from tileloom.programs.quantized_matmul.schedule import Schedule
 from tileloom.programs.quantized_matmul.timing import Bench
 from tileloom.programs.quantized_matmul.tuning import Problem
+from tileloom.programs.quantized_matmul.wide_schedule import parse_schedule
 
 
 def main() -> None:
     weight, k, n, m, word = sys.argv[1:6]
     problem = Problem(weight, int(k), int(n), int(m))
-    chosen = problem.plan(Schedule.parse(word))
+    chosen = problem.plan(parse_schedule(word))
     bench = Bench()
     kernel = loaded(chosen.config, bench.gpu.ordinal)
     values = bench.values(chosen, problem.geometry, 0)

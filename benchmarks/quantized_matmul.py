@@ -34,6 +34,7 @@ from tileloom.programs.quantized_matmul.packing import Packed
 from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
+from tileloom.programs.quantized_matmul.wide_schedule import WideSchedule, parse_schedule
 from tileloom.runtime.bench import measure, rotation
 from tileloom.runtime.cuda.context import driver_version
 from tileloom.runtime.cuda.launch import LaunchAttributes
@@ -86,7 +87,7 @@ def ours(
     x: Any,
     data: Data,
     packs: list[Packed],
-    schedule: Schedule | None,
+    schedule: Schedule | WideSchedule | None,
     pdl: bool = False,
 ) -> Candidate:
     """Our kernel under a schedule (None: the shipped choice)."""
@@ -152,7 +153,11 @@ def environment(data: Data, commit: str) -> dict[str, str]:
 
 
 def measured(
-    case: Case, impls: list[str], schedules: list[Schedule | None], data: Data, pdl: bool
+    case: Case,
+    impls: list[str],
+    schedules: list[Schedule | WideSchedule | None],
+    data: Data,
+    pdl: bool,
 ) -> Iterator[dict[str, Any]]:
     """One row for each implementation and schedule of a case."""
     problem, x = data.draw(case), data.x(case)
@@ -212,7 +217,7 @@ def main() -> int:
     args = parser.parse_args()
     data = Data(0)
     about = environment(data, args.commit)
-    schedules = [Schedule.parse(s) if s else None for s in args.schedules.split(",")]
+    schedules = [parse_schedule(s) if s else None for s in args.schedules.split(",")]
     for case in cases_of(args):
         for row in measured(case, args.impls.split(","), schedules, data, args.pdl):
             ratio = row["us"] / row["floor_us"]

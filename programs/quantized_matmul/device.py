@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from tileloom.runtime.cuda.context import Device, current_device, device
 from tileloom.runtime.cuda.launch import PLAIN, LaunchAttributes, LoadedKernel
 from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.cuda.stream import current_stream
+from tileloom.runtime.tensor_maps import CODE, ResolvedMap, encoded, resolve
 from tileloom.vm.diagnostics import LaunchError
 
 from .config import Config
@@ -22,16 +24,17 @@ from .operands import Operands
 from .packing import Packed
 from .plan import Plan, Weights, arguments, host_weights, traced
 from .schedule import Machine
+from .wide_config import WideConfig
 
 
 @lru_cache(maxsize=512)
-def compiled(config: Config, target: str) -> CompiledKernel:
+def compiled(config: Config | WideConfig, target: str) -> CompiledKernel:
     """The kernel of a configuration, compiled for a target."""
     return compile_kernel(traced(config), target)
 
 
 @lru_cache(maxsize=512)
-def loaded(config: Config, ordinal: int) -> LoadedKernel:
+def loaded(config: Config | WideConfig, ordinal: int) -> LoadedKernel:
     """The kernel of a configuration on a device, ready to launch."""
     gpu = device(ordinal)
     kernel = compiled(config, gpu.target)
@@ -41,15 +44,34 @@ def loaded(config: Config, ordinal: int) -> LoadedKernel:
         kernel.name,
         kernel.num_threads,
         kernel.dynamic_shared,
-        kernel.signature.codes(),
+        [*kernel.signature.codes(), *[CODE] * len(kernel.tensor_maps)],
     )
+
+
+@lru_cache(maxsize=1024)
+def tensor_maps(
+    config: Config | WideConfig, ordinal: int, scalars: tuple[int | float, ...]
+) -> tuple[ResolvedMap, ...]:
+    """The tensor maps of a kernel whose last arguments are these numbers."""
+    kernel = compiled(config, device(ordinal).target)
+    params = kernel.signature.params
+    numbers = params[len(params) - len(scalars) :]
+    return resolve(kernel.function, kernel.tensor_maps, dict(zip(numbers, scalars, strict=True)))
+
+
+def maps_of(plan: Plan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMap, ...]:
+    """The tensor maps of a launch with these values."""
+    if isinstance(plan.config, Config):
+        return ()
+    return tensor_maps(plan.config, ordinal, tuple(values[6:]))
 
 
 @cache
 def machine_of(ordinal: int) -> Machine:
     """What the choice of schedules needs to know of a GPU."""
     gpu = device(ordinal)
-    return Machine(gpu.num_multiprocessors, gpu.compute_capability >= (9, 0))
+    capability = gpu.compute_capability
+    return Machine(gpu.num_multiprocessors, capability >= (9, 0), capability == (9, 0))
 
 
 @dataclass
@@ -159,7 +181,8 @@ def run_on_gpu(
     if on_host:
         y.copy_to(_numpy(target), stream)
     elif repeatable and not plan.config.split:  # a workspace belongs to a stream
-        remember(packed.calls, (x, y), loaded(plan.config, ordinal), plan, values, ordinal)
+        kernel, maps = loaded(plan.config, ordinal), maps_of(plan, ordinal, values)
+        remember(packed.calls, (x, y), kernel, plan, values, maps, ordinal)
 
 
 def launch(
@@ -189,7 +212,8 @@ def launch(
             )
         buffers = (workspace.partials, workspace.counters)
     values = [_value(v) for v in arguments(plan, packed, state.weights, x, bias, y, buffers)]
-    kernel.launch(plan.grid, values, stream, attributes)
+    maps = maps_of(plan, ordinal, values)
+    kernel.launch(plan.grid, [*values, *encoded(maps, values)], stream, attributes)
     return values
 
 

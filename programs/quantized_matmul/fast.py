@@ -13,6 +13,7 @@ from typing import Any
 
 from tileloom.runtime.cuda.launch import LoadedKernel
 from tileloom.runtime.cuda.stream import torch_stream
+from tileloom.runtime.tensor_maps import ResolvedMap, encoded
 
 from .plan import Plan
 
@@ -28,6 +29,7 @@ class Call:
     grid: tuple[int, int, int]
     between: tuple[Any, ...]  # the values after x and before y
     after: tuple[Any, ...]
+    maps: tuple[ResolvedMap, ...]
     unaligned: int  # bits that must be zero in x's address
     nbytes: tuple[int, int]  # of x and y
     is_torch: bool
@@ -44,6 +46,8 @@ class Call:
             return False
         stream = torch_stream(self.ordinal) if self.is_torch else 0
         values = (address, *self.between, written, *self.after)
+        if self.maps:
+            values += tuple(encoded(self.maps, values))
         self.kernel.launch(self.grid, values, stream)
         return True
 
@@ -62,6 +66,7 @@ def remember(
     kernel: LoadedKernel,
     plan: Plan,
     values: Sequence[Any],
+    maps: tuple[ResolvedMap, ...],
     ordinal: int,
 ) -> None:
     """Keeps a launch just made with (x, y); `values` are all of the kernel's, x first, y sixth."""
@@ -74,4 +79,4 @@ def remember(
     unaligned = 2 * plan.config.x_vector - 1
     between, after = tuple(values[1:5]), tuple(values[6:])
     sizes = (arrays[0].nbytes, arrays[1].nbytes)
-    calls[key] = Call(kernel, plan.grid, between, after, unaligned, sizes, is_torch, ordinal)
+    calls[key] = Call(kernel, plan.grid, between, after, maps, unaligned, sizes, is_torch, ordinal)

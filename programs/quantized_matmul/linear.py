@@ -17,6 +17,7 @@ from .operands import Operands, activation_of, bias_array, check, empty_output
 from .packing import Packed
 from .plan import Plan, arguments, host_weights, plan, traced, x_vector
 from .schedule import Schedule
+from .wide_schedule import WideSchedule
 
 HOST_DEVICES = ("interpreter", "emulator")
 
@@ -31,7 +32,7 @@ def linear(
     workspace: Any = None,
     device: str | None = None,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | WideSchedule | None = None,
 ) -> Any:
     """x [..., k] times the packed weight [k, n], plus bias [n]: y [..., n].
 
@@ -61,7 +62,7 @@ def _linear(
     out_dtype: Any,
     workspace: Any,
     device: str | None,
-    schedule: Schedule | None,
+    schedule: Schedule | WideSchedule | None,
     plain: bool,
 ) -> Any:
     if not isinstance(p, Packed):

@@ -65,6 +65,18 @@ class Packed:
         return self.words.nbytes + self.scales.nbytes + zeros
 
     @cached_property
+    def scale_down(self) -> float:
+        """The power of two by which scales are smaller so that no weight exceeds an f16."""
+        values = np.asarray(self.dtype.decode(np.arange(1 << self.dtype.bits)), np.float64)
+        largest = float(np.abs(values[np.isfinite(values)]).max(initial=1.0))
+        if self.zeros is not None:
+            largest += float(np.abs(self.zeros.astype(np.float64)).max(initial=0.0))
+        elif self.zero_point == "symmetric":
+            largest -= 2.0 ** (self.dtype.bits - 1) - 1
+        # Stored scales are below 2^16, as f16 values are.
+        return float(2.0 ** -max(0.0, np.ceil(np.log2(max(largest, 1.0))) + 1))
+
+    @cached_property
     def tag(self) -> str:
         """What the bits mean; two tensors with one tag are read by the same kernels."""
         cut = self.geometry.cut

@@ -15,6 +15,9 @@ from .config import Config
 from .packing import Packed
 from .program import quantized_matmul
 from .schedule import H100, Machine, Schedule, choose
+from .wide import quantized_matmul_wide
+from .wide_config import WideConfig
+from .wide_schedule import WideSchedule, choose_wide, configure
 
 # Elements of x that one 16-byte load holds, down to one.
 VECTORS = (8, 4, 2, 1)
@@ -24,8 +27,8 @@ VECTORS = (8, 4, 2, 1)
 class Plan:
     """A kernel's configuration and how k is split for one m."""
 
-    config: Config
-    schedule: Schedule
+    config: Config | WideConfig
+    schedule: Schedule | WideSchedule
     m: int
     feature_blocks: int  # thread blocks along the features
 
@@ -42,7 +45,7 @@ class Plan:
     @property
     def workspace(self) -> tuple[int, int]:
         """f32 elements of partial sums, and counters; none where k is not split."""
-        if not self.config.split:
+        if not isinstance(self.config, Config) or not self.config.split:
             return 0, 0
         elements = self.schedule.splits * self.config.features * self.config.tokens
         return self.blocks * elements, self.blocks
@@ -60,10 +63,15 @@ def plan(
     out: str,
     bias: str = "",
     vector: int = 8,
-    schedule: Schedule | None = None,
+    schedule: Schedule | WideSchedule | None = None,
     machine: Machine = H100,
 ) -> Plan:
     """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine."""
+    if not isinstance(schedule, Schedule):
+        wide = _wide(packed, m, activation, out, bias, vector, schedule, machine)
+        if wide is not None:
+            return wide
+        schedule = None
     chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
     config = Config(
         packed.geometry.cut,
@@ -89,10 +97,32 @@ def plan(
     return Plan(config, chosen, m, blocks)
 
 
+def _wide(
+    packed: Packed,
+    m: int,
+    activation: str,
+    out: str,
+    bias: str,
+    vector: int,
+    schedule: WideSchedule | None,
+    machine: Machine,
+) -> Plan | None:
+    """The kernel of warp groups, where it is asked for or chosen."""
+    geometry = packed.geometry
+    config = WideConfig(geometry.cut, packed.dtype.name, activation, packed.zero_point, out, bias)
+    if schedule is None and vector == 8:
+        schedule = choose_wide(geometry, m, machine, config)
+    if schedule is None:
+        return None
+    config = configure(schedule, config)
+    return Plan(config, schedule, m, -(-geometry.num_blocks // config.blocks))
+
+
 @lru_cache(maxsize=512)
-def traced(config: Config) -> Function:
+def traced(config: Config | WideConfig) -> Function:
     """The VM program of a configuration."""
-    return quantized_matmul.trace(
+    program = quantized_matmul if isinstance(config, Config) else quantized_matmul_wide
+    return program.trace(
         config=config,
         activation=config.activation,
         out=config.out,
@@ -129,20 +159,21 @@ def arguments(
     workspace: Sequence[Any] | None,
 ) -> list[Any]:
     """The kernel's arguments in order."""
-    partials, counters = workspace or (weights.no_floats, weights.no_counters)
-    return [
-        x,
-        weights.words,
-        weights.scales,
-        weights.zeros,
-        weights.no_floats if bias is None else bias,
-        y,
-        partials,
-        counters,
-        plan.m,
-        packed.k,
-        packed.n,
-        packed.geometry.num_chunks,
-        plan.schedule.splits,
-        packed.scale_unit,
-    ]
+    arrays = [x, weights.words, weights.scales, weights.zeros]
+    arrays += [weights.no_floats if bias is None else bias, y]
+    sizes = (packed.k, packed.n, packed.geometry.num_chunks)
+    if isinstance(plan.config, WideConfig):
+        down = packed.scale_down if plan.config.activation == "f16" else 1.0
+        return [*arrays, *scalars(plan, *sizes, packed.scale_unit, down)]
+    arrays += workspace or (weights.no_floats, weights.no_counters)
+    return [*arrays, *scalars(plan, *sizes, packed.scale_unit)]
+
+
+def scalars(
+    plan: Plan, k: int, n: int, chunks: int, scale_unit: float, scale_down: float = 1.0
+) -> list[int | float]:
+    """The kernel's arguments behind the arrays."""
+    sizes: list[int | float] = [plan.m, k, n, chunks]
+    if isinstance(plan.config, WideConfig):
+        return [*sizes, scale_down, scale_unit / scale_down]
+    return [*sizes, plan.schedule.splits, scale_unit]

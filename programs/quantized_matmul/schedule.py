@@ -30,6 +30,7 @@ class Machine:
 
     multiprocessors: int = 132
     clusters: bool = True
+    warp_groups: bool = True  # on the tensor cores of sm_90a
 
 
 H100 = Machine()

@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 from tileloom.runtime.bench import Timing, measure, rotation
 from tileloom.runtime.cuda.context import api, check, current_device
 from tileloom.runtime.cuda.memory import DeviceArray
+from tileloom.runtime.tensor_maps import encoded
 
-from .device import Workspace, gpu_weights, launch, loaded, machine_of
+from .config import Config
+from .device import Workspace, gpu_weights, launch, loaded, machine_of, maps_of
 from .geometry import Geometry
 from .packing import Packed
-from .plan import Plan, plan, x_vector
+from .plan import Plan, plan, scalars, x_vector
 from .schedule import Schedule
+from .wide_schedule import WideSchedule
 
 
 def time_products(
-    x: NDArray[Any], packed: Packed, out: str | None = None, schedule: Schedule | None = None
+    x: NDArray[Any],
+    packed: Packed,
+    out: str | None = None,
+    schedule: Schedule | WideSchedule | None = None,
 ) -> Timing:
     """Microseconds of y = linear(x, packed): copies of the weights keep the cache cold."""
     gpu = current_device()
@@ -83,17 +89,16 @@ class Bench:
         launches = []
         for index in range(copies):
             values = self.values(chosen, geometry, index * words)
-            launches.append(partial(kernel.launch, chosen.grid, values))
+            maps = encoded(maps_of(chosen, self.gpu.ordinal, values), values)
+            launches.append(partial(kernel.launch, chosen.grid, [*values, *maps]))
         return measure(launches, replays=5, warm_up=1).median_us
 
     def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int | float]:
         halves, output = self.halves.data_ptr(), self.output.data_ptr()
-        return [
-            halves, self.weights.data_ptr() + start, halves, halves, halves, output,
-            output + OUTPUT_BYTES // 2, self.counters.data_ptr(),
-            chosen.m, geometry.k, geometry.n, geometry.num_chunks, chosen.schedule.splits,
-            1.0,
-        ]  # fmt: skip
+        arrays = [halves, self.weights.data_ptr() + start, halves, halves, halves, output]
+        if isinstance(chosen.config, Config):
+            arrays += [output + OUTPUT_BYTES // 2, self.counters.data_ptr()]
+        return [*arrays, *scalars(chosen, geometry.k, geometry.n, geometry.num_chunks, 1.0)]
 
 
 WEIGHT_BYTES = 3 << 29

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -29,7 +29,10 @@ from .packing import Packed
 from .plan import Plan, plan
 from .quantization import default_zero_point
 from .schedule import Schedule
+from .wide_config import WideConfig
+from .wide_schedule import FEWEST_TOKENS, WideSchedule, wide_candidates
 
+AnySchedule: TypeAlias = "Schedule | WideSchedule"
 TIME_LIMIT_S = 20.0
 START_LIMIT_S = 60.0
 SPILL_LIMIT = 256  # bytes; kernels that spill more were never the fastest
@@ -50,7 +53,7 @@ class Problem:
     def geometry(self) -> Geometry:
         return Geometry(dtype(self.weight).bits, self.k, self.n, min(self.group, self.k))
 
-    def plan(self, schedule: Schedule) -> Plan:
+    def plan(self, schedule: AnySchedule) -> Plan:
         """The kernel for this problem under a schedule."""
         kind = dtype(self.weight)
         nothing = np.empty(0, np.float16)
@@ -59,6 +62,17 @@ class Problem:
             default_zero_point(kind), self.activation,
         )  # fmt: skip
         return plan(packed, self.m, self.activation, self.activation, schedule=schedule)
+
+    def candidates(self) -> list[AnySchedule]:
+        """The schedules worth measuring."""
+        found: list[AnySchedule] = list(candidates(self.geometry, self.m))
+        if self.m >= FEWEST_TOKENS and self.geometry.cut.contiguous and self.k % 8 == 0:
+            zero_point = default_zero_point(dtype(self.weight))
+            config = WideConfig(
+                self.geometry.cut, self.weight, self.activation, zero_point, self.activation
+            )
+            found += wide_candidates(self.geometry, self.m, config)
+        return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class Finding:
 
 def tune(problems: Sequence[Problem], jobs: int, target: str = "sm_90a") -> Iterator[Finding]:
     """Measures every candidate of every problem on the current GPU."""
-    choices = [(p, candidates(p.geometry, p.m)) for p in problems]
+    choices = [(p, p.candidates()) for p in problems]
     broken = compile_all([p.plan(s) for p, schedules in choices for s in schedules], jobs, target)
     worker = Worker()
     try:
@@ -103,7 +117,7 @@ def tune(problems: Sequence[Problem], jobs: int, target: str = "sm_90a") -> Iter
 
 
 def measure_all(
-    worker: Worker, problem: Problem, schedules: Iterable[Schedule], broken: dict[Any, str]
+    worker: Worker, problem: Problem, schedules: Iterable[AnySchedule], broken: dict[Any, str]
 ) -> Finding:
     """One problem's candidates, one after the other."""
     times, failures = {}, {}
@@ -152,7 +166,7 @@ class Worker:
         self._process: Any = None
         self._pipe: Any = None
 
-    def time(self, problem: Problem, schedule: Schedule) -> float | str:
+    def time(self, problem: Problem, schedule: AnySchedule) -> float | str:
         """Microseconds of one product, or what went wrong."""
         if self._process is None:
             self._start()
