@@ -78,7 +78,10 @@ def read_log(log: str) -> Report:
         elif match := _SERIALISED.search(line):
             around = _AROUND.search(line)
             text = f"{match['code']}: {match['text'].strip()}"
-            report.serialised.append(Complaint(text, int(around[1]) if around else None))
+            complaint = Complaint(text, int(around[1]) if around else None)
+            # Of the same family is that registers can't change hands, which costs speed only.
+            of_registers = "setmaxnreg" in text
+            (report.warnings if of_registers else report.serialised).append(complaint)
         else:
             _read_complaint(line.strip(), report)
     if len(report.errors) > 1:

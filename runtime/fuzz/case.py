@@ -19,7 +19,10 @@ import numpy as np
 
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.dtypes import Dtype, unpack_bits
-from tileloom.vm.ir import Function
+from tileloom.vm.instructions.bulk import BulkCommit, BulkWait
+from tileloom.vm.instructions.mbarrier import AllocMbarrier
+from tileloom.vm.instructions.sync import FenceProxyAsync
+from tileloom.vm.ir import Function, walk
 from tileloom.vm.text import parse
 from tileloom.vm.types import PointerType
 
@@ -56,8 +59,13 @@ class Case:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What the program can be compiled for: clusters exist since sm_90."""
-        return TARGETS if prod(self.function.cluster) == 1 else TARGETS[-1:]
+        """What the program can be compiled for: clusters, counting barriers and the copy engine
+        exist since sm_90."""
+        newest = prod(self.function.cluster) > 1 or any(
+            isinstance(s, FenceProxyAsync | AllocMbarrier | BulkWait | BulkCommit)
+            for s in walk(self.function.body)
+        )
+        return TARGETS[-1:] if newest else TARGETS
 
     def fresh_arguments(self) -> list[Any]:
         """Copies of the arguments."""

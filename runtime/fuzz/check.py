@@ -23,6 +23,7 @@ from tileloom.vm.ir import Function, walk
 from tileloom.vm.types import ScalarType
 
 from ..emulator import EmulatorError, parse_module
+from ..tensor_maps import resolve
 from .case import Case, difference, used_only
 from .generate import Drawn
 from .parsing import CheckError, Finding, parsed
@@ -156,10 +157,12 @@ def emulate(case: Case, lowered: Lowered) -> list[Any]:
         for p, a in zip(case.function.params, arguments, strict=True)
     ]
     try:
+        values = dict(zip(case.function.params, arguments, strict=True))
+        maps = [m.emulated() for m in resolve(case.function, lowered.tensor_maps, values)]
         kernel = parse_module(lowered.ptx).kernels[lowered.kernel_name]
         kernel.launch(
-            grid=grid, block=lowered.num_threads, args=typed, shared_bytes=lowered.shared_bytes,
-            seed=case.seed, limit=_INSTRUCTIONS,
+            grid=grid, block=lowered.num_threads, args=[*typed, *maps],
+            shared_bytes=lowered.shared_bytes, seed=case.seed, limit=_INSTRUCTIONS,
             asynchronous="early" if case.seed % 3 == 0 else "late",
         )  # fmt: skip
     except EmulatorError as error:

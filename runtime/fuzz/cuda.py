@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tileloom.compiler import Lowered
+
 from ..cuda.context import current_device
 from ..cuda.launch import LoadedKernel
 from ..cuda.memory import DeviceArray
 from ..signature import Signature
+from ..tensor_maps import CODE, encoded, resolve
 from .assembly import assembled
 from .case import difference
 from .check import Compiled, evaluate, interpret
@@ -34,20 +37,22 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
         signature = Signature(case.function)
         kernel = LoadedKernel(
             gpu, cubin, lowered.kernel_name, lowered.num_threads, lowered.shared_bytes,
-            signature.codes(),
+            [*signature.codes(), *[CODE] * len(lowered.tensor_maps)],
         )  # fmt: skip
         try:
             meant = interpret(case, case.function)
         except CheckError as error:
             found.append(error.finding)
             continue
-        wrong = difference(case, meant, _launch(each, kernel, signature), "GPU")
+        wrong = difference(case, meant, _launch(each, lowered, kernel, signature), "GPU")
         if wrong:
             found.append(Finding("mismatch on cuda", wrong, case))
     return found
 
 
-def _launch(each: Compiled, kernel: LoadedKernel, signature: Signature) -> list[Any]:
+def _launch(
+    each: Compiled, lowered: Lowered, kernel: LoadedKernel, signature: Signature
+) -> list[Any]:
     case = each.case
     arguments = case.fresh_arguments()
     numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
@@ -61,6 +66,8 @@ def _launch(each: Compiled, kernel: LoadedKernel, signature: Signature) -> list[
             values.append(copies[index].data_ptr())
         else:
             values.append(signature.pack(index, argument))
+    by_param = dict(zip(case.function.params, arguments, strict=True))
+    values += encoded(resolve(case.function, lowered.tensor_maps, by_param), values)
     kernel.launch((x, y, z), values, 0)
     for index, copy in copies.items():
         copy.copy_to(arguments[index])

@@ -25,6 +25,7 @@ from . import (
     memory,
     movement,
     products,
+    rings,
     staging,
     updates,
 )
@@ -55,6 +56,8 @@ _SOURCES: dict[Production, int] = {
     products.mma: 5,
     products.simt_dot: 2,
     products.outer_product: 1,
+    rings.ring: 4,
+    warp_groups.product: 4,
 }
 _STEPS: dict[Production, int] = {
     elementwise.numbers: 12,

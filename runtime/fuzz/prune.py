@@ -13,6 +13,7 @@ from tileloom.vm.ir import (
     Block,
     For,
     Function,
+    Group,
     If,
     Statement,
     Value,
@@ -105,7 +106,7 @@ def _kept(
         at = len(kept)
         kept.append(numbers[id(statement)])
         match statement:
-            case For(body=body) | While(body=body):
+            case For(body=body) | While(body=body) | Group(body=body):
                 inner = _kept(body, lost, numbers, kept)
                 if not inner:
                     del kept[at:]

@@ -16,16 +16,12 @@ from tileloom.runtime.fuzz.prune import without
 from tileloom.runtime.fuzz.shapes import draw_layout, draw_shape
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.instruction import REGISTRY, Instruction
-from tileloom.vm.ir import Break, For, If, Return, While, walk
+from tileloom.vm.ir import Break, For, Group, If, Return, While, walk
 from tileloom.vm.text import parse
 
-# Nothing compares what is printed, and nothing drawn reads by the asynchronous proxy yet.
-NOT_DRAWN = {"print", "fence_proxy_async", "warp_barrier"}
-# Programs whose parts wait for each other are not drawn yet.
-NOT_DRAWN |= {"alloc_mbarrier", "mbarrier_arrive", "mbarrier_expect", "mbarrier_wait"}
-NOT_DRAWN |= {"mbarrier_test", "set_registers", "copy_bulk", "store_bulk"}
-NOT_DRAWN |= {"bulk_commit", "bulk_wait", "copy_tensor", "store_tensor"}
-# Nor are products of warp groups.
+# Nothing compares what is printed.
+NOT_DRAWN = {"print", "warp_barrier"}
+# Products of warp groups are not drawn yet.
 NOT_DRAWN |= {"wgmma", "wgmma_commit", "wgmma_wait"}
 PROGRAMS = 500
 
@@ -50,7 +46,7 @@ def test_every_instruction_occurs(drawn: list[Drawn]) -> None:
 
 def test_every_statement_and_dtype_occurs(drawn: list[Drawn]) -> None:
     kinds = {type(s) for d in drawn for s in walk(d.case.function.body)}
-    assert {For, While, If, Break, Return} <= kinds
+    assert {For, While, If, Break, Return, Group} <= kinds
     text = "".join(d.case.function.text() for d in drawn)
     names = ["f16", "bf16", "f32", "f64", "tf32", "bool", "nf4", "e4m3", "e5m2", "e2m1", "b4"]
     names += [f"u{bits}" for bits in (*range(1, 9), 16, 32, 64)]

@@ -236,3 +236,9 @@ def test_the_aborted_line_is_dropped_beside_others_only() -> None:
 
 def test_nvjitlink_is_optional() -> None:
     assert NvJitLink(identity="nvjitlink 1.0").identity == "nvjitlink 1.0"
+
+
+def test_registers_that_stay_are_no_serialised_wgmma() -> None:
+    said = "(C7507) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register"
+    report = read_log(f"ptxas info    : {said} requirements.")
+    assert report.serialised == [] and [w.text[:6] for w in report.warnings] == ["C7507:"]

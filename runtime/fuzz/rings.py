@@ -1,0 +1,294 @@
+"""Rings between groups of threads: some fill stages by stores or the copy engine, others use them.
+
+Each is a whole of its own at the outermost level: its shared tiles, barriers and views are nobody
+else's. What is stored are the rows of an input, changed bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tileloom.layouts import MemoryLayout, row_major, swizzled
+from tileloom.vm.dtypes import Dtype, dtype
+from tileloom.vm.expr import Const, Expr, Ref, Unary
+from tileloom.vm.instructions.bulk import BulkCommit, BulkWait, CopyBulk, StoreBulk
+from tileloom.vm.instructions.elementwise import Neg, Xor
+from tileloom.vm.instructions.mbarrier import (
+    AllocMbarrier,
+    MbarrierArrive,
+    MbarrierExpect,
+    MbarrierTest,
+    MbarrierWait,
+)
+from tileloom.vm.instructions.memory import AllocShared, GlobalView, Load, Store
+from tileloom.vm.instructions.registers import SetRegisters
+from tileloom.vm.instructions.scalars import Assign, Var
+from tileloom.vm.instructions.sync import Barrier, FenceProxyAsync
+from tileloom.vm.instructions.tensor import CopyTensor, StoreTensor
+from tileloom.vm.ir import For, Group, Value, While
+from tileloom.vm.types import (
+    BarrierType,
+    GlobalType,
+    RegType,
+    ScalarType,
+    SharedType,
+    row_major_strides,
+)
+
+from .draft import Draft
+from .known import Known, Refusal, of_integers
+
+_ELEMENTS = ("u8", "i8", "f16", "bf16", "i16", "u16", "f32", "i32", "u32", "f64", "i64")
+Body = Callable[[Value], None]
+
+
+@dataclass(frozen=True)
+class _Ring:
+    """A drawn ring: `turns` tiles of `shape`, from `x` to `y` [blocks, turns * rows, columns]."""
+
+    element: Dtype
+    shape: tuple[int, int]
+    stages: int
+    turns: int
+    x: Value
+    y: Value
+    stage: Value
+    out: Value | None
+    full: Value
+    empty: Value
+    way_in: str
+    way_out: str
+    per: str
+    fillers: int
+
+    @property
+    def num_bytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self.element.bits // 8
+
+
+def ring(draft: Draft) -> None:
+    """A ring between two groups of warps."""
+    if draft.num_warps < 2 or len(draft.scopes) > 1:
+        raise Refusal("no place for two groups")
+    random = draft.random
+    users = random.randint(1, draft.num_warps - 1)
+    if draft.num_warps == 8 and random.random() < 0.6:
+        users = 4  # groups that may change their registers
+    made = _draw(draft, users, draft.num_warps - users)
+    first = random.random() < 0.5
+    parts = [
+        ((0, users), lambda: _use(draft, made)),
+        ((users, draft.num_warps - users), lambda: _fill(draft, made)),
+    ]
+    for warps, body in parts if first else parts[::-1]:
+        with draft.block(made.turns) as scope:
+            if warps in ((0, 4), (4, 4)) and random.random() < 0.5:
+                count, change = (56, "less") if warps == (0, 4) else (128, "more")
+                draft.emit(SetRegisters, count=count, change=change)
+            body()
+        draft.append(Group(warps, tuple(scope.statements)))
+    draft.emit(Barrier)
+
+
+def _draw(draft: Draft, users: int, fillers: int) -> _Ring:
+    random = draft.random
+    element = dtype(random.choice(_ELEMENTS))
+    unit = 128 // element.bits
+    shape = (random.choice((1, 2, 8, 16)), unit * random.choice((1, 2, 3, 4, 8)))
+    stages, turns = random.randint(1, 4), random.randint(1, 6)
+    way_in = random.choice(("stores", "bulk", "tensor", "tensor"))
+    way_out = random.choice(("plain", "bulk", "tensor"))
+    per = random.choice(("thread", "warp"))
+    tensors = "bulk" not in (way_in, way_out)
+    ragged = random.choice((0, 0, 1, shape[0] - 1)) if tensors else 0
+    extents = (draft.num_blocks, turns * shape[0] - ragged, shape[1])
+    x, y = (_view(draft, name, element, extents) for name in "xy")
+    layout = _layout(draft, (stages, *shape), element, way_in)
+    stage = draft.emit(AllocShared, SharedType(element, (stages, *shape), layout))
+    out = None
+    if way_out != "plain":
+        out = draft.emit(
+            AllocShared, SharedType(element, shape, _layout(draft, shape, element, way_out))
+        )
+    arrivals = 32 * fillers if per == "thread" else fillers
+    full = draft.emit(
+        AllocMbarrier, BarrierType((stages,)), count=arrivals if way_in == "stores" else 1
+    )
+    empty = draft.emit(
+        AllocMbarrier, BarrierType((stages,)), count=32 * users if per == "thread" else users
+    )
+    assert stage is not None and full is not None and empty is not None
+    return _Ring(
+        element, shape, stages, turns, x, y, stage, out, full, empty, way_in, way_out, per, fillers
+    )
+
+
+def _view(draft: Draft, name: str, element: Dtype, extents: tuple[int, ...]) -> Value:
+    size = int(np.prod(extents)) * element.bits // 8
+    data = np.frombuffer(draft.random.randbytes(size), np.uint8).copy()
+    known = None
+    if name == "y":
+        special = Known(-1, 1, special=True)
+        known = special if element.is_float else of_integers(element)
+        data[:] = 0
+    pointer = draft.pointer(name, element, data, known)
+    shape: tuple[Expr, ...] = tuple(map(Const, extents))
+    view = draft.emit(
+        GlobalView, GlobalType(element, shape, row_major_strides(shape)), pointer=pointer
+    )
+    assert view is not None
+    return view
+
+
+def _layout(draft: Draft, shape: tuple[int, ...], element: Dtype, way: str) -> MemoryLayout | None:
+    """A layout that the way of copying can write."""
+    if way == "bulk" or draft.random.random() < 0.4:
+        return None
+    if draft.random.random() < 0.3:
+        return row_major(*shape)
+    return swizzled(shape, element.bits)
+
+
+# ---- the two sides
+
+
+def _turns(draft: Draft, made: _Ring, body: Body) -> None:
+    """A loop over the ring's turns."""
+    index = Value(draft.name("i"), ScalarType(dtype("i32")))
+    with draft.block(made.turns, in_loop=True) as scope:
+        body(index)
+    bounds = (Const(0), Const(made.turns), Const(1))
+    unroll = draft.random.choice((1, 1, 2, 0))
+    draft.append(For(index, *bounds, tuple(scope.statements), unroll))
+
+
+def _place(made: _Ring, turn: Value) -> tuple[Expr, Expr]:
+    """The stage of a turn, and its phase."""
+    return Ref(turn) % made.stages, Ref(turn) // made.stages
+
+
+def _fill(draft: Draft, made: _Ring) -> None:
+    is_single = made.way_in != "stores" and draft.random.random() < 0.6
+    asks = (is_single or made.fillers == 1) and draft.random.random() < 0.3
+
+    def body(turn: Value) -> None:
+        stage, phase = _place(made, turn)
+        if asks:
+            _ask(draft, made.empty, stage, phase + 1)
+        draft.emit(MbarrierWait, barrier=made.empty, index=(stage,), phase=phase + 1)
+        if made.way_in == "stores":
+            tile = _load(draft, made, made.x, _rows(draft, made, turn), dims=(1, 2))
+            _store(draft, made.stage, (stage, Const(0), Const(0)), tile, dims=(1, 2))
+            draft.emit(MbarrierArrive, barrier=made.full, index=(stage,), per=made.per)
+            return
+        expect = Const(made.num_bytes)
+        draft.emit(MbarrierExpect, barrier=made.full, index=(stage,), num_bytes=expect)
+        _copy_in(draft, made, turn, stage)
+
+    if not is_single:
+        _turns(draft, made, body)
+        return
+    with draft.block() as scope:
+        _turns(draft, made, body)
+    draft.append(Group(None, tuple(scope.statements)))
+
+
+def _ask(draft: Draft, barriers: Value, stage: Expr, phase: Expr) -> None:
+    """Tests until the phase is over, in a single thread or warp."""
+    over = draft.emit(Var, ScalarType(dtype("bool")), value=Const(False))
+    assert over is not None
+    with draft.block() as scope:
+        found = draft.emit(MbarrierTest, barrier=barriers, index=(stage,), phase=phase)
+        assert found is not None
+        draft.emit(Assign, target=over, value=Ref(found))
+    draft.append(While(Unary("not", Ref(over)), tuple(scope.statements)))
+
+
+def _copy_in(draft: Draft, made: _Ring, turn: Value, stage: Expr) -> None:
+    block, row, column = _rows(draft, made, turn)
+    common: dict[str, Any] = {"target": made.stage, "source": made.x, "barrier": made.full}
+    common |= {"index": (stage,), "cache": draft.random.choice(("", "stream", "keep"))}
+    if made.way_in == "tensor":
+        draft.emit(
+            CopyTensor, target_offsets=(stage, Const(0), Const(0)), shape=made.shape,
+            source_offsets=(block, row, column), dims=(1, 2), **common,
+        )  # fmt: skip
+        return
+    for number in range(made.shape[0]):
+        draft.emit(
+            CopyBulk, target_offsets=(stage, Const(number), Const(0)), count=made.shape[1],
+            source_offsets=(block, row + number, column), **common,
+        )  # fmt: skip
+
+
+def _use(draft: Draft, made: _Ring) -> None:
+    def body(turn: Value) -> None:
+        stage, phase = _place(made, turn)
+        draft.emit(MbarrierWait, barrier=made.full, index=(stage,), phase=phase)
+        tile = _load(draft, made, made.stage, (stage, Const(0), Const(0)), dims=(1, 2))
+        draft.emit(MbarrierArrive, barrier=made.empty, index=(stage,), per=made.per)
+        changed = _changed(draft, made, tile)
+        rows = _rows(draft, made, turn)
+        if made.out is None:
+            _store(draft, made.y, rows, changed, dims=(1, 2))
+            return
+        draft.emit(BulkWait, read=draft.random.random() < 0.7)
+        draft.emit(Barrier)
+        _store(draft, made.out, (Const(0), Const(0)), changed)
+        draft.emit(FenceProxyAsync)
+        draft.emit(Barrier)
+        _copy_out(draft, made, rows)
+        draft.emit(BulkCommit)
+
+    _turns(draft, made, body)
+    if made.out is not None:
+        draft.emit(BulkWait)
+
+
+def _copy_out(draft: Draft, made: _Ring, rows: tuple[Expr, Expr, Expr]) -> None:
+    block, row, column = rows
+    cache = draft.random.choice(("", "stream"))
+    if made.way_out == "tensor":
+        draft.emit(
+            StoreTensor, target=made.y, target_offsets=rows, source=made.out, cache=cache,
+            source_offsets=(Const(0), Const(0)), shape=made.shape, dims=(1, 2),
+        )  # fmt: skip
+        return
+    for number in range(made.shape[0]):
+        draft.emit(
+            StoreBulk, target=made.y, target_offsets=(block, row + number, column), cache=cache,
+            source=made.out, source_offsets=(Const(number), Const(0)), count=made.shape[1],
+        )  # fmt: skip
+
+
+def _rows(draft: Draft, made: _Ring, turn: Value) -> tuple[Expr, Expr, Expr]:
+    return draft.block_number(), Ref(turn) * made.shape[0], Const(0)
+
+
+def _load(
+    draft: Draft, made: _Ring, source: Value, offsets: tuple[Expr, ...], **more: Any
+) -> Value:
+    annotation = RegType(made.element, made.shape)
+    tile = draft.emit(Load, annotation, source=source, offsets=offsets, **more)
+    assert tile is not None
+    return tile
+
+
+def _store(
+    draft: Draft, target: Value, offsets: tuple[Expr, ...], tile: Value, **more: Any
+) -> None:
+    draft.emit(Store, target=target, offsets=offsets, value=tile, **more)
+
+
+def _changed(draft: Draft, made: _Ring, tile: Value) -> Value:
+    """Other bits, the same on every executor."""
+    if made.element.is_float:
+        found = draft.emit(Neg, value=tile)
+    else:
+        found = draft.emit(Xor, lhs=tile, rhs=Const(draft.random.randint(1, 100)))
+    assert found is not None
+    return found
