@@ -57,7 +57,6 @@ _SOURCES: dict[Production, int] = {
     products.simt_dot: 2,
     products.outer_product: 1,
     rings.ring: 4,
-    warp_groups.product: 4,
 }
 _STEPS: dict[Production, int] = {
     elementwise.numbers: 12,
