@@ -2,7 +2,7 @@
 
 Operands broadcast as numpy's do; a scalar operand stands for a tile filled with it. Tiles of one
 operation have one dtype; integers wrap, floats round to nearest even after each operation, and
-`min`/`max` return the other operand where one is NaN.
+`min`/`max` return the other operand where one is NaN, and take -0 for less than 0.
 """
 
 from __future__ import annotations

@@ -72,10 +72,20 @@ def quiet(numbers: Array) -> Array:
 
 
 def minimum(a: Array, b: Array) -> Array:
-    """The smaller one, or the other one where one is NaN."""
-    return np.asarray(np.fmin(quiet(a), quiet(b)))
+    """The smaller one (-0 before 0), or the other one where one is NaN."""
+    least = np.asarray(np.fmin(quiet(a), quiet(b)))
+    return _ordered_zeros(least, a, b, np.logical_or)
 
 
 def maximum(a: Array, b: Array) -> Array:
-    """The larger one, or the other one where one is NaN."""
-    return np.asarray(np.fmax(quiet(a), quiet(b)))
+    """The larger one (0 before -0), or the other one where one is NaN."""
+    most = np.asarray(np.fmax(quiet(a), quiet(b)))
+    return _ordered_zeros(most, a, b, np.logical_and)
+
+
+def _ordered_zeros(chosen: Array, a: Array, b: Array, negative: np.ufunc) -> Array:
+    """What was chosen; of two zeros, the one whose sign is `negative` of theirs."""
+    if chosen.dtype.kind != "f":
+        return chosen
+    zero = np.where(negative(np.signbit(a), np.signbit(b)), -0.0, 0.0).astype(chosen.dtype)
+    return np.where((a == 0) & (b == 0), zero, chosen)

@@ -261,6 +261,16 @@ def test_a_nan_that_signals_is_left_out_too(interpret: Any, name: str, op: str) 
         assert z.tolist() == y.tolist()
 
 
+@pytest.mark.parametrize("name", sorted(SIGNALS))
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_zeros_have_an_order(interpret: Any, name: str, op: str) -> None:
+    x = np.zeros(N, dtype(name).numpy)
+    y, z = -x, x + 7
+    for first, second in ((x, y), (y, x)):
+        interpret(program(op, name, 2), [first, second, z])
+        assert (np.signbit(z) == (op == "min")).all() and not z.any()
+
+
 def test_broadcasting_and_scalars(interpret: Any) -> None:
     x, z = np.arange(8, dtype=np.float32), np.zeros((4, 8), np.float32)
     interpret(
