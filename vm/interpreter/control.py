@@ -17,6 +17,7 @@ from ..instruction import Instruction
 from ..ir import Block, Break, For, Group, If, Part, Return, Statement, While
 from ..packing import PackingError
 from ..semantics import rules
+from ..types import GlobalType, ScalarType
 from .group import Blocked, ThreadGroup, World
 from .scalars import PoisonError
 
@@ -43,23 +44,43 @@ Run: TypeAlias = Generator[Wait, None, Outcome]
 
 def execute(group: ThreadGroup, block: Block) -> Run:
     """Run statements in order; yields while the group has to wait, and says how they ended."""
-    for number, statement in enumerate(block):
+    number = 0
+    while number < len(block):
+        statement = block[number]
+        number += 1
         if isinstance(statement, Instruction):
-            blocked = step(group, statement)
-            while blocked is not None:
-                yield blocked
-                blocked = step(group, statement)
+            yield from _instruction(group, statement)
             continue
         if isinstance(statement, Group):
-            # Groups that follow each other run together, when the first of them is met.
-            if number == 0 or not isinstance(block[number - 1], Group):
-                together = takewhile(lambda each: isinstance(each, Group), block[number:])
-                yield from _run_groups(group, list(together))  # type: ignore[arg-type]
+            # Groups that follow each other run together, and so do those with nothing in between
+            # but what they can't change and nobody waits for.
+            run = list(takewhile(_goes_with_groups, block[number - 1 :]))
+            number += len(run) - 1
+            for each in run:
+                if isinstance(each, Instruction):
+                    yield from _instruction(group, each)
+            yield from _run_groups(group, [each for each in run if isinstance(each, Group)])
             continue
         outcome = yield from _control(group, statement)
         if outcome is not Outcome.NEXT:
             return outcome
     return Outcome.NEXT
+
+
+def _goes_with_groups(statement: Statement) -> bool:
+    """Whether it is a group, or makes a scalar or view of what is known before groups run."""
+    if not isinstance(statement, Instruction):
+        return isinstance(statement, Group)
+    result = statement.result
+    makes = result is not None and isinstance(result.type, ScalarType | GlobalType)
+    return makes and not statement.effect and not any(True for _ in statement.mutated())
+
+
+def _instruction(group: ThreadGroup, instruction: Instruction) -> Generator[Wait, None, None]:
+    blocked = step(group, instruction)
+    while blocked is not None:
+        yield blocked
+        blocked = step(group, instruction)
 
 
 @dataclass(eq=False)

@@ -17,6 +17,13 @@ from .group import Blocked, World
 
 RESIDENT: Final = 64  # blocks at once
 _TOLD: Final = 8  # waiting blocks named in a report
+_BLOCKS: Final = (
+    f"blocks start in order, {RESIDENT} at a time: wait only for blocks before your own"
+)
+_GROUPS: Final = (
+    "give `alloc_mbarrier` the number of arrivals, announce the bytes of all copies, and let "
+    "groups that wait for each other follow each other directly"
+)
 
 
 def run_blocks(
@@ -56,7 +63,7 @@ def _choose(world: World, live: list[Task], random: Random) -> Task:
         "deadlock: every resident block waits for something that no one can do",
         _place(live[0]),
         notes=[*notes[:_TOLD], *rest],
-        hint=f"blocks start in order, {RESIDENT} at a time: wait only for blocks before your own",
+        hint=_GROUPS if any(isinstance(task.wait, Several) for task in live) else _BLOCKS,
     )
 
 

@@ -44,6 +44,24 @@ def test_what_is_missing_is_found_in_any_order(
     assert any(words in text for words in said), text
 
 
+def test_scalars_and_views_may_stand_between_groups() -> None:
+    x, y, n = rows()
+    text = RING.replace(
+        "  warp_group 4 to 8 {",
+        "  %k = var %n : i32\n  %gz = global_view %y : global<f32, [%n]>\n  warp_group 4 to 8 {",
+    )
+    run(parse(text), [x, y, n])
+    np.testing.assert_array_equal(y, x + np.float32(1))
+
+
+def test_groups_with_a_meeting_in_between_run_one_after_the_other(
+    message: Callable[..., str],
+) -> None:
+    text = RING.replace("  warp_group 4 to 8 {", "  barrier\n  warp_group 4 to 8 {")
+    said = message(text, rows())
+    assert "deadlock" in said and "let groups that wait for each other follow each other" in said
+
+
 def test_a_deadlock_names_the_groups(message: Callable[..., str]) -> None:
     text = message(RING.replace("%empty[0], %i + 1", "%empty[0], %i"), rows())
     assert "note: block [0, 0, 0], warps 0 to 4 waits for the phase of parity 0 of `%empty`" in text
