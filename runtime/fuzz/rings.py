@@ -80,16 +80,13 @@ def ring(draft: Draft) -> None:
         users = 4  # groups that may change their registers
     made = _draw(draft, users, draft.num_warps - users)
     first = random.random() < 0.5
-    parts = [
-        ((0, users), lambda: _use(draft, made)),
-        ((users, draft.num_warps - users), lambda: _fill(draft, made)),
-    ]
+    parts = [((0, users), _use), ((users, draft.num_warps - users), _fill)]
     for warps, body in parts if first else parts[::-1]:
         with draft.block(made.turns) as scope:
             if warps in ((0, 4), (4, 4)) and random.random() < 0.5:
                 count, change = (56, "less") if warps == (0, 4) else (128, "more")
                 draft.emit(SetRegisters, count=count, change=change)
-            body()
+            body(draft, made)
         draft.append(Group(warps, tuple(scope.statements)))
     draft.emit(Barrier)
 
