@@ -35,6 +35,7 @@ class Config:
     stages: int = 0  # or wait in so many slots of shared memory
     stage_words: bool = False  # and words beside them
     warp_groups: bool = False  # multiply on the tensor cores of warp groups (many_tokens.py)
+    scale_weights: bool = False  # and scale weights, not sums: for many tokens or small groups
 
     @cached_property
     def layouts(self) -> Layouts:

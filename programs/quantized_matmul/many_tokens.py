@@ -19,7 +19,7 @@ from functools import partial
 from tileloom import vm
 from tileloom.layouts import MemoryLayout, RegisterLayout, auto, local, swizzled
 from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f32
+from tileloom.vm.dtypes import dtype, f32, u32
 
 from .config import Config
 from .turn import Block, RankOne, scaled
@@ -28,7 +28,8 @@ Finish = Callable[[], None]
 
 
 class Ring:
-    """x of the coming chunks, [stages, chunk, tokens], each token's row as descriptors want it."""
+    """x of the coming chunks, [stages, chunk, tokens], each token's row as descriptors want it; and
+    their codes, where they are staged."""
 
     def __init__(self, block: Block, begin: Scalar) -> None:
         config, cut = block.config, block.config.cut
@@ -38,6 +39,10 @@ class Ring:
         self.tile = vm.alloc_shared(
             dtype(config.activation), (config.stages, *self.shape), ring_layout(config)
         )
+        self.layout = config.layouts.words()
+        self.codes: MemoryTile | None = None
+        if config.stage_words:
+            self.codes = vm.alloc_shared(u32, (config.stages, *self.layout.shape))
 
     def stage(self, chunk: ScalarLike) -> Scalar:
         """Where a chunk's x lies."""
@@ -56,7 +61,24 @@ class Ring:
             dims=(1, 0),
             layout=copy_layout(block.config),
         )
+        if self.codes is not None:
+            shape = self.layout.shape
+            vm.copy_async(
+                self.codes,
+                [self.stage(chunk), *(0 for _ in shape)],
+                block.words_view,
+                [block.first, chunk, *(0 for _ in shape[2:])],
+                shape,
+                cache="stream",
+            )
         vm.copy_async_commit()
+
+    def words(self, chunk: Scalar) -> Tile:
+        """A chunk's codes, if they wait here too."""
+        assert self.codes is not None
+        shape = self.layout.shape
+        place = [self.stage(chunk), *(0 for _ in shape)]
+        return vm.load(self.codes, place, shape, self.layout)
 
     def wait(self) -> None:
         """The x of the next chunk has come, and all may read it."""
@@ -79,24 +101,42 @@ def copy_layout(config: Config) -> RegisterLayout:
 
 
 def walk_many(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
-    """The main loop, a chunk a turn; words and scales are read a turn ahead."""
+    """The main loop, a chunk a turn; scales, and words if not staged, are read a turn ahead."""
     ring = Ring(block, begin)
-    words, scales = block.words(begin), block.per_feature(block.scales_view, begin)
+    words = None if ring.codes is not None else block.words(begin)
+    scales = block.per_feature(block.scales_view, begin)
+    layout = block.config.layouts.accumulator().squeeze(0)
+    accumulators = []
+    if block.config.scale_weights:
+        accumulators = [vm.full(f32, layout.shape, 0.0, layout) for _ in totals]
     vm.wait_dependencies()
     for ahead in range(ring.stages - 1):
         ring.copy(begin + ahead)
     for chunk in vm.range(begin, block.end):
         ring.wait()
-        next_words = block.words(chunk + 1)
+        next_words = block.words(chunk + 1) if words is not None else None
         next_scales = block.per_feature(block.scales_view, chunk + 1)
         zeros = None
         if block.config.has_zeros:
-            zeros = block.by_tile(block.per_feature(block.zeros_view, chunk))
-        turn = Turn(block, ring.tile, ring.stage(chunk), words)
-        turn.add(block.by_tile(scales), zeros, totals)
+            zeros = block.per_feature(block.zeros_view, chunk)
+        codes = ring.words(chunk) if words is None else words
+        turn = Turn(block, ring.tile, ring.stage(chunk), codes)
+        if block.config.scale_weights:
+            turn.add_scaled(scales, zeros, accumulators)
+        else:
+            turn.add(scales, zeros, totals)
         ring.copy(chunk + (ring.stages - 1))
-        words.set(next_words)
+        if words is not None and next_words is not None:
+            words.set(next_words)
         scales.set(next_scales)
+    for total, sums in zip(totals, accumulators, strict=False):
+        total.set(vm.reshape(sums, total.shape) * (1.0 / reduced(block.config)))
+
+
+def reduced(config: Config) -> float:
+    """What scales are multiplied with before they meet weights, lest the products overflow f16: the
+    largest scale has f16's largest exponent."""
+    return 2.0 ** -(dtype(config.weight).bits + 2)
 
 
 def _nothing() -> None:
@@ -111,9 +151,36 @@ class Turn:
         self.x, self.stage, self.words = x, stage, words
         self._waiting: Finish | None = None
 
+    def add_scaled(self, scales: Tile, zeros: Tile | None, accumulators: Sequence[Tile]) -> None:
+        """Adds the chunk with weights that are scaled before they are multiplied: no sums but the
+        accumulators, and two more operations a pair of weights."""
+        config, block = self.config, self.block
+        factors = self.halves(scales) * reduced(config)
+        offsets = None if zeros is None else self.halves(zeros)
+        for tile, acc in enumerate(accumulators):
+            values = block.values(self.words)
+            for part in range(config.cut.parts):
+                a = block.operand(values, part, tile)
+                if offsets is not None:
+                    a = a - block.tile(offsets, tile)
+                elif config.zero_point == "symmetric":
+                    a = a - 2.0 ** (dtype(config.weight).bits - 1)
+                self.start(acc, a * block.tile(factors, tile), part, True)
+                vm.wgmma_commit()
+                vm.wgmma_wait(1)
+        vm.wgmma_wait(0)
+
+    def halves(self, values: Tile) -> Tile:
+        """[rows, F, T, 16, 1] scales or zeros as they are."""
+        cut, rows = self.config.cut, values.shape[1]
+        ordered = vm.transpose(values, (1, 0, 3, 4, 2))
+        return vm.reshape(ordered, (rows, self.config.feature_warps, cut.tiles, 16, 1))
+
     def add(self, scales: Tile, zeros: Tile | None, totals: Sequence[Tile]) -> None:
         """Adds the chunk to the totals of all feature tiles."""
         config, block = self.config, self.block
+        scales = block.by_tile(scales)
+        zeros = None if zeros is None else block.by_tile(zeros)
         parts = range(config.cut.parts)
         sums: list[Tile | None] = [None] * len(parts)
         if config.needs_sums:
@@ -149,16 +216,9 @@ class Turn:
     def product(self, a: Tile, part: int, done: Finish) -> Tile:
         """Starts [features, tokens] = a @ x over one part of k; `done` is called once it is there,
         after the next has started."""
-        cut = self.config.cut
         layout = self.config.layouts.accumulator().squeeze(0)
         acc = vm.empty(f32, layout.shape, layout)
-        left = vm.reshape(a, a.shape[1:])
-        if cut.parts == 1:
-            self.start(acc, left, 0, False)
-        else:
-            for step in range(cut.steps):
-                at = 16 * (cut.parts * step + part)
-                self.start(acc, left[:, 16 * step : 16 * step + 16], at, step > 0)
+        self.start(acc, a, part, False)
         vm.wgmma_commit()
         waiting, self._waiting = self._waiting, done
         if waiting is not None:
@@ -166,9 +226,15 @@ class Turn:
             waiting()
         return acc
 
-    def start(self, acc: Tile, left: Tile, at: int, accumulate: bool) -> None:
-        """acc (+)= left @ x from row `at` of the chunk on."""
-        vm.wgmma(acc, left, self.x, b_offsets=[self.stage, at, 0], accumulate=accumulate)
+    def start(self, acc: Tile, a: Tile, part: int, accumulate: bool) -> None:
+        """acc (+)= a @ x over one part of k."""
+        cut, left = self.config.cut, vm.reshape(a, a.shape[1:])
+        width = 16 if cut.parts > 1 else cut.chunk
+        for number in range(left.shape[1] // width):
+            piece = left if cut.parts == 1 else left[:, width * number : width * (number + 1)]
+            at = 16 * (cut.parts * number + part)
+            keeps = accumulate or number > 0
+            vm.wgmma(acc, piece, self.x, b_offsets=[self.stage, at, 0], accumulate=keeps)
 
     def wait(self) -> None:
         """The last product is done."""

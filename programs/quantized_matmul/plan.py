@@ -92,6 +92,7 @@ def plan(
         stages=chosen.stages,
         stage_words=chosen.stage_words,
         warp_groups=chosen.warp_groups,
+        scale_weights=chosen.scale_weights,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

@@ -43,7 +43,8 @@ class Schedule:
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
     these pass through shared memory, `stages` slots of a turn each, and words too if
     `stage_words` (`buffers` is 0 then).
-    With `warp_groups` the loop for many tokens runs (f16, one warp along k, `stages` of x).
+    With `warp_groups` the loop for many tokens runs (f16, one warp along k, `stages` of x);
+    `scale_weights` scales weights there, not sums.
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -59,20 +60,22 @@ class Schedule:
     stages: int = 0
     stage_words: bool = False
     warp_groups: bool = False
+    scale_weights: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
         slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
-        cluster, `g` for warp groups.
+        cluster, `g` for warp groups, `gw` for those that scale weights.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
         parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
-        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{'g' * self.warp_groups}"
+        groups = "g" * self.warp_groups + "w" * self.scale_weights
+        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{groups}"
 
     @property
     def warps(self) -> int:

@@ -104,14 +104,23 @@ class Block:
 
     def decoded(self, words: Tile) -> Tile:
         """[W, F, T, 16, s, q, 16]: decoded codes."""
+        config = self.config
+        if not config.form.decoded:
+            return self.values(words)
+        decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
+        return self._split(decoded)
+
+    def values(self, words: Tile) -> Tile:
+        """[W, F, T, 16, s, q, 16]: what the codes stand for."""
+        return self._split(vm.cast(self._codes(words), dtype(self.config.activation)))
+
+    def _codes(self, words: Tile) -> Tile:
         config, cut = self.config, self.config.cut
         shape = (config.k_warps, config.features, cut.chunk)
-        codes = vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
-        activation = dtype(config.activation)
-        if config.form.decoded:
-            values = vm.decode(codes, activation, config.form.name)
-        else:
-            values = vm.cast(codes, activation)
+        return vm.view(words, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
+
+    def _split(self, values: Tile) -> Tile:
+        config, cut = self.config, self.config.cut
         split = (config.k_warps, config.feature_warps, cut.tiles, 16, cut.steps, cut.parts, 16)
         return vm.reshape(values, split)
 
