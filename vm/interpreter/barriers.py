@@ -42,6 +42,8 @@ class Mbarrier:
     deliveries: list[Delivery] = field(default_factory=list)
     offered: Times = field(default_factory=lambda: np.zeros(0, np.int64))
     told: Times = field(default_factory=lambda: np.zeros(0, np.int64))
+    waited: int = 0  # phases that the own block knows to be over
+    reached: tuple[int, int] | None = None  # the last arrival of another block: phase and rank
 
     def __post_init__(self) -> None:
         self.clock = self.clocks.number()
@@ -74,7 +76,10 @@ class Mbarrier:
         if self.phase % 2 == parity and self.arrived == self.count:
             while self.deliveries and self.phase % 2 == parity:
                 self._land(self.deliveries.pop(0))
-        return self.phase % 2 != parity
+        over = self.phase % 2 != parity
+        if over:
+            self.waited = self.phase
+        return over
 
     def could_be_over(self, parity: int) -> bool:
         """Whether `is_over` would say so now."""
@@ -105,6 +110,12 @@ class Mbarrier:
 
     def end(self) -> None:
         """The block ends. Raises ExecutionError if something is still on its way to it."""
+        if self.reached is not None and self.reached[0] >= self.waited:
+            raise ExecutionError(
+                f"the block ends, but the block of rank {self.reached[1]} arrives at {self.name}, "
+                "which nothing waits for",
+                hint="add a `cluster_barrier` after the last arrival",
+            )
         if self.deliveries:
             raise ExecutionError(
                 f"the block ends while a copy that tells {self.name} is in flight",

@@ -145,6 +145,8 @@ class Cluster:
             group.stream.learn(told)
             for array in group.barriers:
                 array.fresh = False
+                for barrier in array.barriers:
+                    barrier.reached = None
             for tile in group.shared:
                 if tile.blocks is not None:
                     tile.blocks.barrier()

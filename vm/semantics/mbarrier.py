@@ -51,7 +51,10 @@ def find_barrier(
     if rank is not None:
         assert not isinstance(rank, Value)
         array = _of_rank(group, operand, array, int(group.scalar(rank)))
-    return array.at(group.indices(index))
+    barrier = array.at(group.indices(index))
+    if array is not group.env[operand]:
+        barrier.reached = barrier.phase, group.rank
+    return barrier
 
 
 def _of_rank(group: ThreadGroup, operand: Value, own: BarrierArray, rank: int) -> BarrierArray:
