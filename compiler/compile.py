@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from math import prod
 
+from tileloom.vm.collection import collection_paused
 from tileloom.vm.diagnostics import Location, ResourceError, TargetError, at_location
 from tileloom.vm.instructions.registers import SetRegisters
 from tileloom.vm.ir import Function, Value, instructions
@@ -62,6 +63,7 @@ class Lowered:
     conversions: list[Conversion] = field(default_factory=list)
 
 
+@collection_paused()
 def compile_function(
     function: Function,
     target: str = "sm_90a",

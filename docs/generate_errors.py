@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _HEAD = """# Error cases
 
-Every mistake that the tests know, by its code (`error.code`): the program, and all of what it says.
+Every mistake that the tests know, by its code (`error.kind`): the program, and all of what it says.
 The hint says how to mend it; [errors.md](errors.md) explains the kinds, and mends one program of
 each. This page is written by `docs/generate.py` from `tests/errors/`.
 

@@ -22,9 +22,7 @@ _LAUNCH_TROUBLE = {
 }
 
 
-_WITHOUT = (
-    '`device="interpreter"` and `device="emulator"` need none; `tileloom doctor` looks for it'
-)
+_WITHOUT = '`device="interpreter"` and `device="emulator"` need none'
 
 
 @cache

@@ -46,11 +46,6 @@ class VMError(Exception):
     def message(self, message: str) -> None:
         self._message = message
 
-    @property
-    def code(self) -> str:
-        """The kind of mistake as a word: `type-error`. Catalogues and filters go by it."""
-        return self.kind.replace(" ", "-")
-
     def _worded(self, text: str) -> str:
         """A text's `%x` is Python's `x`."""
         in_python = self.location is not None and self.location.text is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..collection import collection_paused
 from ..diagnostics import UsageError, VMSyntaxError, quote, user_errors
 from ..ir import Function
 from .source import Source
@@ -34,7 +35,7 @@ def parse(text: str, file: str = "<text>") -> Function:
     Raises:
         VMError: with the place of the first mistake.
     """
-    with user_errors():
+    with user_errors(), collection_paused():
         functions = _functions(text, file)
         if len(functions) == 1:
             return functions[0]
