@@ -90,14 +90,17 @@ def compile_function(
         stages["source"] = print_function(function)
     # Every tile needs its layout before its registers can be counted.
     inferred = infer_layouts(function)
-    # How wide products are, and with it how their shared operands may lie, is known now.
-    inferred.function = place_shared_operands(inferred.function)
-    # What else lies in shared memory is left as it is unless its accesses would wait for banks.
-    inferred.function = swizzle_shared(inferred.function, machine)
-    if check_passes:
-        verify(inferred.function)
     if keep_stages:
         stages["layouts"] = print_function(inferred.function)
+    # How wide products are, and with it how their shared operands may lie, is known now.
+    placed = place_shared_operands(inferred.function)
+    # What else lies in shared memory is left as it is unless its accesses would wait for banks.
+    placed = swizzle_shared(placed, machine)
+    if keep_stages and placed is not inferred.function:
+        stages["shared"] = print_function(placed)
+    inferred.function = placed
+    if check_passes:
+        verify(inferred.function)
     # Conversions are known now, and with them the scratch memory.
     for conversion in inferred.conversions:
         conversion.way = str(conversion_of(conversion.convert))

@@ -76,6 +76,12 @@ def test_what_the_program_states_stays() -> None:
     assert any(access.is_conflicting for access in accesses(lowered))
 
 
+def test_it_is_a_stage_of_its_own() -> None:
+    stages = compile_function(parse(product(64)), keep_stages=True).stages
+    assert list(stages) == ["source", "layouts", "shared", "ptx"]
+    assert "swizzle" in stages["shared"] and "swizzle" not in stages["layouts"]
+
+
 def test_what_has_no_conflicts_stays() -> None:
     text = """func @f(%x: *f32) warps = 1 {
   %gx = global_view %x : global<f32, [32, 32]>

@@ -88,7 +88,7 @@ def test_every_vm_statement_stands_above_its_code() -> None:
     assert "// mma %total, %load" in ptx
     lowered = compile_function(matmul.trace(), with_locations=True, keep_stages=True)
     assert ".loc " in lowered.ptx and ".loc " not in ptx
-    assert list(lowered.stages) == ["source", "layouts", "ptx"]
+    assert list(lowered.stages) == ["source", "layouts", "shared", "ptx"]
     lines = lowered.ptx.split("\n")
     (mma,) = {p.line for n, p in lowered.lines.items() if lines[n - 1].lstrip().startswith("mma")}
     assert mma > 0
