@@ -28,6 +28,7 @@ from . import (
     rings,
     staging,
     updates,
+    warp_groups,
 )
 from .case import TARGETS, Argument, Case
 from .draft import Draft, Parameter
@@ -57,6 +58,7 @@ _SOURCES: dict[Production, int] = {
     products.simt_dot: 2,
     products.outer_product: 1,
     rings.ring: 4,
+    warp_groups.product: 4,
 }
 _STEPS: dict[Production, int] = {
     elementwise.numbers: 12,

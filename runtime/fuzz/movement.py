@@ -202,7 +202,7 @@ def _reduced(element: Dtype, known: Known, count: int, op: str) -> Known:
 def _product(element: Dtype, known: Known, count: int) -> Known:
     if not element.is_float:
         return of_integers(element)
-    if known.special or count * log2(max(known.top, 1)) > element.bias + 1:
+    if known.special or count * log2(max(known.top, 1)) > min(element.bias + 1, 1023):
         raise Refusal("a product that may overflow")
     top = known.top**count if known.top > 1 else known.top
     grain = None if known.grain is None else known.grain * count

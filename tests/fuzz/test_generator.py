@@ -21,8 +21,6 @@ from tileloom.vm.text import parse
 
 # Nothing compares what is printed.
 NOT_DRAWN = {"print", "warp_barrier"}
-# Products of warp groups are not drawn yet.
-NOT_DRAWN |= {"wgmma", "wgmma_commit", "wgmma_wait"}
 PROGRAMS = 500
 
 
