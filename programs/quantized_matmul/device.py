@@ -70,8 +70,7 @@ def maps_of(plan: Plan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMa
 def machine_of(ordinal: int) -> Machine:
     """What the choice of schedules needs to know of a GPU."""
     gpu = device(ordinal)
-    capability = gpu.compute_capability
-    return Machine(gpu.num_multiprocessors, capability >= (9, 0), capability == (9, 0))
+    return Machine(gpu.num_multiprocessors, gpu.compute_capability >= (9, 0))
 
 
 @dataclass

@@ -32,6 +32,7 @@ from tileloom.runtime.toolkit import find_program
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import bf16, dtype
 
+MACHINE = Machine(warp_groups=True)
 BARS = {"f16": 6e-4, "bf16": 4e-3}
 ULP = {"f16": 2.0**-11, "bf16": 2.0**-8}
 NAMES = ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i2", "i4", "i7", "i8", "b1", "b3", "b8",
@@ -62,8 +63,11 @@ def check(
     added = rng.normal(size=n).astype(np.float32) if bias else None
     kind = np.float32 if out == "f32" else np.uint16 if activation == "bf16" else np.float16
     y: Any = np.full((m, n), np.nan if kind != np.uint16 else 0x7FFF, kind)
-    chosen = None if schedule is None else parse_schedule(schedule)
     p = pack(q, activation)
+    config = WideConfig(p.geometry.cut, name, activation, p.zero_point, out or activation)
+    chosen: Any = choose_wide(p.geometry, m, MACHINE, config)
+    if schedule is not None:
+        chosen = parse_schedule(schedule)
     assert isinstance(plan(p, m, activation, out or activation, schedule=chosen).config, WideConfig)
     linear(x, p, added, out=y, device=device, schedule=chosen)
     found = np.asarray(bf16.decode(y) if kind == np.uint16 else y, np.float64)
@@ -139,7 +143,8 @@ def test_zero_points_far_from_the_codes() -> None:
     w = 100 + rng.normal(size=(256, 64))
     q = quantize(w, "u4", 128, "float")
     x = rng.normal(size=(24, 256)).astype(np.float16)
-    y = linear(x, pack(q), out_dtype="f32", device="interpreter")
+    schedule: Any = WideSchedule.parse("n24g2h2a2")
+    y = linear(x, pack(q), out_dtype="f32", device="interpreter", schedule=schedule)
     reference = x.astype(np.float64) @ q.dequantize()
     assert np.isfinite(y).all()
     bound = 3 * 2.0**-11 * (np.abs(x.astype(np.float64)) @ np.abs(q.dequantize()))
@@ -159,7 +164,7 @@ def problems() -> st.SearchStrategy[tuple[Geometry, WideConfig]]:
 @given(problems(), st.integers(1, 5000))
 def test_every_choice_is_legal(problem: tuple[Geometry, WideConfig], m: int) -> None:
     geometry, config = problem
-    chosen = choose_wide(geometry, m, H100, config)
+    chosen = choose_wide(geometry, m, MACHINE, config)
     if chosen is None:
         assert m < 17 or not geometry.cut.contiguous or geometry.cut.tiles > 4
         return
@@ -169,7 +174,7 @@ def test_every_choice_is_legal(problem: tuple[Geometry, WideConfig], m: int) -> 
         whole = configure(schedule, config)
         assert whole.slabs * whole.tokens <= 256 and whole.columns >= 1
         assert whole.blocks % whole.cluster == 0 and whole.shared_bytes <= SHARED_BYTES
-    assert choose_wide(geometry, m, Machine(108, False, False), config) is None
+    assert choose_wide(geometry, m, H100, config) is None
 
 
 @pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c", "k8f1"])
@@ -187,7 +192,9 @@ def test_a_schedule_that_does_not_fit() -> None:
 def test_rows_of_x_that_the_copy_engine_cannot_read() -> None:
     """Rows of an odd number of elements: the other kernel serves them."""
     q = pack(quantize(np.zeros((100, 64)), "u4", 32))
-    assert not isinstance(plan(q, 64, "f16", "f16", vector=4).config, WideConfig)
+    for machine, vector, is_wide in ((MACHINE, 8, True), (MACHINE, 4, False), (H100, 8, False)):
+        chosen = plan(q, 64, "f16", "f16", vector=vector, machine=machine)
+        assert isinstance(chosen.config, WideConfig) is is_wide
 
 
 @pytest.mark.parametrize(
