@@ -92,10 +92,7 @@ def compile_function(
     inferred = infer_layouts(function)
     if keep_stages:
         stages["layouts"] = print_function(inferred.function)
-    # How wide products are, and with it how their shared operands may lie, is known now.
-    placed = place_shared_operands(inferred.function)
-    # What else lies in shared memory is left as it is unless its accesses would wait for banks.
-    placed = swizzle_shared(placed, machine)
+    placed = _with_shared_layouts(inferred.function, machine)
     if keep_stages and placed is not inferred.function:
         stages["shared"] = print_function(placed)
     inferred.function = placed
@@ -106,12 +103,10 @@ def compile_function(
         conversion.way = str(conversion_of(conversion.convert))
     shared = plan_shared(inferred.function, machine)
     kernel = _lower(inferred.function, machine, shared, far)
-    opcodes = [item.opcode for item in kernel.instructions()]
-    version = lowest_version(machine, opcodes)
+    version = lowest_version(machine, (item.opcode for item in kernel.instructions()))
     symbol = SHARED.name if shared.total else None
-    printed = print_module(
-        Module(target, version, [kernel], symbol, shared.alignment), with_locations
-    )
+    module = Module(target, version, [kernel], symbol, shared.alignment)
+    printed = print_module(module, with_locations)
     stages["ptx"] = printed.text
     return Lowered(
         ptx=printed.text,
@@ -126,6 +121,14 @@ def compile_function(
         lines=printed.lines,
         conversions=inferred.conversions,
     )
+
+
+def _with_shared_layouts(function: Function, target: Target) -> Function:
+    """The function with the layouts of its shared tiles, where the program states none."""
+    # How wide products are, and with it how their shared operands may lie, is known now.
+    placed = place_shared_operands(function)
+    # What else lies in shared memory is left as it is unless its accesses would wait for banks.
+    return swizzle_shared(placed, target)
 
 
 def _check_threads(function: Function, target: Target) -> None:
