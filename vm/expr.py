@@ -17,7 +17,8 @@ Every expression has a dtype (`expr_dtype`), which all executors compute it in:
     comparisons, `and`, `or`, `not`, and `& | ^` of truth values: bool
 
 Operands are converted to the dtype first; integer results wrap, floats round. Integers of
-different dtypes compare as the numbers they are.
+different dtypes compare as the numbers they are. In index lists nothing may wrap on the way:
+compiled code adds up the terms of an address in 64 bits (docs/text.md).
 """
 
 from __future__ import annotations
