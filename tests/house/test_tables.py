@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_readmes_times_are_those_in_the_results() -> None:
-    path = ROOT / "benchmarks" / "table.py"
-    spec = importlib.util.spec_from_file_location("table", path)
+def script(name: str) -> ModuleType:
+    """A module of `benchmarks`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readmes_times_are_those_in_the_results() -> None:
     text = (ROOT / "README.md").read_text()
-    assert table.with_table(text) == text, "run `python benchmarks/table.py --write`"
+    assert script("table").with_table(text) == text, "run `python benchmarks/table.py --write`"
+
+
+def test_the_picture_is_of_the_results() -> None:
+    roofline = script("roofline")
+    svg = roofline.PICTURE.read_text()
+    assert roofline.picture(roofline.measured()) == svg, "`python benchmarks/roofline.py --write`"
+    points = list(roofline.points(roofline.measured()))
+    assert len(points) == len(roofline.measured()) and svg.count("<title>") == len(points)
+    # Nothing is faster than the machine, but for what the caches keep and clocks vary.
+    for point in points:
+        assert point.rate <= 1.1 * min(roofline.PEAK, roofline.BANDWIDTH * point.intensity)
+
+
+def test_bytes_of_weights() -> None:
+    roofline = script("roofline")
+    row = {"weight": "e3m2", "k": 128, "n": 64, "m": 1, "group": 128}
+    assert roofline.bytes_of(row) == 128 * 64 * 6 / 8 + 2 * 64 + 2 * (128 + 64)
+    assert roofline.bytes_of({**row, "weight": "u3"}) == 128 * 64 * 3 / 8 + 2 * 64 + 2 * (128 + 64)
 
 
 def test_every_recorded_case_is_within_its_bars() -> None:

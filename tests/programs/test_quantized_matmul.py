@@ -179,11 +179,11 @@ def test_operands_by_way_of_shared_memory(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["k2f1t8s1d0a2w", "k2f2t16s2cd0a3w", "k4f1t8s1a2"])
-def test_the_emulator_finds_staged_operands_in_order(word: str) -> None:
+def test_staged_operands_on_every_device(word: str, device: str) -> None:
     q = quantize(weights(520, 70), "u3", 64, "int")
     x, exact = activations(5, 520, "f16")
     schedule = Schedule.parse(word)
-    y = linear(x, pack(q), device="emulator", schedule=schedule)
+    y = linear(x, pack(q), device=device, schedule=schedule)
     assert_close(decoded(y, "f16"), exact, q, "f16")
     meant = linear(x, pack(q), device="interpreter", schedule=schedule)
     np.testing.assert_allclose(y, meant, rtol=2e-3, atol=2e-3)
