@@ -55,7 +55,7 @@ def matmul(
         use = ring.consumer()
         layout = spatial(2, 1) * fragments.wgmma_d(COLUMNS)
         acc = vm.full(f32, (ROWS, COLUMNS), 0.0, layout)
-        for turn in vm.range(turns):
+        for _turn in vm.range(turns):
             stage = use.acquire() if broken != "no wait" else use.stage
             vm.wgmma(acc, sa, sb, a_offsets=[stage, 0, 0], b_offsets=[stage, 0, 0], depth=DEPTH)
             vm.wgmma_commit()
