@@ -102,6 +102,18 @@ def test_recorded_problems_get_their_own_schedule() -> None:
         assert chosen.stages == 2 and chosen.tokens == entry.tokens
 
 
+def test_every_recorded_choice_is_a_program_that_fits() -> None:
+    configs = set()
+    for entry in entries():
+        problem = Problem(entry.weight, entry.k, entry.n, entry.tokens)
+        chosen = choose(problem.geometry, entry.tokens, weight=entry.weight)
+        configs.add(problem.plan(chosen).config)
+    assert len(configs) >= 20
+    for config in sorted(configs, key=repr)[::4]:
+        lowered = compile_function(traced(config))
+        assert 0 < lowered.shared_bytes <= SHARED_BYTES
+
+
 @pytest.mark.parametrize("text", ["", "k8", "k8f1t8", "k8f1t8s1z", "k8f1t8s1d", "8f1t8s1"])
 def test_a_wrong_word_is_told(text: str) -> None:
     with pytest.raises(VMError, match="is no schedule"):
