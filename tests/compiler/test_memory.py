@@ -74,6 +74,29 @@ def test_accesses_are_no_wider_than_pointers_are_aligned(alignment: int, width: 
     assert widths(text, "ld") == widths(text, "st") == {width}
 
 
+TOGETHER = """func @f(%x: *f32, %y: *f32) warps = 1 {
+  %gx = global_view %x : global<f32, [2, 64]>
+  %gy = global_view %y : global<f32, [2, 64]>
+  %s = alloc_shared : shared<f32, [1, 64]>
+  %u = alloc_shared : shared<f32, [1, 64]>
+  %a = load %gx[0, 0] : reg<f32, [1, 64]>
+  store %s[0, 0], %a
+  %b = load %gx[1, 0] : reg<f32, [1, 64]>
+  store %u[0, 0], %b
+  barrier
+  %c = load %s[0, 0] : reg<f32, [1, 64]>
+  store %gy[0, 0], %c
+  free_shared %s
+  %d = load %u[0, 0] : reg<f32, [1, 64]>
+  store %gy[1, 0], %d
+}"""
+
+
+def test_tiles_that_live_together_lie_apart() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
+    np.testing.assert_array_equal(agree(TOGETHER, [x, np.zeros_like(x)])[1], x)
+
+
 SWIZZLED = """func @f(%x: *f32, %y: *f32) warps = 1 {
   %gx = global_view %x : global<f32, [8, 32]>
   %gy = global_view %y : global<f32, [8, 32]>
