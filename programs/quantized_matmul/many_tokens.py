@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from tileloom import vm
 from tileloom.layouts import MemoryLayout, RegisterLayout, auto, local, swizzled
 from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
@@ -135,8 +137,11 @@ def walk_many(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
 
 def reduced(config: Config) -> float:
     """What scales are multiplied with before they meet weights, lest the products overflow f16: the
-    largest scale has f16's largest exponent."""
-    return 2.0 ** -(dtype(config.weight).bits + 2)
+    largest scale has f16's largest exponent, and a zero point is no larger than a code."""
+    kind = dtype(config.weight)
+    values = np.asarray(kind.decode(np.arange(1 << kind.bits)), np.float64)
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=1.0))
+    return float(2.0 ** -(np.ceil(np.log2(max(largest, 1.0))) + 2))
 
 
 def _nothing() -> None:

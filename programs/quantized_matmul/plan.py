@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tileloom.vm import Function
+from tileloom.vm.diagnostics import VMValueError
 
 from .config import Config
 from .packing import Packed
@@ -73,6 +74,11 @@ def plan(
             return wide
         schedule = None
     chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
+    if chosen.scale_weights and packed.zero_point == "float":
+        raise VMValueError(
+            f"`{chosen}` scales weights, which float zero points may put beyond f16",
+            hint="a schedule that scales sums",
+        )
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,

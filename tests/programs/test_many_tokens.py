@@ -16,6 +16,7 @@ from tileloom.programs.quantized_matmul import Schedule, linear, pack, quantize
 from tileloom.programs.quantized_matmul.plan import plan, traced
 from tileloom.runtime.assemble import assemble
 from tileloom.runtime.toolkit import find_program
+from tileloom.vm.diagnostics import VMError
 
 PTXAS = find_program("ptxas")
 BAR = 6e-4  # relative error of the product, f16 output included
@@ -90,3 +91,12 @@ def test_machine_code(tokens: int, tmp_path: Path) -> None:
     left = re.findall(rf"HGMMA\.64x{tokens}x16\.F32 R\d+, (R\d+|gdesc)", code)
     # Four feature tiles and the ones, eight steps of k each.
     assert len(left) == 5 * 8 and all(source.startswith("R") for source in left)
+
+
+def test_weights_that_scales_could_put_beyond_f16() -> None:
+    """The largest values of a dtype of many exponents; and zero points of any size are refused."""
+    schedule = replace(groups(24), stage_words=True, scale_weights=True)
+    check("e5m2", 20, 256, 64, schedule, "interpreter", group=128)
+    q = quantize(np.ones((128, 64)), "u4", group=128, zero_point="float")
+    with pytest.raises(VMError, match="scales weights"):
+        plan(pack(q), 20, "f16", "f16", schedule=schedule)
