@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tileloom.layouts import RegisterLayout
 
 from .digits import LANES
@@ -72,7 +75,7 @@ def plan_conversion(before: RegisterLayout, after: RegisterLayout, bits: int) ->
         return Conversion(0, kept=kept)
     shared = _by_memory(before, after, bits, num_threads)
     exchange = plan_exchange(before, after, bits, num_threads)
-    if exchange is None:
+    if exchange is None or not _serves(exchange, before, after, bits, num_threads):
         return shared
     counts = _counted(exchange, after, num_threads)
     warps = -(-after.num_threads // LANES)
@@ -146,3 +149,38 @@ def _counted(exchange: Exchange, after: RegisterLayout, num_threads: int) -> _Co
     wanted = [(landed[i - i % words][0], i % words * bits) for i in range(len(landed))]
     counts.joins += sum(a != b for a, b in zip(landed, wanted, strict=True))
     return counts
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """Carries exchanges out on the numbers of elements: units are [threads, elements]."""
+
+    num_threads: int
+
+    def select(self, own: Own, value: int, then: Any, otherwise: Any) -> Any:
+        digit = np.arange(self.num_threads) // own[0] % own[1]
+        return np.where((digit == value)[:, None], then, otherwise)
+
+    def move(self, exchange: Exchange, index: tuple[int, ...], units: list[Any]) -> list[Any]:
+        sources = exchange.sources(index, self.num_threads)
+        return [unit[sources] for unit in units]
+
+
+def _serves(
+    exchange: Exchange, before: RegisterLayout, after: RegisterLayout, bits: int, num_threads: int
+) -> bool:
+    """Whether every thread gets its elements: lanes that read from each other must agree on the
+    digits by which the other one chooses, and may not where a digit changes inside a warp."""
+    sent, landed = (_fields(layout, bits // exchange.bits) for layout in (before, after))
+    held = np.full((num_threads, sent.shape[1]), -1)
+    held[: len(sent)] = sent
+    units = list(np.moveaxis(held.reshape(num_threads, -1, exchange.unit), 1, 0))
+    found = carry_out(exchange, units, min(num_threads, len(landed)), _Traced(num_threads))
+    return np.array_equal(np.concatenate(found, 1)[: len(landed)], landed)
+
+
+def _fields(layout: RegisterLayout, parts: int) -> npt.NDArray[np.int64]:
+    """The numbers of the elements [threads, locals], or of their words."""
+    indices = np.moveaxis(layout.table(), -1, 0)
+    numbers = np.ravel_multi_index(tuple(indices), layout.shape)
+    return (numbers[..., None] * parts + np.arange(parts)).reshape(len(numbers), -1)
