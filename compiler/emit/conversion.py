@@ -183,4 +183,5 @@ def _fields(layout: RegisterLayout, parts: int) -> npt.NDArray[np.int64]:
     """The numbers of the elements [threads, locals], or of their words."""
     indices = np.moveaxis(layout.table(), -1, 0)
     numbers = np.ravel_multi_index(tuple(indices), layout.shape)
-    return (numbers[..., None] * parts + np.arange(parts)).reshape(len(numbers), -1)
+    fields: npt.NDArray[np.int64] = numbers[..., None] * parts + np.arange(parts)
+    return fields.reshape(len(numbers), -1)
