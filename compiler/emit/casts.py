@@ -13,6 +13,7 @@ from .tiles import Tile
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
 _WIDE_FLOATS = ("f16", "bf16", "f32", "tf32", "f64")
+_SHORT_FLOATS = ("bf16", "tf32")  # f32's exponents, fewer digits
 
 
 def decode_tile(context: Context, source: Tile, type_: RegType, form: str = "") -> list[Register]:
@@ -66,6 +67,8 @@ def _convert(context: Context, old: Dtype, new: Dtype, x: Register) -> Operand:
         return _float_to_float(context, old, new, x)
     if old.is_float:
         return _float_to_int(context, old, new, x)
+    if new.name in _SHORT_FLOATS and old.bits >= 32:
+        return _to_odd(context, _type(old), x)
     if new.is_float:
         target = "f64" if new.bits == 64 else "f32"
         return compute(f"cvt.rn.{target}.{_type(old)}", B64 if new.bits == 64 else B32, x)
@@ -85,10 +88,24 @@ def _float_to_float(context: Context, old: Dtype, new: Dtype, x: Register) -> Re
         # Halves would be rounded twice.
         if new.bits == 16:
             raise LoweringError(f"`cast`: no conversion from `f64` to `{new.name}` yet")
-        x = compute("cvt.rn.f32.f64", B32, x)
+        x = (
+            _to_odd(context, "f64", x)
+            if new.name in _SHORT_FLOATS
+            else compute("cvt.rn.f32.f64", B32, x)
+        )
     elif new.bits == 64:
         return compute("cvt.f64.f32", B64, x) if old.bits < 64 else x
     return x
+
+
+def _to_odd(context: Context, source: str, x: Register) -> Register:
+    """f32 of a number of more digits, its last bit set where some were cut off, so that rounding to
+    fewer digits is the only one. (f16 needs it not: integers that f32 rounds are too large for it.)
+    """
+    compute = context.builder.compute
+    cut, below, above = (compute(f"cvt.{mode}.f32.{source}", B32, x) for mode in ("rz", "rm", "rp"))
+    inexact = compute("setp.ne.b32", PRED, below, above)
+    return compute("or.b32", B32, cut, compute("selp.b32", B32, 1, 0, inexact))
 
 
 def _float_to_int(context: Context, old: Dtype, new: Dtype, x: Register) -> Register:

@@ -285,7 +285,7 @@ class Scalars(Arithmetic):
         bound = self.bindings[value]
         assert isinstance(bound, Register) and isinstance(value.type, ScalarType)
         name = value.type.dtype.name
-        if name in ("f32", "f64"):
+        if name in ("f32", "f64", "tf32"):
             opcode = f"mov.{bound.kind.ptx_type}"
             return self.builder.pure(opcode, bound.kind, bound) if bound.region is None else bound
         if name == "bf16":

@@ -313,9 +313,13 @@ def lower_copy_async(context: Context, instruction: CopyAsync) -> None:
 
 def _lands_whole(targets: list[Element], chunk: Chunk, bits: int) -> bool:
     """Whether a chunk's elements lie side by side in the target too, aligned as in the source."""
-    first = chunk.fields[0].tile_bit // bits
+    first, inside = divmod(chunk.fields[0].tile_bit, bits)
     last = (chunk.fields[-1].tile_bit + chunk.fields[-1].width - 1) // bits
     landing = targets[first]
+    # Part of a byte can't be copied: the rest of it in the target would be lost.
+    covered = sum(field.width for field in chunk.fields)
+    if covered != 8 * chunk.width or (landing.bit + inside) % 8:
+        return False
     if len(chunk.fields) > 1 or (landing.bit // 8 - chunk.byte) % min(chunk.width, 16):
         return False
     return all(

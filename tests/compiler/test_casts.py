@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from execution import emulate
+from execution import agree, emulate
 
 from tileloom.vm import parse
 from tileloom.vm.diagnostics import ExecutionError
@@ -102,3 +102,32 @@ def test_decodes_of_special_codes_have_no_value(source: str) -> None:
         codes[17] = code
         with pytest.raises(ExecutionError, match=r"element \[17\]"):
             run(parse(text), [codes, result])
+
+
+@pytest.mark.parametrize("source", ["i32", "u32", "i64", "f64"])
+@pytest.mark.parametrize("target", ["bf16", "tf32"])
+def test_numbers_of_many_digits_are_rounded_once(source: str, target: str) -> None:
+    """Just above and below ties of the short float, where rounding to f32 first is wrong."""
+    if (source, target) == ("f64", "bf16"):
+        pytest.skip("no conversion yet")
+    rng = np.random.default_rng(0)
+    digits = 8 if target == "bf16" else 11
+    tie = (2 * rng.integers(1 << digits - 1, 1 << digits, 256) + 1) << 29 - digits
+    numbers = (tie + rng.integers(-1, 2, 256)).astype(np.int64)
+    kinds: Any = {"i32": np.int32, "u32": np.uint32, "i64": np.int64, "f64": np.float64}
+    x = numbers.astype(kinds[source])
+    text = f"""func @f(%x: *{source}, %y: *{target}) warps = 1 {{
+  %gx = global_view %x : global<{source}, [256]>
+  %gy = global_view %y : global<{target}, [256]>
+  %a = load %gx[0] : reg<{source}, [256]>
+  %b = cast %a {{dtype = {target}}}
+  store %gy[0], %b
+}}"""
+    out = np.zeros(256, np.uint16 if target == "bf16" else np.float32)
+    found = agree(text, [x, out])[1]
+    step = 1 << 30 - digits
+    whole, rest = numbers // step, numbers % step
+    nearest = whole + np.where(rest == step // 2, whole % 2, rest > step // 2)
+    wanted = (nearest * step).astype(np.float64)
+    got = (found.astype(np.uint32) << 16).view(np.float32) if target == "bf16" else found
+    np.testing.assert_array_equal(got.astype(np.float64), wanted)

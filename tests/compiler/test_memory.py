@@ -311,3 +311,15 @@ def test_a_tile_allocated_in_a_loop_waits_for_its_readers(seed: int) -> None:
     y = np.zeros_like(x)
     emulate(IN_TURNS, [x, y, 6], seed=seed)
     np.testing.assert_array_equal(y, x)
+
+
+def test_asynchronous_copies_of_parts_of_bytes_are_refused() -> None:
+    """A row may end in the middle of a byte, whose other half a copy would lose."""
+    text = """func @f(%x: *u4, %n: i64) warps = 1 {
+  %g = global_view %x : global<u4, [3, %n], strides = [16, 1]>
+  %s = alloc_shared : shared<u4, [3, 16]>
+  copy_async %s[0, 0], %g[0, 0] {shape = [3, 16]}
+}"""
+    with pytest.raises(VMError, match="elements of one byte"):
+        compile_function(parse(text))
+    compile_function(parse(text.replace("  %g", "  assume %n % 2 == 0\n  %g", 1)))

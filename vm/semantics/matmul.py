@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..instructions.matmul import Mma, SimtDot
-from .exact import exact_fma
+from .exact import exact_fma, odd_fma
 from .registry import semantics
 from .values import Array, Mask, Tile, any_poison, tile_of_numbers
 
@@ -42,8 +42,9 @@ def simt_dot(group: ThreadGroup, instruction: SimtDot) -> None:
     for k in range(lhs.shape[-1]):
         column, row = lhs[..., :, k, None], rhs[..., k, None, :]
         if total.dtype.kind == "f":
-            total = exact_fma(column, row, total)
-            if acc.dtype.numpy is None:  # bf16: each step rounds to the accumulator's type
+            multiply_add = odd_fma if acc.dtype.name == "bf16" else exact_fma
+            total = multiply_add(column, row, total)
+            if acc.dtype.numpy is None:  # bf16, tf32: each step rounds to the accumulator's type
                 total = tile_of_numbers(acc.dtype, total).numbers
         else:
             total = column * row + total

@@ -29,19 +29,29 @@ def _product(numbers: Array, **how: Any) -> Any:
     return np.multiply.reduce(numbers, dtype=_wide(numbers), **how).astype(numbers.dtype)
 
 
+def _extreme(op: str, numbers: Array, way: str, **how: Any) -> Array:
+    """The largest or smallest numbers, by `reduce` or `accumulate`; NaNs only where there is
+    nothing else, and -0 before 0."""
+    found = np.asarray(getattr(np.fmax if op == "max" else np.fmin, way)(quiet(numbers), **how))
+    if numbers.dtype.kind != "f":
+        return found
+    first = (numbers == 0) & (np.signbit(numbers) == (op == "min"))
+    signs = (-0.0, 0.0) if op == "min" else (0.0, -0.0)
+    zero = np.where(getattr(np.logical_or, way)(first, **how), *signs).astype(found.dtype)
+    return np.where(found == 0, zero, found)
+
+
 _OPERATIONS: Final[dict[str, Any]] = {
     "sum": _sum,
     "prod": _product,
-    "max": lambda numbers, **how: np.fmax.reduce(quiet(numbers), **how),
-    "min": lambda numbers, **how: np.fmin.reduce(quiet(numbers), **how),
+    "max": lambda numbers, **how: _extreme("max", numbers, "reduce", **how),
+    "min": lambda numbers, **how: _extreme("min", numbers, "reduce", **how),
     "any": np.logical_or.reduce,
     "all": np.logical_and.reduce,
 }
 _SCANS: Final[dict[str, np.ufunc]] = {
     "add": np.add,
     "mul": np.multiply,
-    "max": np.fmax,
-    "min": np.fmin,
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
@@ -65,11 +75,13 @@ def reduce(group: ThreadGroup, instruction: Reduce) -> Tile:
 def scan(group: ThreadGroup, instruction: Scan) -> Tile:
     tile, dim = group.tile(instruction.value), instruction.dim
     numbers, poison = tile.numbers, tile.poison
-    if instruction.op in ("max", "min"):
-        numbers = quiet(numbers)
     if poison is not None:
         poison = np.logical_or.accumulate(poison, axis=dim)
-    result: Array = _SCANS[instruction.op].accumulate(numbers, axis=dim, dtype=_wide(numbers))
+    if instruction.op in ("max", "min"):
+        result = _extreme(instruction.op, numbers, "accumulate", axis=dim)
+    else:
+        ufunc = _SCANS[instruction.op]
+        result = np.asarray(ufunc.accumulate(numbers, axis=dim, dtype=_wide(numbers)))
     if instruction.exclusive:
         result = _shifted(result, dim, instruction.neutral(tile.dtype))
         poison = None if poison is None else _shifted(poison, dim, False)
