@@ -74,6 +74,11 @@ def plan(
             return wide
         schedule = None
     chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
+    if chosen.warp_groups and (activation != "f16" or chosen.k_warps > 1):
+        raise VMValueError(
+            f"`{chosen}` can't multiply {activation} by {chosen.k_warps} warps along k",
+            hint="warp groups (`g`) take f16 and one warp along k; a `WideSchedule` takes bf16 too",
+        )
     if chosen.scale_weights and packed.zero_point == "float":
         raise VMValueError(
             f"`{chosen}` scales weights, which float zero points may put beyond f16",
@@ -121,6 +126,13 @@ def _wide(
         schedule = choose_wide(geometry, m, machine, config)
     if schedule is None:
         return None
+    if vector != 8 or not geometry.cut.contiguous:
+        raise VMValueError(
+            f"`{schedule}` asks for rows of x at multiples of 16 bytes, and for groups that are "
+            "whole chunks of rows",
+            notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
+            hint="leave `schedule` out: another kernel serves these",
+        )
     config = configure(schedule, config)
     return Plan(config, schedule, m, -(-geometry.num_blocks // config.blocks))
 

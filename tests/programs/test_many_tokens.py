@@ -98,5 +98,7 @@ def test_weights_that_scales_could_put_beyond_f16() -> None:
     schedule = replace(groups(24), stage_words=True, scale_weights=True)
     check("e5m2", 20, 256, 64, schedule, "interpreter", group=128)
     q = quantize(np.ones((128, 64)), "u4", group=128, zero_point="float")
+    with pytest.raises(VMError, match="can't multiply bf16"):
+        plan(pack(q, "bf16"), 20, "bf16", "bf16", schedule=groups(24))
     with pytest.raises(VMError, match="scales weights"):
         plan(pack(q), 20, "f16", "f16", schedule=schedule)

@@ -191,6 +191,16 @@ def test_a_schedule_that_does_not_fit() -> None:
         plan(q, 64, "f16", "f16", schedule=WideSchedule.parse("n64g2h1a3"))
 
 
+def test_groups_and_rows_that_a_schedule_by_request_does_not_serve() -> None:
+    """Chunks that are padded between groups would meet other rows of x."""
+    schedule = WideSchedule.parse("n24g2h2a2")
+    padded = pack(quantize(np.ones((100, 64)), "u4", 33))
+    assert not padded.geometry.cut.contiguous
+    for p, vector in ((padded, 8), (pack(quantize(np.ones((100, 64)), "u4", 32)), 4)):
+        with pytest.raises(VMError, match="asks for rows of x"):
+            plan(p, 24, "f16", "f16", vector=vector, schedule=schedule)
+
+
 def test_rows_of_x_that_the_copy_engine_cannot_read() -> None:
     """Rows of an odd number of elements: the other kernel serves them."""
     q = pack(quantize(np.zeros((100, 64)), "u4", 32))

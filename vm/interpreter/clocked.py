@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import ExecutionError
-from ..semantics.values import Array, Mask, drop_clean
+from ..semantics.values import Array, Mask
 from .clocks import Clocks, Stream
 from .owners import ATOMIC, LANES_OF, MANY, NONE, WARP, Threads, after, after_meeting, in_order
 from .shared import PendingCopy, Region, SharedTile
@@ -159,33 +159,13 @@ class ClockedTile(SharedTile):
         self._last_write.location = location
         self._note_plain_write(box, location)
 
-    def read_remote(
-        self, box: Region, rank: int, location: Location | None, checks: bool
-    ) -> tuple[Array, Mask | None]:
-        """`read` by the block of a rank in the cluster that isn't the tile's own."""
-        data = np.array(box.select(self.data))
-        if not checks:
-            return data, None
-        self._check_alive(box, "read")
+    def _note_remote_read(self, box: Region, rank: int, location: Location | None) -> None:
         self._note_read(box, self._unknown(box), location)
-        return data, drop_clean(np.array(box.select(self.poison)))
 
-    def write_remote(
-        self,
-        box: Region,
-        data: Array,
-        poison: Mask | None,
-        rank: int,
-        location: Location | None,
-        checks: bool,
+    def _note_remote_write(
+        self, box: Region, data: Array, rank: int, location: Location | None
     ) -> None:
-        """`write` by the block of a rank in the cluster that isn't the tile's own."""
-        if checks:
-            self._check_alive(box, "written")
-            self._note_write(box, data, self._unknown(box), location)
-            self._note_plain_write(box, location)
-        box.put(self.data, data)
-        box.put(self.poison, False if poison is None else poison)
+        self._note_write(box, data, self._unknown(box), location)
 
     def _unknown(self, box: Region) -> Threads:
         return np.broadcast_to(np.int32(MANY), box.select(self._last_write.thread).shape)

@@ -143,8 +143,7 @@ class SharedTile:
         if not checks:
             return data, None
         self._check_alive(box, "read")
-        assert self.blocks is not None
-        self.blocks.note_read(box, rank, location)
+        self._note_remote_read(box, rank, location)
         return data, drop_clean(np.array(box.select(self.poison)))
 
     def write_remote(
@@ -159,11 +158,20 @@ class SharedTile:
         """`write` by the block of a rank in the cluster that isn't the tile's own."""
         if checks:
             self._check_alive(box, "written")
-            assert self.blocks is not None
-            self.blocks.note_write(box, rank, location)
+            self._note_remote_write(box, data, rank, location)
             self._note_plain_write(box, location)
         box.put(self.data, data)
         box.put(self.poison, False if poison is None else poison)
+
+    def _note_remote_read(self, box: Region, rank: int, location: Location | None) -> None:
+        assert self.blocks is not None
+        self.blocks.note_read(box, rank, location)
+
+    def _note_remote_write(
+        self, box: Region, data: Array, rank: int, location: Location | None
+    ) -> None:
+        assert self.blocks is not None
+        self.blocks.note_write(box, rank, location)
 
     def note_atomic(self, box: Region, location: Location | None) -> None:
         """Atomic updates race with plain accesses, not with each other."""
