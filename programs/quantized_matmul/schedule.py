@@ -21,7 +21,7 @@ from .geometry import Geometry
 ACCUMULATOR_REGISTERS = 64
 SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
 RESIDENT_WARPS = 16  # more leave a thread too few registers
-_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?"
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Schedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, cluster, depth, ahead, stages, staged, blocks = match.groups()
+        *numbers, cluster, depth, ahead, stages, staged, blocks, groups, scaled = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
         return cls(
@@ -115,6 +115,8 @@ class Schedule:
             bool(cluster),
             int(stages or 0),
             bool(staged),
+            bool(groups),
+            bool(scaled),
         )
 
 
