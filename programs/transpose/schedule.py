@@ -29,6 +29,7 @@ class Squares:
     edge: int = 8
     row_warps: int = 2
     column_warps: int = 4
+    flat: bool = False
 
     @property
     def num_warps(self) -> int:
@@ -60,6 +61,7 @@ class Shared:
     writes: int = 1
     tile: int = 64
     num_warps: int = 8
+    flat: bool = False
 
     @property
     def row_grain(self) -> int:
