@@ -27,6 +27,7 @@ class _Rows:
 
     def __init__(self, x: Pointer, block: RowBlock, parts: int) -> None:
         self.block, self.source = block, block.view(x)
+        block.stage(self.source)
         self.kept = None if block.schedule.loops else block.load(self.source, block.first)
         block.meet(parts)
 

@@ -34,6 +34,8 @@ class RowBlock:
         else:
             vm.assume(columns % s.vector == 0)
 
+        self._turn, self._landed = 0, 0
+
     def view(self, pointer: Pointer) -> MemoryTile:
         """[rows, columns]"""
         return vm.global_view(pointer, [self.rows, self.columns], alignment=self._alignment)
@@ -50,11 +52,33 @@ class RowBlock:
         """The first column of each tile of the rows."""
         s = self.schedule
         step = s.columns * s.cluster
+        if s.staged:
+            return self._staged_turns(step)
         return vm.range(self.first, self.columns, step) if s.loops else (self.first,)
+
+    def _staged_turns(self, step: int) -> Iterator[ScalarLike]:
+        for self._turn in range(self.schedule.staged):
+            yield self.first + self._turn * step
+
+    def stage(self, source: MemoryTile) -> None:
+        """Starts to copy the rows to shared memory, if the schedule says so. A thread copies what
+        it will read, so that it has nobody to wait for."""
+        s = self.schedule
+        if s.staged:
+            self._stages = vm.alloc_shared(self.dtype, (s.staged, s.columns))
+            for at in self.turns():
+                place = ([self._turn, 0], source, [self.row, at])
+                vm.copy_async(self._stages, *place, (1, s.columns), layout=s.layout)
+                vm.copy_async_commit()
 
     def load(self, source: MemoryTile, at: ScalarLike) -> Tile:
         """A tile of the rows in f32, zero outside."""
         s = self.schedule
+        if s.staged:
+            if self._landed <= self._turn:
+                vm.copy_async_wait(s.staged - 1 - self._turn)
+                self._landed = self._turn + 1
+            return vm.load(self._stages, [self._turn, 0], s.shape, s.layout).to(vm.f32)
         tile = vm.load(source, [self.row, at], s.shape, s.layout, alignment=self._promise)
         return tile.to(vm.f32)
 

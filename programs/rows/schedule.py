@@ -36,7 +36,9 @@ LEAST_SHIFTING = 768
 @dataclass(frozen=True)
 class RowSchedule:
     """Rows of up to `columns` elements in the registers of each block of a `cluster`; longer ones
-    if the program `loops`. A row's tile that `shifts` holds up to `vector` - 1 elements less."""
+    if the program `loops`: through what lies in global memory, or in shared memory, where `staged`
+    turns of the loop hold a whole row. A row's tile that `shifts` holds up to `vector` - 1 elements
+    less."""
 
     threads: int = 128
     chunks: int = 4
@@ -44,6 +46,7 @@ class RowSchedule:
     loops: bool = False
     cluster: int = 1
     shifts: bool = False
+    staged: int = 0
 
     @property
     def num_warps(self) -> int:

@@ -32,6 +32,7 @@ def softmax(
 ) -> None:
     block = RowBlock(rows, columns, dtype(element), schedule)
     source, target = block.view(x), block.view(y)
+    block.stage(source)
     if schedule.loops:
         _in_turns(block, source, target)
         return
@@ -68,6 +69,16 @@ def _scale(block: RowBlock, best: Tile, total: Tile) -> tuple[Tile, Tile]:
 def _in_turns(block: RowBlock, source: MemoryTile, target: MemoryTile) -> None:
     s = block.schedule
     block.meet(2)
+    own, powers = (_staged_parts if s.staged else _parts)(block, source)
+    largest, scale = _scale(block, own, powers)
+    for again in block.turns():
+        values = _values(block, source, again)
+        block.store(target, again, vm.exp(values - largest) * scale)
+
+
+def _parts(block: RowBlock, source: MemoryTile) -> tuple[Tile, Tile]:
+    """The largest value and the sum of powers scaled to it, in one pass."""
+    s = block.schedule
     # Not minus infinity, whose difference from itself would be no number.
     best = vm.full(vm.f32, s.shape, _LOWEST, s.layout)
     total = vm.full(vm.f32, s.shape, 0.0, s.layout)
@@ -77,10 +88,20 @@ def _in_turns(block: RowBlock, source: MemoryTile, target: MemoryTile) -> None:
         total.set(total * vm.exp(best - better) + vm.exp(values - better))
         best.set(better)
     own = vm.reduce(best, "max", 1)
-    largest, scale = _scale(block, own, vm.reduce(total * vm.exp(best - own), "sum", 1))
-    for again in block.turns():
-        values = _values(block, source, again)
-        block.store(target, again, vm.exp(values - largest) * scale)
+    return own, vm.reduce(total * vm.exp(best - own), "sum", 1)
+
+
+def _staged_parts(block: RowBlock, source: MemoryTile) -> tuple[Tile, Tile]:
+    """The same with fewer exponentials, where it costs little to read the values once more."""
+    s = block.schedule
+    best = vm.full(vm.f32, s.shape, _LOWEST, s.layout)
+    for at in block.turns():
+        best.set(vm.maximum(best, _values(block, source, at)))
+    own = vm.reduce(best, "max", 1)
+    total = vm.full(vm.f32, s.shape, 0.0, s.layout)
+    for at in block.turns():
+        total.set(total + vm.exp(_values(block, source, at) - own))
+    return own, vm.reduce(total, "sum", 1)
 
 
 def reference(x: NDArray[Any]) -> NDArray[np.float64]:

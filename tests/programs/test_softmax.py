@@ -17,6 +17,8 @@ TURNS = [RowSchedule(32, 2, 4, loops=True), RowSchedule(64, 1, 1, loops=True)]
 PARTS = [
     RowSchedule(128, 1, 2, cluster=4),
     RowSchedule(128, 1, 4, loops=True, cluster=2),
+    RowSchedule(128, 1, 4, loops=True, staged=2),
+    RowSchedule(128, 1, 2, loops=True, cluster=2, staged=2),
     RowSchedule(128, 2, 8, shifts=True),
     RowSchedule(128, 1, 4, cluster=2, shifts=True),
     RowSchedule(128, 1, 2, loops=True, shifts=True),
