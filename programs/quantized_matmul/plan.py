@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -66,10 +66,15 @@ def plan(
     vector: int = 8,
     schedule: Schedule | WideSchedule | None = None,
     machine: Machine = H100,
+    y_aligned: bool = True,
 ) -> Plan:
-    """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine."""
+    """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine.
+
+    `vector` elements of x may be read at once (`x_vector`), and 16 bytes of y be written if it is
+    aligned.
+    """
     if not isinstance(schedule, Schedule):
-        wide = _wide(packed, m, activation, out, bias, vector, schedule, machine)
+        wide = _wide(packed, m, activation, out, bias, vector, schedule, machine, y_aligned)
         if wide is not None:
             return wide
         schedule = None
@@ -118,6 +123,7 @@ def _wide(
     vector: int,
     schedule: WideSchedule | None,
     machine: Machine,
+    y_aligned: bool,
 ) -> Plan | None:
     """The kernel of warp groups, where it is asked for or chosen."""
     geometry = packed.geometry
@@ -133,7 +139,8 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
-    config = configure(schedule, config)
+    whole = y_aligned and packed.n % geometry.cut.block_features == 0
+    config = replace(configure(schedule, config), whole_blocks=whole)
     return Plan(config, schedule, m, -(-geometry.num_blocks // config.blocks))
 
 
