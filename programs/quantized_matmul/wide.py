@@ -16,11 +16,13 @@ an f16, and results up again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tileloom import vm
 from tileloom.layouts import fragments
+from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
@@ -51,14 +53,71 @@ class Ring:
 
 
 @dataclass
-class Part:
-    """A thread block's part of the product."""
+class Work:
+    """What a thread block has to do: chunks of tiles of the product, counted through all tiles.
+
+    Tiles are numbered tokens first, so that blocks at work together read the same weights. A block
+    takes `each` chunks in a row, the first block the last ones: those it may wait for are blocks
+    that were started before it.
+    """
 
     config: WideConfig
+    chunks: Scalar
+    token_tiles: Scalar
+    tiles: Scalar
+    parts: Scalar
+    each: Scalar
+    number: Scalar  # of this block's part
+
+    @staticmethod
+    def of(config: WideConfig, m: Scalar, blocks: Scalar, chunks: Scalar, parts: Scalar) -> Work:
+        token_tiles = vm.cdiv(m, config.tokens)
+        tiles = token_tiles * vm.cdiv(blocks, config.blocks)
+        number = parts - 1 - vm.block_index(0)
+        return Work(
+            config, chunks, token_tiles, tiles, parts, vm.cdiv(tiles * chunks, parts), number
+        )
+
+    @contextmanager
+    def segments(self) -> Iterator[Segment]:
+        """The tiles of this block one after the other, each with the chunks it takes of it."""
+        config = self.config
+        if config.cluster > 1:
+            each = vm.cdiv(self.chunks, config.cluster)
+            first = vm.block_index(2) * each
+            turns = vm.larger(vm.smaller(self.chunks - first, each), 0)
+            place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.blocks)
+            yield Segment(self, vm.constant(0), *place, first, turns)
+            return
+        begin = self.number * self.each
+        end = vm.smaller(begin + self.each, self.tiles * self.chunks)
+        at, stop = vm.var(begin, i32), vm.var(end, i32)
+        with vm.loop(at < stop):
+            tile = vm.var(at // self.chunks, i32)
+            first, turns = vm.var(0, i32), vm.var(self.chunks, i32)
+            if config.split:
+                first.set(at - tile * self.chunks)
+                turns.set(vm.smaller(self.chunks - first, stop - at))
+            token = vm.var(tile % self.token_tiles * config.tokens, i32)
+            block = vm.var(tile // self.token_tiles * config.blocks, i32)
+            yield Segment(self, tile, token, block, first, turns)
+            at.set(at + turns)
+
+
+@dataclass
+class Segment:
+    """A block's part of a tile of the product."""
+
+    work: Work
+    tile: Scalar
     token: Scalar  # the first
     block: Scalar  # the first feature block
     begin: Scalar  # the first chunk
-    turns: Scalar
+    turns: Scalar  # chunks
+
+    @property
+    def config(self) -> WideConfig:
+        return self.work.config
 
 
 @vm.kernel
@@ -69,10 +128,13 @@ def quantized_matmul_wide(
     zeros: vm.Ptr[f16],
     bias: vm.Ptr["bias_dtype"],
     y: vm.Ptr["out"],
+    partials: vm.Ptr[f32],
+    flags: vm.Ptr[u32],
     m: i32,
     k: i32,
     n: i32,
     chunks: i32,
+    parts: i32,
     scale_down: f32,
     scale_unit: f32,
     config: WideConfig,
@@ -81,22 +143,18 @@ def quantized_matmul_wide(
     out: str,
 ) -> None:
     cut = config.cut
-    for extent in (m, n):
+    for extent in (m, n, chunks, parts):
         vm.assume(extent >= 1)
-    vm.assume(chunks >= 0)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
+    grid: list[ScalarLike] = [parts]
+    if config.cluster > 1:
+        grid = [vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster]
     vm.launch(
-        grid=[vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster],
-        warps=WARPS * (config.groups + 1),
-        cluster=(1, 1, config.cluster),
+        grid=grid, warps=WARPS * (config.groups + 1), cluster=(1, 1, config.cluster)
     )
     vm.launch_dependents()
-    each = vm.cdiv(chunks, config.cluster)
-    begin = vm.block_index(2) * each
-    turns = vm.larger(vm.smaller(chunks - begin, each), 0)
-    place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.blocks)
-    part = Part(config, *place, begin, turns)
+    work = Work.of(config, m, blocks, chunks, parts)
     ring = Ring.alloc(config)
     leaving = Leaving.alloc(config)
     rows = vm.constant(1) if cut.one_scale else chunks
@@ -112,14 +170,18 @@ def quantized_matmul_wide(
     with vm.warp_group(WARPS * config.groups, WARPS):
         vm.set_registers(FETCHING, "less")
         with vm.single_thread():
-            fetch(part, ring, views)
+            fetch(work, ring, views)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
-            vm.set_registers(MULTIPLYING, "more")
-            totals = multiply(part, ring, group, scale_down)
-            leave(part, leaving, group, totals, output)
+            vm.set_registers(MULTIPLYING[config.groups], "more")
+            use = ring.turns.consumer()
+            exchange = Exchange(work, group, partials, flags)
+            with work.segments() as segment:
+                totals = multiply(segment, ring, use, group, scale_down)
+                finish(segment, leaving, group, totals, exchange, output)
     if config.cluster > 1:
-        meet_in_cluster(part, leaving.sums, output)
+        with work.segments() as segment:
+            meet_in_cluster(segment, leaving.sums, output)
 
 
 @dataclass
@@ -133,34 +195,43 @@ class Views:
     blocks: Scalar
 
 
-def fetch(part: Part, ring: Ring, views: Views) -> None:
+def fetch(work: Work, ring: Ring, views: Views) -> None:
     """One thread copies the turns' operands as their slots become free."""
-    config, cut = part.config, part.config.cut
     fill = ring.turns.producer()
     vm.wait_dependencies()
-    for turn in vm.range(0, part.turns):
-        chunk = part.begin + turn
-        row: ScalarLike = 0 if cut.one_scale else chunk
-        with fill.turn(config.stage_bytes) as stage:
-            to = (fill.barriers, stage)
-            for index in range(config.blocks):
-                # Beyond the last feature block any block will do: its results are dropped.
-                block = vm.smaller(part.block + index, views.blocks - 1)
-                vm.copy_bulk(
-                    ring.words, [stage, index, 0], views.words, [block, chunk, 0], *to,
-                    config.run, cache="stream",
-                )  # fmt: skip
-                for slots, view in ((ring.scales, views.scales), (ring.zeros, views.zeros)):
-                    if slots is not None:
-                        start = [block, row, 0]
-                        vm.copy_bulk(slots, [stage, index, 0], view, start, *to, 16 * cut.tiles)
-            for at in range(0, cut.chunk, config.box):
-                start = [part.token, chunk * cut.chunk + at]
-                shape = (config.box, config.tokens)
-                vm.copy_tensor(ring.x, [stage, at, 0], views.x, start, *to, shape, dims=(1, 0))
+    with work.segments() as segment:
+        for turn in vm.range(0, segment.turns):
+            fetch_turn(segment, segment.begin + turn, fill, ring, views)
 
 
-def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Tile]:
+def fetch_turn(
+    part: Segment, chunk: Scalar, fill: Producer, ring: Ring, views: Views
+) -> None:
+    """The operands of one turn."""
+    config, cut = part.config, part.config.cut
+    row: ScalarLike = 0 if cut.one_scale else chunk
+    with fill.turn(config.stage_bytes) as stage:
+        to = (fill.barriers, stage)
+        for index in range(config.blocks):
+            # Beyond the last feature block any block will do: its results are dropped.
+            block = vm.smaller(part.block + index, views.blocks - 1)
+            vm.copy_bulk(
+                ring.words, [stage, index, 0], views.words, [block, chunk, 0], *to,
+                config.run, cache="stream",
+            )  # fmt: skip
+            for slots, view in ((ring.scales, views.scales), (ring.zeros, views.zeros)):
+                if slots is not None:
+                    start = [block, row, 0]
+                    vm.copy_bulk(slots, [stage, index, 0], view, start, *to, 16 * cut.tiles)
+        for at in range(0, cut.chunk, config.box):
+            start = [part.token, chunk * cut.chunk + at]
+            shape = (config.box, config.tokens)
+            vm.copy_tensor(ring.x, [stage, at, 0], views.x, start, *to, shape, dims=(1, 0))
+
+
+def multiply(
+    part: Segment, ring: Ring, use: Consumer, group: int, scale_down: Scalar
+) -> list[Tile]:
     """A warp group's slabs, summed over the block's part of k.
 
     A span is decoded while the products of the one before it run.
@@ -169,7 +240,6 @@ def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Til
     column, tiles = config.place(group)
     layout = fragments.wgmma_d(config.tokens)
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in tiles]
-    use = ring.turns.consumer()
     spans = config.spans()
     for turn in vm.range(0, part.turns):
         stage = use.acquire()
@@ -195,6 +265,8 @@ def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Til
                 use.release(behind=1, per="warp")
         use.advance()
     vm.wgmma_wait(0)
+    with vm.when(part.turns > 0):
+        use.release(behind=1, per="warp")
     return totals
 
 
@@ -309,7 +381,66 @@ class Output:
             vm.store(view, [token, start], vm.cast(one, dtype(self.config.out)))
 
 
-def leave(part: Part, leaving: Leaving, group: int, totals: list[Tile], output: Output) -> None:
+@dataclass
+class Exchange:
+    """Where blocks that share a tile leave sums: the last of its blocks to begin collects them."""
+
+    work: Work
+    group: int
+    partials: Pointer  # [part, slab, row, token]
+    flags: Pointer  # [part, warp group]: whether they are there
+
+    def _views(self) -> tuple[MemoryTile, MemoryTile]:
+        config, parts = self.work.config, self.work.parts
+        shape = [parts, config.groups * config.slabs, 64, config.tokens]
+        partials = vm.global_view(self.partials, shape, alignment=16)
+        return partials, vm.global_view(self.flags, [parts, config.groups])
+
+    def give(self, totals: list[Tile]) -> None:
+        """Leaves the sums of a tile that another block has the beginning of."""
+        partials, flags = self._views()
+        first = self.group * self.work.config.slabs
+        for slab, total in enumerate(totals):
+            vm.store(partials, [self.work.number, first + slab, 0, 0], total, dims=(2, 3))
+        vm.release(flags, [self.work.number, self.group], 1)
+
+    def take(self, segment: Segment, totals: list[Tile]) -> None:
+        """Adds what the blocks leave that have the rest of the tile, in the order of k."""
+        partials, flags = self._views()
+        layout = fragments.wgmma_d(self.work.config.tokens)
+        first = self.group * self.work.config.slabs
+        last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each
+        for number in vm.range(self.work.number + 1, last + 1):
+            vm.lock(flags, [number, self.group], 1)
+            for slab, total in enumerate(totals):
+                place = [number, first + slab, 0, 0]
+                total.set(total + vm.load(partials, place, layout.shape, layout, dims=(2, 3)))
+            vm.release(flags, [number, self.group], 0)
+
+
+def finish(
+    part: Segment,
+    leaving: Leaving,
+    group: int,
+    totals: list[Tile],
+    exchange: Exchange,
+    output: Output,
+) -> None:
+    """Writes a tile's results, or leaves sums to those who do."""
+    vm.wait_dependencies()
+    if not part.config.split:
+        leave(part, leaving, group, totals, output)
+        return
+    with vm.when(part.begin > 0):
+        exchange.give(totals)
+    with vm.otherwise():
+        exchange.take(part, totals)
+        leave(part, leaving, group, totals, output)
+
+
+def leave(
+    part: Segment, leaving: Leaving, group: int, totals: list[Tile], output: Output
+) -> None:
     """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
     config = part.config
     column, tiles = config.place(group)
@@ -322,11 +453,10 @@ def leave(part: Part, leaving: Leaving, group: int, totals: list[Tile], output: 
     totals = [vm.cast(total * output.scale_unit, dtype(config.left)) for total in totals]
     put = vm.store_matrix if dtype(config.left).bits == 16 else vm.store
     meet = vm.warp_barrier if config.whole_blocks else vm.barrier
-    vm.wait_dependencies()
     for low in range(0, config.tokens, config.leaving_tokens):
         high = min(config.tokens, low + config.leaving_tokens)
-        if low:
-            meet()
+        # What lay there before was read by then.
+        meet()
         for number, total in enumerate(totals):
             slab = vm.reshape(total[:, low:high], (WARPS, 16, high - low))
             # Said, not left to be found: warps meet by themselves only who know what they hold.
@@ -340,7 +470,7 @@ def leave(part: Part, leaving: Leaving, group: int, totals: list[Tile], output: 
         output.write(part.token + low, block, 16 * tiles[0], rows)
 
 
-def meet_in_cluster(part: Part, sums: MemoryTile | None, output: Output) -> None:
+def meet_in_cluster(part: Segment, sums: MemoryTile | None, output: Output) -> None:
     """The blocks of a cluster sum the parts of k, each a slice of the features, in rank order."""
     assert sums is not None
     config = part.config

@@ -12,7 +12,8 @@ from tileloom.vm.dtypes import dtype
 from .geometry import Cut, Layouts
 
 WARPS = 4  # of a warp group
-FETCHING, MULTIPLYING = 24, 240  # registers of a thread, for two warp groups that multiply
+FETCHING = 24  # registers of a thread of the warp group that fetches
+MULTIPLYING = {2: 240, 4: 112}  # of those that multiply, by their number
 LARGEST_TOKENS = 128
 
 
@@ -41,16 +42,12 @@ class WideConfig:
     cluster: int = 1  # blocks that split k
     rows: int = 32  # of k in a span, at least: what is decoded while another is multiplied
     whole_blocks: bool = False  # features are whole feature blocks, and y lies at 16 bytes
+    split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
 
     @property
     def x_vector(self) -> int:
         """Elements of x that its rows and its start are multiples of."""
         return 8
-
-    @property
-    def split(self) -> bool:
-        """Whether sums meet in a workspace."""
-        return False
 
     @property
     def columns(self) -> int:
@@ -116,6 +113,11 @@ class WideConfig:
         pieces = [Piece(low, size) for low in range(0, self.cut.chunk, size)]
         each = max(1, self.rows // size)
         return [pieces[i : i + each] for i in range(0, len(pieces), each)]
+
+    @property
+    def sums_of_block(self) -> int:
+        """Sums that a block has in registers."""
+        return self.groups * self.slabs * 64 * self.tokens
 
     def x_slots(self) -> MemoryLayout:
         """[stages, chunk, tokens] of x, rows of tokens along k, swizzled."""
