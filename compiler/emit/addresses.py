@@ -81,7 +81,9 @@ class Access:
             base = self.byte_bases[key]
             if self.promised:  # sums of what all keys have in common are computed once
                 forms = [form.terms.items() for form in self.byte_bases.values()]
-                terms = sorted(base.terms.items(), key=lambda term: any(term not in f for f in forms))
+                terms = sorted(
+                    base.terms.items(), key=lambda term: any(term not in f for f in forms)
+                )
                 base = Linear(dict(terms), base.const)
             return self._global_address(base, self.binding.pointer, byte)
         return shared_address(self.context, self.binding, self.byte_bases[key] + byte)

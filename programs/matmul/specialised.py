@@ -26,6 +26,7 @@ from tileloom.vm.dtypes import dtype, f32
 
 COPYING = 4  # warps: registers are given away by warp groups
 ROW_BYTES = 128  # what the widest swizzle spans
+_LARGE = 1 << 25  # elements of c
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ class Specialised:
     def ring(self, rows: int, columns: int) -> MemoryLayout:
         """The stages of one operand, in rows of 128 bytes as the engine swizzles them."""
         return swizzled([self.stages, rows, columns], 16)
+
+
+def specialised_schedule(m: int, n: int) -> Specialised:
+    """The schedule for c of m rows and n columns.
+
+    Wider bands keep more of large matrices in the L2; of smaller ones there are too few tiles at a
+    time to fill them.
+    """
+    rows, columns = 64 if m <= 64 else 128, 256 if n > 128 else 128
+    wide = m * n >= _LARGE
+    return Specialised(rows, columns, band=16 if wide else 8, ahead=2 if wide else 3)
 
 
 @vm.kernel

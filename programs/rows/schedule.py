@@ -26,6 +26,11 @@ from tileloom.vm.dsl.values import ScalarLike, Tile
 ELEMENTS = 32
 MAX_THREADS = 512
 MAX_CLUSTER = 8  # more blocks are not sure to find place together
+# Shared memory of a block that stages its part of a row, so that three find place, and what the
+# turns of a loop take of it: as much as 40 registers a thread allow.
+STAGED_BYTES = 1 << 16
+TURN_BYTES = 1 << 14  # twice that in clusters
+TURN_ELEMENTS = 8  # a thread's, where two parameters of each column or more take registers too
 WARPS = 4
 VECTOR_BYTES = 16
 # Narrower accesses than these cost more than a tile that shifts, in rows that can fill a block.
@@ -59,8 +64,10 @@ class RowSchedule:
 
     @property
     def min_blocks(self) -> int:
-        """Blocks that a multiprocessor should hold, where registers would allow one of 512 threads
-        alone: 64 registers a thread."""
+        """Blocks that a multiprocessor should hold: 40 registers a thread where rows lie in shared
+        memory, 64 where they are in registers that one block of 512 threads would take alone."""
+        if self.staged:
+            return 1536 // (32 * self.num_warps)
         return 1024 // (32 * self.num_warps) if self.cluster > 1 or self.shifts else 0
 
     @property
@@ -106,25 +113,41 @@ def vector_of(columns: int, itemsize: int) -> int:
     return vector
 
 
-def row_schedule(columns: int, itemsize: int, clusters: bool = True) -> RowSchedule:
+def row_schedule(
+    columns: int, itemsize: int, clusters: bool = True, parameters: int = 0
+) -> RowSchedule:
     """The schedule for rows of `columns` elements of `itemsize` bytes, on a GPU that has `clusters`
-    of blocks or not.
+    of blocks or not, for a program that reads so many `parameters` of each column.
 
     As few threads a row as hold it with `ELEMENTS` elements each, so that short rows need no
     exchange between warps; but never so few that neighbours' accesses don't fill a warp.
     """
     vector = vector_of(columns, itemsize)
+    # Parameters have to be moved within vectors: two of words take longer than narrow accesses.
     shifts = vector * itemsize < LEAST_BYTES and columns >= LEAST_SHIFTING
-    if shifts:
+    if shifts and parameters * itemsize < 8:
         vector = VECTOR_BYTES // itemsize
-        columns += vector - 1
+        return _in_registers(columns + vector - 1, vector, clusters, True)
+    if columns > ELEMENTS * MAX_THREADS and vector * itemsize >= LEAST_BYTES:
+        blocks = power_above(-(-columns * itemsize // STAGED_BYTES))
+        if blocks <= (MAX_CLUSTER if clusters else 1):
+            turn = TURN_BYTES * min(2, blocks) // (MAX_THREADS * itemsize)
+            if blocks > 1 and parameters > 1:
+                turn = TURN_ELEMENTS
+            chunks = turn // vector
+            turns = -(-columns // (blocks * MAX_THREADS * chunks * vector))
+            return RowSchedule(MAX_THREADS, chunks, vector, True, blocks, staged=turns)
+    return _in_registers(columns, vector, clusters, False)
+
+
+def _in_registers(columns: int, vector: int, clusters: bool, shifts: bool) -> RowSchedule:
     blocks, most = 1, MAX_CLUSTER if clusters else 1
-    if columns > ELEMENTS * MAX_THREADS:  # parameters take registers too where rows come in turns
+    if columns > ELEMENTS * MAX_THREADS:
         blocks = min(most, power_above(-(-columns // (ELEMENTS // 2 * MAX_THREADS))))
-    if columns > blocks * ELEMENTS * MAX_THREADS:
+    if columns > blocks * ELEMENTS * MAX_THREADS:  # turns keep more of each element
         return RowSchedule(MAX_THREADS, ELEMENTS // 2 // vector, vector, True, most, shifts)
-    part, most = -(-columns // blocks), ELEMENTS // 2 if blocks > 1 else ELEMENTS
-    needed = min(MAX_THREADS, -(-part // most))
+    part, each = -(-columns // blocks), ELEMENTS // 2 if blocks > 1 else ELEMENTS
+    needed = min(MAX_THREADS, -(-part // each))
     if shifts:
         threads = _whole_warps(part, vector, needed)
     else:

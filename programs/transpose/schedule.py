@@ -107,6 +107,5 @@ def schedule_for(rows: int, columns: int, itemsize: int) -> Schedule:
     if edge > 1 and edge * itemsize >= 2 * _WORD:
         return Squares(edge)
     word = max(1, _WORD // itemsize)
-    return Shared(
-        itemsize, min(word, vector_of(columns, itemsize)), min(word, vector_of(rows, itemsize))
-    )
+    reads, writes = (min(word, vector_of(extent, itemsize)) for extent in (columns, rows))
+    return Shared(itemsize, reads, writes, num_warps=32 if itemsize == 4 else 8)

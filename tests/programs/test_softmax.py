@@ -86,7 +86,7 @@ def test_rows_without_a_share(device: str, loops: bool) -> None:
 def test_the_command_compiles_what_it_runs() -> None:
     from argparse import Namespace
 
-    (function,) = compile_command(Namespace(columns=1000, element="bf16"))
+    (function,) = compile_command(Namespace(columns=1000, element="bf16", target="sm_80"))
     assert function.name == "softmax" and "bf16" in function.text()
 
 
@@ -96,7 +96,7 @@ LENGTHS = (*range(1, 300), 511, 767, 768, 1000, 1023, 4096, 4097, 4099, 16383, 1
 @pytest.mark.parametrize("clusters", [True, False])
 @pytest.mark.parametrize("itemsize", [2, 4])
 def test_row_schedules(itemsize: int, clusters: bool) -> None:
-    for columns in (*LENGTHS, 20001, 32768, 131072):
+    for columns in (*LENGTHS, 16388, 20001, 32768, 131072):
         schedule = row_schedule(columns, itemsize, clusters)
         spare = schedule.vector - 1 if schedule.shifts else 0
         assert schedule.vector * itemsize <= 16
@@ -106,19 +106,27 @@ def test_row_schedules(itemsize: int, clusters: bool) -> None:
         assert schedule.layout.shape == schedule.shape
         assert schedule.cluster == 1 or (clusters and schedule.rows == 1 and schedule.cluster <= 8)
         assert not schedule.shifts or schedule.rows == 1
-        if schedule.loops:
+        held = schedule.cluster * schedule.columns * max(1, schedule.staged)
+        if schedule.staged:
+            assert schedule.loops and not schedule.shifts and columns > 16384
+            # Three blocks share a multiprocessor's memory.
+            assert 3 * (itemsize * held // schedule.cluster + 1024) <= 227 * 1024
+        elif schedule.loops:
             assert not clusters and columns + spare > 16384
             continue
-        assert schedule.cluster * schedule.columns >= columns + spare
+        assert held >= columns + spare
         # No thread of a row is without work where half as many would do.
-        held = schedule.cluster * schedule.columns
         assert schedule.threads == 1 or columns + spare > held // 2 or schedule.chunks == 1
 
 
 def test_chosen_row_schedules() -> None:
     assert row_schedule(1024, 2) == RowSchedule(32, 4, 8)
     assert row_schedule(4096, 4) == RowSchedule(128, 8, 4)
-    assert row_schedule(32768, 4).cluster == 4 and not row_schedule(32768, 4).loops
+    assert row_schedule(32768, 4) == RowSchedule(512, 4, 4, True, 2, staged=2)
+    assert row_schedule(32768, 2, clusters=False) == RowSchedule(512, 2, 8, True, staged=4)
     assert row_schedule(16385, 2, clusters=False).loops and row_schedule(1 << 20, 4).vector == 4
     assert row_schedule(1 << 20, 4).loops and row_schedule(1 << 20, 4).cluster == 8
     assert row_schedule(4099, 2).shifts and not row_schedule(4100, 2).shifts
+    assert row_schedule(32768, 4, parameters=2) == RowSchedule(512, 2, 4, True, 2, staged=4)
+    assert row_schedule(4099, 4, parameters=1).shifts
+    assert row_schedule(4099, 4, parameters=2) == RowSchedule(256, 17, 1)
