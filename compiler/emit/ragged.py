@@ -20,7 +20,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..ptx import RegisterKind
-from .addresses import Access, Bounds, Condition
+from .addresses import Access
+from .bounds import Bounds, Condition
 from .chunks import Element
 
 Mask = tuple[int, ...]

@@ -69,8 +69,7 @@ def tile_access(
     """A tile's elements in memory, as the threads that hold it access them."""
     place = (instruction.offsets, instruction.dims)
     alignment = instruction.alignment if isinstance(instruction, Load | Store) else 0
-    bounds = (instruction.in_bounds, alignment, near)
-    access = build_access(context, binding, *place, type_, *bounds)
+    access = build_access(context, binding, *place, type_, instruction.in_bounds, alignment, near)
     access.common = context.scalars.conjunction(access.common, context.owns(type_.placed))
     return access
 

@@ -20,6 +20,7 @@ from tileloom import vm
 from tileloom.programs.rows.block import RowBlock, added, single
 from tileloom.programs.rows.schedule import RowSchedule
 from tileloom.vm.dsl.values import Pointer, ScalarLike, Tile
+from tileloom.vm.dtypes import dtype
 
 
 class _Rows:
@@ -84,7 +85,7 @@ def layer_norm(
     element: str = "f16",
     schedule: RowSchedule = RowSchedule(),  # noqa: B008 - frozen
 ) -> None:
-    block = RowBlock(rows, columns, x.dtype, schedule)
+    block = RowBlock(rows, columns, dtype(element), schedule)
     held, target = _Rows(x, block, 3), block.view(y)
     mean, variance = held.mean_and_variance()
     scale = vm.rsqrt(variance + epsilon)
@@ -105,7 +106,7 @@ def rms_norm(
     element: str = "f16",
     schedule: RowSchedule = RowSchedule(),  # noqa: B008 - frozen
 ) -> None:
-    block = RowBlock(rows, columns, x.dtype, schedule)
+    block = RowBlock(rows, columns, dtype(element), schedule)
     held, target = _Rows(x, block, 1), block.view(y)
     (squares,) = block.exchange(held.total(lambda at: _square(held.values(at))))
     scale = vm.rsqrt(added(squares) / single(columns) + epsilon)

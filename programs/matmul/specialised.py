@@ -131,9 +131,9 @@ def matmul_specialised(
             for tile in vm.range(vm.block_index(), tiles, vm.grid_size()):
                 row, column = place_of(s, tile, down, across)
                 total = multiplied(s, use, group, ring_a, ring_b, turns)
-                place = (row + 64 * group, column)
+                corner = (row + 64 * group, column)
                 slots = range(group, part[0], s.groups)
-                store_sums(view_c, place, vm.cast(total, dtype(out)), leaving, slots)
+                store_sums(view_c, corner, vm.cast(total, dtype(out)), leaving, slots)
             with vm.single_thread():
                 vm.bulk_wait()
 

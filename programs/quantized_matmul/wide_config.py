@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided, swizzled
+
 from tileloom.vm.dtypes import dtype
 
 from .geometry import Cut, Layouts

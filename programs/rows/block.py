@@ -57,8 +57,9 @@ class RowBlock:
         return vm.range(self.first, self.columns, step) if s.loops else (self.first,)
 
     def _staged_turns(self, step: int) -> Iterator[ScalarLike]:
-        for self._turn in range(self.schedule.staged):
-            yield self.first + self._turn * step
+        for turn in range(self.schedule.staged):
+            self._turn = turn
+            yield self.first + turn * step
 
     def stage(self, source: MemoryTile) -> None:
         """Starts to copy the rows to shared memory, if the schedule says so. A thread copies what
@@ -147,8 +148,8 @@ class RowBlock:
             return [[part] for part in parts]
         for number, part in enumerate(parts):
             for rank in range(cluster):
-                place = [number * cluster + vm.cluster_rank(), 0]
-                vm.store_remote(self._given, place, part, rank)
+                own = number * cluster + vm.cluster_rank()
+                vm.store_remote(self._given, [own, 0], part, rank)
         vm.cluster_barrier()
         return [
             [vm.load(self._given, [number * cluster + r, 0], (1, 1)) for r in range(cluster)]
