@@ -59,11 +59,15 @@ def test_whole_vectors_move_at_once(kind: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    ("m", "n", "i", "j"), [(16, 32, 0, 0), (40, 70, 7, 11), (20, 35, 10, 15), (9, 40, -3, -5)]
-)
-def test_tiles_across_both_ends(layout: str, m: int, n: int, i: int, j: int) -> None:
+    ("promise", "m", "n", "i", "j"),
+    [
+        (4, 16, 32, 0, 0), (4, 40, 70, 7, 11), (4, 20, 35, 10, 15), (4, 9, 40, -3, -5),
+        (16, 40, 70, 2, 4),  # the rows below begin inside vectors
+    ],
+)  # fmt: skip
+def test_tiles_across_both_ends(layout: str, promise: int, m: int, n: int, i: int, j: int) -> None:
     x = np.random.default_rng(m).integers(1, 100, (m, n)).astype(np.float32)
-    text = TILE.format(load=4, store=4, layout=layout)
+    text = TILE.format(load=promise, store=promise, layout=layout)
     found = agree(text, [x, np.full_like(x, 7), m, n, i, j])[1]
     wanted = np.full_like(x, 7)
     box = (slice(max(i, 0), max(i + 16, 0)), slice(max(j, 0), max(j + 32, 0)))
