@@ -30,8 +30,7 @@ class Machine:
 
     multiprocessors: int = 132
     clusters: bool = True
-    # Whether many tokens run on warp groups (wide.py). Only by request until it is measured.
-    warp_groups: bool = False
+    warp_groups: bool = True  # whether there are any, for many tokens (wide.py)
 
 
 H100 = Machine()
