@@ -53,7 +53,9 @@ Shifts = tuple[tuple[int, int], ...]
 
 # By window (7, 8, 10 or 11 bits) and width.
 _SHIFTS: dict[tuple[int, int], tuple[Shifts, ...]] = {
-    (11, 1): (((0, 0), (11, 11)),),
+    # Among sequences as cheap, those after which few places differ: sums of many may share a factor.
+    (11, 1): (((0, 0), (8, 8)),),
+    (11, 2): (((0, 0), (8, 8)),),
     (10, 1): (((0, 0), (10, 10)),),
     (10, 2): (((0, 0), (10, 10)),),
     (10, 3): tuple(((0, 0), (9, 9 - word)) for word in range(3)),

@@ -19,6 +19,7 @@ arrival sums it: always in the same order, so that results repeat bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from tileloom import vm
@@ -110,7 +111,13 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    (walk_many if config.warp_groups else walk)(block, begin, totals)
+    if config.warp_groups:
+        walk_many(block, begin, totals)
+    else:
+        walk(block, begin, totals)
+        if config.units_last:
+            for tile, total in enumerate(totals):
+                total.set(total * config.unit(tile))
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
@@ -152,14 +159,19 @@ def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     source = source_of(block, begin)
     vm.wait_dependencies()
     source.begin()
-    for chunk in vm.range(begin, block.end, step):
-        coming = block.words(chunk + step) if words is not None else None
-        operands = source.take(chunk)
-        now = source.words(chunk) if words is None else words
-        block.add(now, operands, totals)
-        if words is not None and coming is not None:
-            words.set(coming)
-        source.advance()
+    # The numbers of slots are known where a turn of the loop is one of every slot.
+    slots = max(1, config.stages)
+    for first in vm.range(begin, block.end, slots * step):
+        for slot in range(slots):
+            chunk = first + slot * step
+            with vm.when(chunk < block.end) if slot else nullcontext():
+                coming = block.words(chunk + step) if words is not None else None
+                operands = source.take(chunk, slot)
+                now = source.words(chunk, slot) if words is None else words
+                block.add(now, operands, totals)
+                if words is not None and coming is not None:
+                    words.set(coming)
+                source.advance()
     source.end()
 
 

@@ -80,26 +80,36 @@ class Block:
         return vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
 
     def add(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
-        """Adds the product of one chunk a warp to the totals of all feature tiles."""
+        """Adds the product of one chunk a warp to the totals of all feature tiles, each of them in
+        its unit (`Config.unit`)."""
+        config = self.config
         parts, values = self.x_parts(self.scaled_x(operands.x)), self.decoded(words)
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
-        sums = RankOne(self.config, [self.sums(x) for x in parts])
+        sums = RankOne(config, [self.sums(x) for x in parts])
         for tile, total in enumerate(totals):
-            product = sums.known_zero(tile)
-            for part, x in enumerate(parts):
-                factor = self.config.factor(self.config.pair(part, tile))
-                product = scaled(self.product(values, part, tile, x), factor, product)
+            product: Tile | None = None
+            for factor, members in config.factors(tile).items():
+                start = None if product is not None else sums.known_zero(tile, config.unit(tile))
+                acc = self.accumulator(start)
+                for part in members:
+                    vm.mma(acc, self.operand(values, part, tile), parts[part])
+                product = scaled(acc, factor / config.unit(tile), product)
             assert product is not None
             if zeros is not None:
-                product = vm.fma(-self.tile(zeros, tile), sums.unscaled, product)
-            total.set(vm.fma(self.tile(scales, tile), product, total))
+                zero = self.tile(zeros, tile) * (-1.0 / config.unit(tile))
+                product = vm.fma(zero, sums.unscaled, product)
+            scale = self.tile(scales, tile)
+            if not config.units_last:
+                scale = scale * config.unit(tile)
+            total.set(vm.fma(scale, product, total))
 
-    def product(self, values: Tile, part: int, tile: int, x: Tile) -> Tile:
-        """[W, F * 16, tokens]: decoded codes of a feature tile times x, over one part of k."""
+    def accumulator(self, start: Tile | None) -> Tile:
+        """[W, F * 16, tokens]: sums that begin at zero, or at a tile's values."""
         layout = self.config.layouts.accumulator()
         acc = vm.full(f32, layout.shape, 0.0, layout)
-        vm.mma(acc, self.operand(values, part, tile), x)
+        if start is not None:
+            acc.set(start)
         return acc
 
     def decoded(self, words: Tile) -> Tile:
@@ -107,6 +117,8 @@ class Block:
         config = self.config
         if not config.form.decoded:
             return self.values(words)
+        if config.complemented:
+            words = ~words
         decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
         return self._split(decoded)
 
@@ -199,11 +211,12 @@ class RankOne:
             self._unscaled = self.whole * (1.0 / scale)
         return self._unscaled
 
-    def known_zero(self, tile: int) -> Tile | None:
-        """What the constants known at compile time add to a feature tile's sum, negated."""
+    def known_zero(self, tile: int, unit: float = 1.0) -> Tile | None:
+        """What the constants known at compile time add to a feature tile's sum, negated; in a unit.
+        """
         config = self.config
         constants = tuple(
-            config.constant(config.pair(part, tile)) for part in range(len(self.parts))
+            config.constant(config.pair(part, tile)) / unit for part in range(len(self.parts))
         )
         if constants not in self._known:
             self._known[constants] = self._weighted(constants)
