@@ -8,7 +8,7 @@ from functools import cached_property
 from tileloom.vm.dtypes import dtype
 
 from .forms import WeightForm, weight_form
-from .geometry import Cut, Layouts
+from .geometry import LARGEST_CHUNK, Cut, Layouts
 
 REDUCTION_BYTES = 32 * 1024
 
@@ -45,7 +45,10 @@ class Config:
     def form(self) -> WeightForm:
         """What weights are turned into; a warp multiplies as much of x as its tokens are."""
         x_cost = self.tokens / (2 * self.cut.block_features)
-        return weight_form(self.weight, self.activation, x_cost)
+        # One more factor takes a multiply-add and a register an accumulator; multiply-adds run at
+        # twice the rate of the decode's operations.
+        factor_cost = 0.75 * self.tokens / LARGEST_CHUNK
+        return weight_form(self.weight, self.activation, x_cost, factor_cost, self.cut.tiles)
 
     @property
     def features(self) -> int:
@@ -103,6 +106,16 @@ class Config:
     def needs_sums(self) -> bool:
         """Whether the rank-1 term is there at all."""
         return self.has_zeros or any(self.constant(j) for j in range(self.cut.pairs))
+
+    @property
+    def needs_parts(self) -> bool:
+        """Whether the parts of k differ in their constants, so that each needs a sum of its own."""
+        cut = self.cut
+        return any(
+            self.constant(self.pair(part, tile)) != self.constant(tile)
+            for part in range(cut.parts)
+            for tile in range(cut.tiles)
+        )
 
     @property
     def tiles_a_pass(self) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f32
+from tileloom.vm.dtypes import dtype, f32, u32
 
 from .config import Config
 
@@ -83,26 +83,67 @@ class Block:
         """Adds the product of one chunk a warp to the totals of all feature tiles, each of them in
         its unit (`Config.unit`)."""
         config = self.config
-        parts, values = self.x_parts(self.scaled_x(operands.x)), self.decoded(words)
+        steps = self.x_steps(self.scaled_x(operands.x))
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
-        sums = RankOne(config, [self.sums(x) for x in parts])
+        sums = RankOne(config, self.sums_of(steps))
+        products = [
+            [
+                self.accumulator(None if index else sums.known_zero(tile, config.unit(tile)))
+                for index in range(len(config.factors(tile)))
+            ]
+            for tile in range(config.cut.tiles)
+        ]
+        # A step's codes are decoded and multiplied before the next one's: few values are alive.
+        unit = self.unit()
+        for number, parts in enumerate(steps):
+            values = unit.decoded(words[:, :, number : number + 1, :, :, :])
+            for tile, sums_of_tile in enumerate(products):
+                for acc, members in zip(sums_of_tile, config.factors(tile).values(), strict=True):
+                    for part in members:
+                        vm.mma(acc, unit.operand(values, part, tile), parts[part])
         for tile, total in enumerate(totals):
-            product: Tile | None = None
-            for factor, members in config.factors(tile).items():
-                start = None if product is not None else sums.known_zero(tile, config.unit(tile))
-                acc = self.accumulator(start)
-                for part in members:
-                    vm.mma(acc, self.operand(values, part, tile), parts[part])
-                product = scaled(acc, factor / config.unit(tile), product)
-            assert product is not None
+            unit, product = config.unit(tile), products[tile][0]
+            for acc, factor in zip(products[tile], config.factors(tile), strict=True):
+                if factor != unit:
+                    product = vm.fma(acc, factor / unit, product)
             if zeros is not None:
-                zero = self.tile(zeros, tile) * (-1.0 / config.unit(tile))
-                product = vm.fma(zero, sums.unscaled, product)
+                product = vm.fma(self.tile(zeros, tile) * (-1.0 / unit), sums.unscaled, product)
             scale = self.tile(scales, tile)
             if not config.units_last:
-                scale = scale * config.unit(tile)
+                scale = scale * unit
             total.set(vm.fma(scale, product, total))
+
+    def x_steps(self, rows: Tile) -> list[list[Tile]]:
+        """[W, 16, tokens] of x for each unit of a thread along k and each part of it."""
+        config, cut = self.config, self.config.cut
+        split = vm.reshape(rows, (config.tokens, config.k_warps, cut.steps, cut.parts, 16))
+        shape = (config.tokens, config.k_warps, 16)
+        return [
+            [
+                vm.transpose(vm.reshape(split[:, :, s : s + 1, q : q + 1, :], shape), (1, 2, 0))
+                for q in range(cut.parts)
+            ]
+            for s in range(cut.steps)
+        ]
+
+    def unit(self) -> Block:
+        """The same block whose chunks are one unit of a thread along k."""
+        cut = self.config.cut
+        return replace(self, config=replace(self.config, cut=replace(cut, chunk=16 * cut.parts)))
+
+    def sums_of(self, steps: Sequence[Sequence[Tile]]) -> list[Tile | None]:
+        """Sums over each part of k; of all in the first's place where their constants agree."""
+        config, parts = self.config, range(self.config.cut.parts)
+        if not config.needs_sums:
+            return [None for _ in parts]
+        sums = [self.accumulator(None) for _ in (parts if config.needs_parts else range(1))]
+        layout = self.unit().config.layouts.ones()
+        ones = vm.full(dtype(config.activation), layout.shape, 1.0, layout)
+        for operands in steps:
+            for part, x in enumerate(operands):
+                vm.mma(sums[part % len(sums)], ones, x)
+        return list(sums)
 
     def accumulator(self, start: Tile | None) -> Tile:
         """[W, F * 16, tokens]: sums that begin at zero, or at a tile's values."""
@@ -118,7 +159,9 @@ class Block:
         if not config.form.decoded:
             return self.values(words)
         if config.complemented:
-            words = ~words
+            complement = vm.empty(u32, words.shape, config.layouts.words())
+            complement.set(~words)
+            words = complement
         decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
         return self._split(decoded)
 
@@ -216,7 +259,7 @@ class RankOne:
         """
         config = self.config
         constants = tuple(
-            config.constant(config.pair(part, tile)) / unit for part in range(len(self.parts))
+            config.constant(config.pair(part, tile)) / unit for part in range(config.cut.parts)
         )
         if constants not in self._known:
             self._known[constants] = self._weighted(constants)
@@ -225,7 +268,7 @@ class RankOne:
     def _weighted(self, constants: tuple[float, ...]) -> Tile | None:
         if not any(constants):
             return None
-        if len(set(constants)) == 1:
+        if len(set(constants)) == 1 or len(self.parts) == 1:
             return self.whole * -constants[0]
         total: Tile | None = None
         for part, constant in zip(self.parts, constants, strict=True):
