@@ -34,6 +34,7 @@ class Config:
     ahead: bool = False  # x and scales are read a turn ahead
     stages: int = 0  # or wait in so many slots of shared memory
     stage_words: bool = False  # and words beside them
+    persistent: bool = False  # blocks share all turns evenly (persistent.py)
     warp_groups: bool = False  # multiply on the tensor cores of warp groups (many_tokens.py)
     scale_weights: bool = False  # and scale weights, not sums: for many tokens or small groups
 

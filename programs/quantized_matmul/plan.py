@@ -41,7 +41,8 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int, int]:
         tokens = -(-self.m // self.config.tokens)
-        return tokens, self.feature_blocks, self.schedule.splits
+        persistent = isinstance(self.config, Config) and self.config.persistent
+        return tokens, 1 if persistent else self.feature_blocks, self.schedule.splits
 
     @property
     def workspace(self) -> tuple[int, int]:
@@ -49,6 +50,9 @@ class Plan:
         if not isinstance(self.config, Config) or not self.config.split:
             return 0, 0
         elements = self.schedule.splits * self.config.features * self.config.tokens
+        if self.config.persistent:
+            # The first and the last group of each block's part; a counter a group.
+            return 2 * self.grid[0] * elements, self.grid[0] * self.feature_blocks
         return self.blocks * elements, self.blocks
 
 
@@ -94,7 +98,8 @@ def plan(
         chosen.k_warps,
         chosen.feature_warps,
         chosen.tokens,
-        split=chosen.splits > 1 and not chosen.cluster,
+        split=chosen.persistent or (chosen.splits > 1 and not chosen.cluster),
+        persistent=chosen.persistent,
         cluster=chosen.splits if chosen.cluster else 1,
         x_vector=vector,
         buffers=chosen.buffers,
