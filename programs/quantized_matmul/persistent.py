@@ -25,22 +25,15 @@ Emit = Callable[[int, Tile], None]
 Write = Callable[[Block, int, Tile], None]
 
 
-@dataclass
 class Line:
-    """The turns of all groups, and how the grid's blocks share them."""
+    """The rounds of all groups, and how the grid's blocks share them. A round is a turn of every
+    slot, so that the numbers of slots are known where the loop over rounds is compiled."""
 
-    turns: Scalar  # of a group
-    groups: Scalar
-    blocks: Scalar
-
-    @property
-    def each(self) -> Scalar:
-        """The turns of a block; the first `rest` blocks have one more."""
-        return self.turns * self.groups // self.blocks
-
-    @property
-    def rest(self) -> Scalar:
-        return self.turns * self.groups % self.blocks
+    def __init__(self, rounds: Scalar, groups: Scalar, blocks: Scalar) -> None:
+        self.rounds, self.groups, self.blocks = rounds, groups, blocks
+        whole = rounds * groups
+        # The rounds of a block; the first `rest` blocks have one more.
+        self.each, self.rest = vm.var(whole // blocks, i32), vm.var(whole % blocks, i32)
 
     def begin(self, block: Scalar) -> Scalar:
         """Where a block's part begins."""
@@ -54,12 +47,12 @@ class Line:
 
 
 class Cursor:
-    """A place in the line: a group and a turn of it."""
+    """A turn in the line: a group and a turn of it."""
 
     def __init__(self, block: Block, line: Line, place: Scalar) -> None:
-        self.line, self._block = line, block
-        self.group = vm.var(place // line.turns, i32)
-        self.turn = vm.var(place % line.turns, i32)
+        self._turns, self._block = line.rounds * block.config.stages, block
+        self.group = vm.var(place // line.rounds, i32)
+        self.turn = vm.var(place % line.rounds * block.config.stages, i32)
 
     @property
     def block(self) -> Block:
@@ -73,10 +66,9 @@ class Cursor:
 
     def advance(self) -> None:
         """On to the next turn."""
-        self.turn.set(self.turn + 1)
-        with vm.when(self.turn == self.line.turns):
-            self.turn.set(0)
-            self.group.set(self.group + 1)
+        wraps = self.turn + 1 == self._turns
+        self.group.set(vm.select(wraps, self.group + 1, self.group))
+        self.turn.set(vm.select(wraps, 0, self.turn + 1))
 
 
 @dataclass
@@ -101,8 +93,8 @@ class Meeting:
             vm.store(self.partials, [mine, slot, token, at, 0], total, dims=(3, 4))
 
         self.reduce(block.config, totals, keep)
-        first = self.line.owner(group * self.line.turns)
-        last = self.line.owner((group + 1) * self.line.turns - 1)
+        first = self.line.owner(group * self.line.rounds)
+        last = self.line.owner((group + 1) * self.line.rounds - 1)
         arrived = vm.atomic_scalar(self.counters, (token, group), 1)
         with vm.when(arrived == last - first):
             vm.atomic_scalar(self.counters, (token, group), 0, "exchange")
@@ -116,58 +108,58 @@ class Meeting:
 
     def _slot(self, block: Scalar, group: Scalar) -> Scalar:
         """0 for the first group of a block's part, 1 for the last of several."""
-        return vm.select(self.line.begin(block) >= group * self.line.turns, 0, 1)
+        return vm.select(self.line.begin(block) >= group * self.line.rounds, 0, 1)
 
 
 def walk_line(block: Block, meeting: Meeting, totals: Sequence[Tile]) -> None:
     """The main loop over the block's part of the line."""
     config, line = block.config, meeting.line
     mine = vm.block_index(2)
-    begin, end = line.begin(mine), line.begin(mine + 1)
+    begin, end = vm.var(line.begin(mine), i32), vm.var(line.begin(mine + 1), i32)
     source, ahead = Staged(block), Cursor(block, line, begin)
-    now = Cursor(block, line, begin)
+    vm.wait_dependencies()
     for slot in range(config.stages - 1):
-        # Weights depend on nothing that came before, but all is one copy to wait for.
-        if slot == 0:
-            vm.wait_dependencies()
-        _start(source, ahead, begin + slot < end, slot)
-    count = vm.var(0, i32)  # turns of the group that the totals hold
-    slot = vm.var(0, i32)
-    for place in vm.range(begin, end):
-        source.wait()
-        free = vm.select(slot == 0, config.stages - 1, slot - 1)
-        _start(source, ahead, place + (config.stages - 1) < end, free)
-        here = now.block
-        operands = source.operands(here, now.chunk, slot)
-        here.add(source.words(now.chunk, slot), operands, totals)
-        count.set(count + 1)
-        slot.set(vm.select(slot == config.stages - 1, 0, slot + 1))
-        with vm.when((now.turn == line.turns - 1) | (place == end - 1)):
-            _finish(now, meeting, count, totals)
-            count.set(0)
-        now.advance()
+        _start(source, ahead, begin < end, slot)
+    place = vm.var(begin, i32)
+    with vm.loop(lambda: place < end):
+        # The rounds of one group; its results are left behind the loop, which so stays short.
+        group = vm.var(place // line.rounds, i32)
+        stop = vm.var(vm.smaller(end, (group + 1) * line.rounds), i32)
+        here = replace(block, first=group * config.feature_warps)
+        for this in vm.range(place, stop):
+            for slot in range(config.stages):
+                source.wait()
+                exists = (this + 1 < end) if slot else (this < end)
+                _start(source, ahead, exists, (slot - 1) % config.stages)
+                operands = source.operands(here, vm.constant(0), slot)
+                here.add(source.words(vm.constant(0), slot), operands, totals)
+        whole = stop - place == line.rounds
+        _finish(here, meeting, group, whole, totals)
+        place.set(stop)
     source.end()
 
 
 def _start(source: Staged, ahead: Cursor, exists: Scalar, slot: Scalar | int) -> None:
-    """Starts the copies of the turn ahead, if the block's part has it."""
-    with vm.when(exists):
-        source.start_words(ahead.block, ahead.chunk, slot)
-        source.start(ahead.block, ahead.chunk, slot)
-        ahead.advance()
+    """Starts the copies of the turn ahead; beyond the block's part, copies of nothing."""
+    chunk = vm.select(exists, ahead.chunk, ahead.block.end)
+    source.start_words(ahead.block, chunk, slot)
+    source.start(ahead.block, chunk, slot)
+    ahead.advance()
     vm.copy_async_commit()
 
 
-def _finish(now: Cursor, meeting: Meeting, count: Scalar, totals: Sequence[Tile]) -> None:
-    """The totals go where they belong, and begin anew."""
-    config, block = now.block.config, now.block
+def _finish(
+    block: Block, meeting: Meeting, group: Scalar, whole: Scalar, totals: Sequence[Tile]
+) -> None:
+    """The totals of a group, of all its rounds or not, go where they belong, and begin anew."""
+    config = block.config
     if config.units_last:
         for tile, total in enumerate(totals):
             total.set(total * config.unit(tile))
-    with vm.when(count == meeting.line.turns):
+    with vm.when(whole):
         meeting.reduce(config, totals, lambda at, total: meeting.write(block, at, total))
     with vm.otherwise():
-        meeting.leave(block, now.group, totals)
+        meeting.leave(block, group, totals)
     layout = config.layouts.accumulator()
     for total in totals:
         total.set(vm.full(f32, layout.shape, 0.0, layout))

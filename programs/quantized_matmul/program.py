@@ -118,8 +118,8 @@ def quantized_matmul(
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     output = Output(bias, y, partials, counters, m, n, splits, scale_unit)
     if config.persistent:
-        each = vm.larger(vm.cdiv(chunks, config.k_warps), 1)
-        walk_line(block, meeting(config, Line(each, groups, splits), output), totals)
+        rounds = vm.larger(vm.cdiv(chunks, config.k_warps * config.stages), 1)
+        walk_line(block, meeting(config, Line(rounds, groups, splits), output), totals)
         return
     if config.warp_groups:
         walk_many(block, begin, totals)
