@@ -9,6 +9,7 @@ from tileloom.vm.dtypes import dtype
 
 from .forms import WeightForm, weight_form
 from .geometry import LARGEST_CHUNK, Cut, Layouts
+from .schedule import MEETING_BYTES
 
 REDUCTION_BYTES = 32 * 1024
 
@@ -122,9 +123,11 @@ class Config:
     def tiles_a_pass(self) -> int:
         """Feature tiles whose partial sums fit the reduction's shared memory at once."""
         tile_bytes = 4 * 16 * self.k_warps * self.feature_warps * self.tokens
+        # Persistent blocks have theirs beside the slots, which are in use.
+        room = MEETING_BYTES if self.persistent else REDUCTION_BYTES
         fitting = [
             t
             for t in range(1, self.cut.tiles + 1)
-            if self.cut.tiles % t == 0 and t * tile_bytes <= REDUCTION_BYTES
+            if self.cut.tiles % t == 0 and t * tile_bytes <= room
         ]
         return max(fitting, default=1)

@@ -20,6 +20,7 @@ from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
 SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
+MEETING_BYTES = 16 * 1024  # what persistent blocks keep for sums of warps
 RESIDENT_WARPS = 16  # more leave a thread too few registers
 _WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)([cp]?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
 
