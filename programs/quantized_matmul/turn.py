@@ -87,11 +87,9 @@ class Block:
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
         sums = RankOne(config, self.sums_of(steps))
+        layout = config.layouts.accumulator()
         products = [
-            [
-                self.accumulator(None if index else sums.known_zero(tile, config.unit(tile)))
-                for index in range(len(config.factors(tile)))
-            ]
+            [vm.full(f32, layout.shape, 0.0, layout) for _ in config.factors(tile)]
             for tile in range(config.cut.tiles)
         ]
         # A step's codes are decoded and multiplied before the next one's: few values are alive.
@@ -107,6 +105,7 @@ class Block:
             for acc, factor in zip(products[tile], config.factors(tile), strict=True):
                 if factor != unit:
                     product = vm.fma(acc, factor / unit, product)
+            product = sums.less_known_zero(tile, unit, product)
             if zeros is not None:
                 product = vm.fma(self.tile(zeros, tile) * (-1.0 / unit), sums.unscaled, product)
             scale = self.tile(scales, tile)
@@ -137,21 +136,15 @@ class Block:
         config, parts = self.config, range(self.config.cut.parts)
         if not config.needs_sums:
             return [None for _ in parts]
-        sums = [self.accumulator(None) for _ in (parts if config.needs_parts else range(1))]
-        layout = self.unit().config.layouts.ones()
-        ones = vm.full(dtype(config.activation), layout.shape, 1.0, layout)
+        layout = config.layouts.accumulator()
+        count = len(parts) if config.needs_parts else 1
+        sums = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(count)]
+        units = self.unit().config.layouts.ones()
+        ones = vm.full(dtype(config.activation), units.shape, 1.0, units)
         for operands in steps:
             for part, x in enumerate(operands):
                 vm.mma(sums[part % len(sums)], ones, x)
         return list(sums)
-
-    def accumulator(self, start: Tile | None) -> Tile:
-        """[W, F * 16, tokens]: sums that begin at zero, or at a tile's values."""
-        layout = self.config.layouts.accumulator()
-        acc = vm.full(f32, layout.shape, 0.0, layout)
-        if start is not None:
-            acc.set(start)
-        return acc
 
     def decoded(self, words: Tile) -> Tile:
         """[W, F, T, 16, s, q, 16]: decoded codes."""
@@ -254,21 +247,34 @@ class RankOne:
             self._unscaled = self.whole * (1.0 / scale)
         return self._unscaled
 
-    def known_zero(self, tile: int, unit: float = 1.0) -> Tile | None:
-        """What the constants known at compile time add to a feature tile's sum, negated; in a unit.
-        """
-        config = self.config
-        constants = tuple(
-            config.constant(config.pair(part, tile)) / unit for part in range(config.cut.parts)
-        )
+    def known_zero(self, tile: int) -> Tile | None:
+        """What the constants known at compile time add to a feature tile's sum, negated."""
+        constants = self._constants(tile, 1.0)
         if constants not in self._known:
             self._known[constants] = self._weighted(constants)
         return self._known[constants]
 
+    def less_known_zero(self, tile: int, unit: float, product: Tile) -> Tile:
+        """A feature tile's sum, in a unit, without what those constants add to it."""
+        constants = self._constants(tile, unit)
+        if not any(constants):
+            return product
+        if len(set(constants)) == 1:
+            return vm.fma(self.whole, -constants[0], product)
+        weighted = self._weighted(constants)
+        assert weighted is not None
+        return product + weighted
+
+    def _constants(self, tile: int, unit: float) -> tuple[float, ...]:
+        """Of the parts of k."""
+        config = self.config
+        parts = range(config.cut.parts)
+        return tuple(config.constant(config.pair(part, tile)) / unit for part in parts)
+
     def _weighted(self, constants: tuple[float, ...]) -> Tile | None:
         if not any(constants):
             return None
-        if len(set(constants)) == 1 or len(self.parts) == 1:
+        if len(set(constants)) == 1:
             return self.whole * -constants[0]
         total: Tile | None = None
         for part, constant in zip(self.parts, constants, strict=True):
