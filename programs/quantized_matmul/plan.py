@@ -88,6 +88,11 @@ def plan(
             f"`{chosen}` scales weights, which float zero points may put beyond f16",
             hint="a schedule that scales sums",
         )
+    if chosen.persistent and (chosen.stages < 2 or not chosen.stage_words or chosen.cluster):
+        raise VMValueError(
+            f"`{chosen}` has no slots for words to wait in",
+            hint="persistent blocks stage words, two turns or more: `k4f2t16s264pd0a2w`",
+        )
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,

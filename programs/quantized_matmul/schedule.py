@@ -198,6 +198,8 @@ def _nearest(geometry: Geometry, tokens: int, weight: str) -> Schedule | None:
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
     chosen = nearest.schedule
+    if chosen.persistent:
+        return chosen
     parts = chosen.splits if chosen.cluster else 1
     # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
     if chosen.splits != parts or chosen.k_warps * parts > geometry.num_chunks:
