@@ -7,12 +7,11 @@ from dataclasses import replace
 from itertools import product
 
 from .geometry import Geometry
-from .schedule import H100, MEETING_BYTES, RESIDENT_WARPS, SHARED_BYTES, Schedule, choose
+from .schedule import SHARED_BYTES, Schedule, choose, resident_warps
 
 # Warps along k and features. Many along features share rows of x, which cost as much as words do
 # where tokens are many or bits few.
 _SHAPES = ((4, 1), (8, 1), (16, 1), (4, 2), (8, 2), (2, 4), (4, 4), (1, 8))
-_STAYING = ((4, 1), (2, 2), (1, 4), (8, 1), (4, 2), (2, 4), (1, 8), (4, 4), (2, 8), (3, 4))
 _FEWEST_BLOCKS, _MOST_BLOCKS = 64, 1024
 
 
@@ -24,7 +23,6 @@ def candidates(geometry: Geometry, m: int) -> list[Schedule]:
         return list(found)
     found |= dict.fromkeys(_in_registers(geometry, default))
     found |= dict.fromkeys(_staged(geometry, default.tokens))
-    found |= dict.fromkeys(_persistent(geometry, default.tokens))
     return list(found)
 
 
@@ -58,23 +56,6 @@ def _staged(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
                 cluster=parts > 1, stages=stages, stage_words=True,
             )  # fmt: skip
             resident = SHARED_BYTES // (stages * schedule.slot_bytes(geometry) + 1024)
-            wanted = max(1, RESIDENT_WARPS // schedule.warps)
+            wanted = max(1, resident_warps(geometry, tokens) // schedule.warps)
             if resident >= 1 and (stages == 2 or resident >= wanted) and stages <= turns:
                 yield replace(schedule, min_blocks=min(resident, wanted))
-
-
-def _persistent(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
-    """The same, of as many blocks as run at once."""
-    for (k_warps, features), stages, warps in product(_STAYING, (2, 3), (RESIDENT_WARPS, 12)):
-        resident = warps // (k_warps * features)
-        if resident < 1:
-            continue
-        schedule = Schedule(
-            k_warps, features, tokens, resident * H100.multiprocessors, 0,
-            stages=stages, stage_words=True, persistent=True, min_blocks=resident,
-        )  # fmt: skip
-        rounds = -(-geometry.num_chunks // (k_warps * stages))
-        groups = -(-geometry.num_blocks // features)
-        room = resident * (stages * schedule.slot_bytes(geometry) + MEETING_BYTES + 1024)
-        if rounds * groups >= schedule.splits and room <= SHARED_BYTES:
-            yield schedule

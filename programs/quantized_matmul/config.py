@@ -9,7 +9,6 @@ from tileloom.vm.dtypes import dtype
 
 from .forms import WeightForm, weight_form
 from .geometry import LARGEST_CHUNK, Cut, Layouts
-from .schedule import MEETING_BYTES
 
 REDUCTION_BYTES = 32 * 1024
 
@@ -35,7 +34,6 @@ class Config:
     ahead: bool = False  # x and scales are read a turn ahead
     stages: int = 0  # or wait in so many slots of shared memory
     stage_words: bool = False  # and words beside them
-    persistent: bool = False  # blocks share all turns evenly (persistent.py)
     warp_groups: bool = False  # multiply on the tensor cores of warp groups (many_tokens.py)
     scale_weights: bool = False  # and scale weights, not sums: for many tokens or small groups
 
@@ -123,11 +121,9 @@ class Config:
     def tiles_a_pass(self) -> int:
         """Feature tiles whose partial sums fit the reduction's shared memory at once."""
         tile_bytes = 4 * 16 * self.k_warps * self.feature_warps * self.tokens
-        # Persistent blocks have theirs beside the slots, which are in use.
-        room = MEETING_BYTES if self.persistent else REDUCTION_BYTES
         fitting = [
             t
             for t in range(1, self.cut.tiles + 1)
-            if self.cut.tiles % t == 0 and t * tile_bytes <= room
+            if self.cut.tiles % t == 0 and t * tile_bytes <= REDUCTION_BYTES
         ]
         return max(fitting, default=1)

@@ -41,8 +41,7 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int, int]:
         tokens = -(-self.m // self.config.tokens)
-        persistent = isinstance(self.config, Config) and self.config.persistent
-        return tokens, 1 if persistent else self.feature_blocks, self.schedule.splits
+        return tokens, self.feature_blocks, self.schedule.splits
 
     @property
     def workspace(self) -> tuple[int, int]:
@@ -50,9 +49,6 @@ class Plan:
         if not isinstance(self.config, Config) or not self.config.split:
             return 0, 0
         elements = self.schedule.splits * self.config.features * self.config.tokens
-        if self.config.persistent:
-            # The first and the last group of each block's part; a counter a group.
-            return 2 * self.grid[0] * elements, self.grid[0] * self.feature_blocks
         return self.blocks * elements, self.blocks
 
 
@@ -88,11 +84,6 @@ def plan(
             f"`{chosen}` scales weights, which float zero points may put beyond f16",
             hint="a schedule that scales sums",
         )
-    if chosen.persistent and (chosen.stages < 2 or not chosen.stage_words or chosen.cluster):
-        raise VMValueError(
-            f"`{chosen}` has no slots for words to wait in",
-            hint="persistent blocks stage words, two turns or more: `k4f2t16s264pd0a2w`",
-        )
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,
@@ -103,8 +94,7 @@ def plan(
         chosen.k_warps,
         chosen.feature_warps,
         chosen.tokens,
-        split=chosen.persistent or (chosen.splits > 1 and not chosen.cluster),
-        persistent=chosen.persistent,
+        split=chosen.splits > 1 and not chosen.cluster,
         cluster=chosen.splits if chosen.cluster else 1,
         x_vector=vector,
         buffers=chosen.buffers,

@@ -29,7 +29,6 @@ from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
 from .many_tokens import walk_many
-from .persistent import Line, Meeting, walk_line
 from .staging import Source, source_of
 from .turn import Block
 
@@ -84,9 +83,8 @@ def quantized_matmul(
     vm.assume(chunks >= 0)
     vm.assume(k % config.x_vector == 0)
     blocks = vm.cdiv(n, cut.block_features)
-    groups = vm.cdiv(blocks, config.feature_warps)
     vm.launch(
-        grid=[vm.cdiv(m, config.tokens), 1 if config.persistent else groups, splits],
+        grid=[vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.feature_warps), splits],
         warps=config.k_warps * config.feature_warps,
         min_blocks=config.min_blocks,
         cluster=(1, 1, config.cluster),
@@ -94,10 +92,8 @@ def quantized_matmul(
     # The next kernel's blocks may come as ours leave: weights depend on nothing before.
     vm.launch_dependents()
     turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), splits)
-    begin, end = vm.constant(0), chunks
-    if not config.persistent:
-        begin = vm.block_index(2) * turns * config.k_warps
-        end = vm.smaller(chunks, begin + turns * config.k_warps)
+    begin = vm.block_index(2) * turns * config.k_warps
+    end = vm.smaller(chunks, begin + turns * config.k_warps)
     # Views end where the block's part of k does: what a turn reads beyond it is zero.
     words_shape = (cut.steps, cut.unit_words, 32, 4)
     scales_shape = (8, cut.tiles, 2)
@@ -116,11 +112,6 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    output = Output(bias, y, partials, counters, m, n, splits, scale_unit)
-    if config.persistent:
-        rounds = vm.larger(vm.cdiv(chunks, config.k_warps * config.stages), 1)
-        walk_line(block, meeting(config, Line(rounds, groups, splits), output), totals)
-        return
     if config.warp_groups:
         walk_many(block, begin, totals)
     else:
@@ -128,7 +119,7 @@ def quantized_matmul(
         if config.units_last:
             for tile, total in enumerate(totals):
                 total.set(total * config.unit(tile))
-    finish(config, block, totals, output)
+    finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
 def _chunk_view(
@@ -220,23 +211,6 @@ def finish(config: Config, block: Block, totals: Sequence[Tile], output: Output)
         _meet_in_workspace(config, block, totals, output)
     else:
         reduce_warps(config, totals, lambda at, total: output.write(config, block, at, total))
-
-
-def meeting(config: Config, line: Line, output: Output) -> Meeting:
-    """Where blocks that stay leave what isn't theirs alone."""
-    token_blocks = vm.grid_size(0)
-    extents = [line.blocks, 2, token_blocks, config.features, config.tokens]
-
-    def write(block: Block, at: int, total: Tile) -> None:
-        output.write(config, block, at, total)
-
-    return Meeting(
-        vm.global_view(output.partials, extents),
-        vm.global_view(output.counters, [token_blocks, line.groups]),
-        line,
-        reduce_warps,
-        write,
-    )
 
 
 def _meet_in_cluster(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:

@@ -20,9 +20,8 @@ from .geometry import Geometry
 
 ACCUMULATOR_REGISTERS = 64
 SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
-MEETING_BYTES = 16 * 1024  # what persistent blocks keep for sums of warps
 RESIDENT_WARPS = 16  # more leave a thread too few registers
-_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)([cp]?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ class Schedule:
     `scale_weights` scales weights there, not sums.
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
-    `persistent` blocks, `splits` in all, share the turns of all features evenly (staged words).
     """
 
     k_warps: int
@@ -64,19 +62,18 @@ class Schedule:
     stage_words: bool = False
     warp_groups: bool = False
     scale_weights: bool = False
-    persistent: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
         slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
-        cluster, `p` for persistent blocks, `g` for warp groups, `gw` for those that scale weights.
+        cluster, `g` for warp groups, `gw` for those that scale weights.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
-        parts = f"s{self.splits}{'c' * self.cluster}{'p' * self.persistent}"
+        parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
         groups = "g" * self.warp_groups + "w" * self.scale_weights
         return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{groups}"
@@ -104,7 +101,7 @@ class Schedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, meeting, depth, ahead, stages, staged, blocks, groups, scaled = match.groups()
+        *numbers, cluster, depth, ahead, stages, staged, blocks, groups, scaled = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
         return cls(
@@ -115,12 +112,11 @@ class Schedule:
             buffers,
             bool(ahead),
             int(blocks or 0),
-            meeting == "c",
+            bool(cluster),
             int(stages or 0),
             bool(staged),
             bool(groups),
             bool(scaled),
-            meeting == "p",
         )
 
 
@@ -165,7 +161,14 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
     if resident == 0:
         return schedule
-    return replace(found, min_blocks=min(resident, max(1, RESIDENT_WARPS // found.warps)))
+    wanted = max(1, resident_warps(geometry, found.tokens) // found.warps)
+    return replace(found, min_blocks=min(resident, wanted))
+
+
+def resident_warps(geometry: Geometry, tokens: int) -> int:
+    """Warps of a multiprocessor whose threads have registers enough: the codes of odd widths leave
+    several factors behind, each with sums of its own."""
+    return RESIDENT_WARPS // 2 if tokens == 16 and geometry.bits in (3, 5, 6, 7) else RESIDENT_WARPS
 
 
 @dataclass(frozen=True)
@@ -198,8 +201,6 @@ def _nearest(geometry: Geometry, tokens: int, weight: str) -> Schedule | None:
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
     chosen = nearest.schedule
-    if chosen.persistent:
-        return chosen
     parts = chosen.splits if chosen.cluster else 1
     # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
     if chosen.splits != parts or chosen.k_warps * parts > geometry.num_chunks:

@@ -39,9 +39,7 @@ class Source(Protocol):
 def source_of(block: Block, begin: Scalar) -> Source:
     """The source that the block's schedule asks for, from the turn at `begin` on."""
     if block.config.stages:
-        staged = Staged(block)
-        staged.begin_words(begin)
-        return staged
+        return Staged(block, begin)
     return Ahead(block, begin) if block.config.ahead else Direct(block)
 
 
@@ -97,7 +95,7 @@ class Ahead:
 class Staged:
     """Operands in shared memory, copied `stages` - 1 turns before they are used."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, begin: Scalar) -> None:
         self.block = block
         config, layouts = block.config, block.config.layouts
         self.codes: MemoryTile | None = None
@@ -109,19 +107,14 @@ class Staged:
             layouts.slots(config.stages),
         )
         self.scales, self.zeros = self._slots(), self._slots() if config.has_zeros else None
-        self._turns: list[Scalar] = []
-
-    def begin_words(self, begin: Scalar) -> None:
-        """Starts copying the codes of the first turns: weights depend on nothing before."""
-        config = self.block.config
         self._turns = [begin + turn * config.k_warps for turn in range(config.stages - 1)]
+        # Weights depend on nothing that came before.
         for slot, chunk in enumerate(self._turns):
-            self.start_words(self.block, chunk, slot)
+            self._start_words(chunk, slot)
 
     def begin(self) -> None:
         for slot, chunk in enumerate(self._turns):
-            self.start(self.block, chunk, slot)
-            vm.copy_async_commit()
+            self._start(chunk, slot)
 
     def _slots(self) -> MemoryTile | None:
         """[stages, F, W, 8, T, 2] of scales or zeros; None where one row serves every turn."""
@@ -131,34 +124,24 @@ class Staged:
         return vm.alloc_shared(f16, (config.stages, *config.layouts.scales(config.k_warps).shape))
 
     def take(self, chunk: Scalar, slot: int = 0) -> Operands:
-        config = self.block.config
-        self.wait()
-        # The slot that the last turn read is free now.
-        coming, free = chunk + (config.stages - 1) * config.k_warps, (slot - 1) % config.stages
-        self.start_words(self.block, coming, free)
-        self.start(self.block, coming, free)
-        vm.copy_async_commit()
-        return self.operands(self.block, chunk, slot)
-
-    def wait(self) -> None:
-        """The next turn's copies are done, and the warps that share them know."""
-        vm.copy_async_wait(self.block.config.stages - 2)
-        if self.block.config.feature_warps > 1:
+        block, config = self.block, self.block.config
+        vm.copy_async_wait(config.stages - 2)
+        if config.feature_warps > 1:
             vm.barrier()
         else:
             vm.warp_barrier()
-
-    def operands(self, block: Block, chunk: Scalar, slot: ScalarLike) -> Operands:
-        """The operands of a turn whose copies are done."""
-        layout = block.config.layouts.x()
+        # The slot that the last turn read is free now.
+        coming, free = chunk + (config.stages - 1) * config.k_warps, (slot - 1) % config.stages
+        self._start_words(coming, free)
+        self._start(coming, free)
+        layout = config.layouts.x()
         rows = vm.load(self.rows, [slot, 0, 0], layout.shape, layout, dims=(1, 2), in_bounds=True)
-        scales = self._per_feature(block, self.scales, block.scales_view, chunk, slot)
-        if not block.config.has_zeros:
+        scales = self._per_feature(self.scales, block.scales_view, chunk, slot)
+        if not config.has_zeros:
             return Operands(rows, scales, None)
-        zeros = self._per_feature(block, self.zeros, block.zeros_view, chunk, slot)
-        return Operands(rows, scales, zeros)
+        return Operands(rows, scales, self._per_feature(self.zeros, block.zeros_view, chunk, slot))
 
-    def words(self, chunk: Scalar, slot: ScalarLike = 0) -> Tile:
+    def words(self, chunk: Scalar, slot: int = 0) -> Tile:
         """The codes of the turn whose operands were taken."""
         if self.codes is None:
             return self.block.words(chunk)
@@ -175,20 +158,20 @@ class Staged:
             if tile is not None:
                 vm.free_shared(tile)
 
-    def start_words(self, block: Block, chunk: Scalar, slot: ScalarLike) -> None:
+    def _start_words(self, chunk: Scalar, slot: int) -> None:
         """Starts copying the codes of the turn at `chunk`, each to the thread that will decode
         it."""
         if self.codes is None:
             return
-        layout = block.config.layouts.words()
+        block, layout = self.block, self.block.config.layouts.words()
         vm.copy_async(
             self.codes, [slot, 0, 0, 0, 0, 0, 0], block.words_view,
             [block.first, chunk, 0, 0, 0, 0], layout.shape, layout=layout, cache="stream",
         )  # fmt: skip
 
-    def start(self, block: Block, chunk: Scalar, slot: ScalarLike) -> None:
-        """Starts copying what else the turn at `chunk` needs into a slot."""
-        config = block.config
+    def _start(self, chunk: Scalar, slot: int) -> None:
+        """Starts copying what else the turn at `chunk` needs into its slot."""
+        block, config = self.block, self.block.config
         view, start = block.x_place(chunk)
         layout = config.layouts.x_copy()
         vm.copy_async(
@@ -201,18 +184,14 @@ class Staged:
                     slots, [slot, 0, 0, 0, 0, 0], source, [block.first, chunk, 0, 0, 0],
                     layout.shape, layout=layout,
                 )  # fmt: skip
+        vm.copy_async_commit()
 
     def _per_feature(
-        self,
-        block: Block,
-        slots: MemoryTile | None,
-        view: MemoryTile,
-        chunk: Scalar,
-        slot: ScalarLike,
+        self, slots: MemoryTile | None, view: MemoryTile, chunk: Scalar, slot: int
     ) -> Tile:
         """[F, rows, 8, T, 2] scales or zeros."""
         if slots is None:
-            return block.per_feature(view, chunk)
-        layout, dims = block.config.layouts.scales(block.config.k_warps), range(1, 6)
+            return self.block.per_feature(view, chunk)
+        layout, dims = self.block.config.layouts.scales(self.block.config.k_warps), range(1, 6)
         offsets: list[ScalarLike] = [slot, 0, 0, 0, 0, 0]
         return vm.load(slots, offsets, layout.shape, layout, dims=tuple(dims), in_bounds=True)

@@ -166,8 +166,7 @@ def test_schedules_agree(schedule: Schedule) -> None:
 
 
 STAGED = ["k4f1t8s1a2", "k4f2t16s1a3", "k8f1t8s1d0a2w", "k2f4t16s1d0a3w", "k4f1t16s2cd0a4w",
-          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2",
-          "k2f1t8s5pd0a3w", "k1f2t16s3pd0a2w", "k4f1t8s40pd0a2w"]  # fmt: skip
+          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2", "k1f4t16s2cd0a3w"]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", STAGED)
@@ -179,7 +178,7 @@ def test_operands_by_way_of_shared_memory(word: str) -> None:
         check(q, "bf16" if name == "u1" else "f16", 11, schedule=schedule)
 
 
-@pytest.mark.parametrize("word", ["k2f1t8s1d0a2w", "k2f2t16s2cd0a3w", "k4f1t8s1a2", "k1f2t8s3pd0a3w"])
+@pytest.mark.parametrize("word", ["k2f1t8s1d0a2w", "k2f2t16s2cd0a3w", "k4f1t8s1a2"])
 def test_staged_operands_on_every_device(word: str, device: str) -> None:
     q = quantize(weights(520, 70), "u3", 64, "int")
     x, exact = activations(5, 520, "f16")
@@ -193,7 +192,7 @@ def test_staged_operands_on_every_device(word: str, device: str) -> None:
 @pytest.mark.parametrize("group", [7, 33, "channel"])
 @pytest.mark.parametrize("k", [1, 100, 517])
 def test_ragged_operands_by_way_of_shared_memory(k: int, group: int | str) -> None:
-    for word in ("k1f2t8s1a2", "k1f4t16s1d0a3w", "k1f1t8s3pd0a2w"):
+    for word in ("k1f2t8s1a2", "k1f4t16s1d0a3w"):
         schedule = Schedule.parse(word)
         check(quantize(weights(k, 70), "u5", group, "int"), "f16", 3, schedule=schedule)
 

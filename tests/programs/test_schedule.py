@@ -43,10 +43,7 @@ def check_legal(schedule: Schedule, geometry: Geometry, m: int) -> None:
     assert 1 <= schedule.k_warps * schedule.feature_warps <= 32
     assert schedule.tokens in (8, 16, 32, 64) and schedule.splits >= 1
     assert schedule.k_warps == 1 or geometry.cut.contiguous
-    if schedule.persistent:
-        # They share turns as they are: some may have none.
-        assert schedule.stages >= 2 and schedule.stage_words and not schedule.cluster
-    elif schedule.splits > 1 and not schedule.cluster:
+    if schedule.splits > 1 and not schedule.cluster:
         # A block of a cluster may be left without work; one that writes to memory should not.
         turns = -(-geometry.num_chunks // schedule.k_warps)
         each = -(-turns // schedule.splits)
