@@ -168,7 +168,8 @@ def field_places(bits: int, window: int, raised: bool = False) -> tuple[int, ...
     """The bit of a half at which each pair of a paired unit has its code once it is decoded.
 
     `window` is the number of low bits that count: 7 or 8 (bf16 with a constant or without), 10 or
-    11 (f16), 4 (f16 with places that repeat). All places + bits are within it, but for bytes. `raised` prefers places above 0.
+    11 (f16), 4 (f16 with places that repeat). All places + bits are within it, but for bytes.
+    `raised` prefers places above 0.
     """
     key = _key(bits, window)
     raised = raised and key in _RAISED

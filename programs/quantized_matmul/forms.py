@@ -41,9 +41,9 @@ def weight_form(
 
     `x_cost` is what a product with all of x costs, in slots per weight: forms that take one are
     chosen where they save more. So does `factor_cost` stand for the sums of one more factor, where
-    every `tiles`-th pair belongs to one product. Floats of 6 exponent bits and more have values that no f16 is:
-    those weights are cast, which rounds the smallest of them (quantization scales the largest into
-    f16's range).
+    every `tiles`-th pair belongs to one product. Floats of 6 exponent bits and more have values
+    that no f16 is: those weights are cast, which rounds the smallest of them (quantization scales
+    the largest into f16's range).
     """
     source, dest = dtype(weight), dtype(activation)
     count = pairs(source.bits)

@@ -87,31 +87,42 @@ class Block:
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
         sums = RankOne(config, self.sums_of(steps))
-        layout = config.layouts.accumulator()
-        products = [
-            [vm.full(f32, layout.shape, 0.0, layout) for _ in config.factors(tile)]
-            for tile in range(config.cut.tiles)
-        ]
-        # A step's codes are decoded and multiplied before the next one's: few values are alive.
-        unit = self.unit()
-        for number, parts in enumerate(steps):
-            values = unit.decoded(words[:, :, number : number + 1, :, :, :])
-            for tile, sums_of_tile in enumerate(products):
-                for acc, members in zip(sums_of_tile, config.factors(tile).values(), strict=True):
-                    for part in members:
-                        vm.mma(acc, unit.operand(values, part, tile), parts[part])
-        for tile, total in enumerate(totals):
-            unit, product = config.unit(tile), products[tile][0]
-            for acc, factor in zip(products[tile], config.factors(tile), strict=True):
-                if factor != unit:
-                    product = vm.fma(acc, factor / unit, product)
+        products = self.products(words, steps)
+        for tile, (total, product) in enumerate(zip(totals, products, strict=True)):
+            unit, scale = config.unit(tile), self.tile(scales, tile)
             product = sums.less_known_zero(tile, unit, product)
             if zeros is not None:
                 product = vm.fma(self.tile(zeros, tile) * (-1.0 / unit), sums.unscaled, product)
-            scale = self.tile(scales, tile)
             if not config.units_last:
                 scale = scale * unit
             total.set(vm.fma(scale, product, total))
+
+    def products(self, words: Tile, steps: Sequence[Sequence[Tile]]) -> list[Tile]:
+        """[W, F * 16, tokens] of each feature tile, in its unit: decoded codes times x."""
+        config, layout = self.config, self.config.layouts.accumulator()
+        factors = [config.factors(tile) for tile in range(config.cut.tiles)]
+        sums = [
+            {factor: vm.full(f32, layout.shape, 0.0, layout) for factor in found}
+            for found in factors
+        ]
+        # A step's codes are decoded and multiplied before the next one's: few values are alive.
+        step = self.step()
+        for number, parts in enumerate(steps):
+            values = step.decoded(words[:, :, number : number + 1, :, :, :])
+            for tile, found in enumerate(factors):
+                for factor, members in found.items():
+                    for part in members:
+                        vm.mma(sums[tile][factor], step.operand(values, part, tile), parts[part])
+        return [self.in_unit(tile, sums_of_tile) for tile, sums_of_tile in enumerate(sums)]
+
+    def in_unit(self, tile: int, sums: dict[float, Tile]) -> Tile:
+        """The sum over all parts of k, out of those of each factor."""
+        unit = self.config.unit(tile)
+        whole = sums[unit]
+        for factor, part in sums.items():
+            if factor != unit:
+                whole = vm.fma(part, factor / unit, whole)
+        return whole
 
     def x_steps(self, rows: Tile) -> list[list[Tile]]:
         """[W, 16, tokens] of x for each unit of a thread along k and each part of it."""
@@ -126,7 +137,7 @@ class Block:
             for s in range(cut.steps)
         ]
 
-    def unit(self) -> Block:
+    def step(self) -> Block:
         """The same block whose chunks are one unit of a thread along k."""
         cut = self.config.cut
         return replace(self, config=replace(self.config, cut=replace(cut, chunk=16 * cut.parts)))
@@ -139,7 +150,7 @@ class Block:
         layout = config.layouts.accumulator()
         count = len(parts) if config.needs_parts else 1
         sums = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(count)]
-        units = self.unit().config.layouts.ones()
+        units = self.step().config.layouts.ones()
         ones = vm.full(dtype(config.activation), units.shape, 1.0, units)
         for operands in steps:
             for part, x in enumerate(operands):
