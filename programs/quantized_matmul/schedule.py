@@ -136,7 +136,7 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
-        recorded = _nearest(geometry, tokens, weight or f"u{geometry.bits}")
+        recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
             return staged(recorded, geometry)
     chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
@@ -145,22 +145,32 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
 
 def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     """The same blocks, with operands by way of shared memory: it takes fewer instructions and
-    registers. Words too up to 4 bits, where two slots of a turn fit; x has to be shared by two
+    registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
     feature blocks where its slots would be as large as theirs."""
     if schedule.stages:
         return schedule
     in_memory = schedule.splits > 1 and not schedule.cluster
     pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
+    most = resident_warps(geometry, schedule.tokens)
     if schedule.tokens == 16 and pairs and not in_memory:
         parts = 2 if geometry.num_blocks <= 2 * H100.multiprocessors else schedule.splits
-        schedule = replace(schedule, feature_warps=2, splits=parts, cluster=parts > 1)
-    words = geometry.bits <= 4
+        k_warps = min(schedule.k_warps, most // 2)
+        schedule = replace(
+            schedule, k_warps=k_warps, feature_warps=2, splits=parts, cluster=parts > 1
+        )
+    words = geometry.bits < 8
     buffers = 0 if words else min(schedule.buffers, 1)
     found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
     resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
     if resident == 0:
         return schedule
-    return replace(found, min_blocks=min(resident, max(1, RESIDENT_WARPS // found.warps)))
+    return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
+
+
+def resident_warps(geometry: Geometry, tokens: int) -> int:
+    """Warps of a multiprocessor whose threads have registers enough: the codes of odd widths leave
+    several factors behind, each with sums of its own."""
+    return RESIDENT_WARPS // 2 if tokens == 16 and geometry.bits in (3, 5, 6, 7) else RESIDENT_WARPS
 
 
 @dataclass(frozen=True)
@@ -170,8 +180,13 @@ class Entry:
     weight: str
     k: int
     n: int
-    tokens: int
+    m: int
     schedule: Schedule
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a block."""
+        return 8 if self.m <= 8 else 16
 
 
 @cache
@@ -180,16 +195,21 @@ def entries() -> tuple[Entry, ...]:
     text = files(__package__).joinpath("schedules", "h100.jsonl").read_text("utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return tuple(
-        Entry(r["weight"], r["k"], r["n"], 8 if r["m"] <= 8 else 16, Schedule.parse(r["schedule"]))
-        for r in rows
+        Entry(r["weight"], r["k"], r["n"], r["m"], Schedule.parse(r["schedule"])) for r in rows
     )
 
 
-def _nearest(geometry: Geometry, tokens: int, weight: str) -> Schedule | None:
-    """The schedule of the nearest recorded problem, if it is within a factor of two and legal."""
+def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule | None:
+    """The schedule of the nearest recorded problem, if it is within a factor of two and legal. Of
+    problems that differ in nothing but tokens it is the one of nearest m: copies of x beyond m cost
+    nothing, so that other blocks may be the fastest for one token than for eight."""
     kin = _kin(weight, geometry.bits)
     found = [e for e in entries() if e.tokens == tokens and e.weight == kin]
-    nearest = min(found, key=lambda e: _distance(e, geometry), default=None)
+
+    def distance(entry: Entry) -> tuple[float, float]:
+        return _distance(entry, geometry), abs(log2(entry.m / m))
+
+    nearest = min(found, key=distance, default=None)
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
     chosen = nearest.schedule

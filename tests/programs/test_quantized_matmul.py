@@ -168,7 +168,7 @@ def test_schedules_agree(schedule: Schedule) -> None:
 
 
 STAGED = ["k4f1t8s1a2", "k4f2t16s1a3", "k8f1t8s1d0a2w", "k2f4t16s1d0a3w", "k4f1t16s2cd0a4w",
-          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2"]  # fmt: skip
+          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2", "k1f4t16s2cd0a3w"]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", STAGED)
