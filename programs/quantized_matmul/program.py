@@ -28,7 +28,6 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
-from .many_tokens import walk_many
 from .staging import Source, source_of
 from .turn import Block
 
@@ -112,13 +111,10 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    if config.warp_groups:
-        walk_many(block, begin, totals)
-    else:
-        walk(block, begin, totals)
-        if config.units_last:
-            for tile, total in enumerate(totals):
-                total.set(total * config.unit(tile))
+    walk(block, begin, totals)
+    if config.units_last:
+        for tile, total in enumerate(totals):
+            total.set(total * config.unit(tile))
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
