@@ -19,6 +19,7 @@ from pathlib import Path
 import collected
 import floats
 import linear
+import signed_bytes
 
 from tileloom.compiler.casts import Plan, plan_cast, plan_decode
 from tileloom.vm.diagnostics import VMError
@@ -55,6 +56,8 @@ def plans() -> Iterator[tuple[Dtype, str, Dtype, Plan]]:
 
 def optimum(source: Dtype, verb: str, dest: Dtype) -> float | None:
     """The slots per element of the cheapest sequence found by exhaustion."""
+    if source.name == "i8" and verb == "cast" and dest == bf16:
+        return signed_bytes.search() / 4
     if source.kind in INTEGERS and source.bits < 8:
         if verb != "cast":
             window = 11 if dest == f16 else 8 if verb == "subnormal" else 7
