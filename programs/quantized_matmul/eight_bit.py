@@ -1,0 +1,339 @@
+"""The quantized matmul of 8-bit activations, on the tensor cores of warp groups.
+
+y^T = W^T x^T: 64 features a slab on M, up to 256 tokens on N. Weights become bytes in registers
+(eight_bit_forms.py), the left operand of `wgmma`; codes of x are the right one, as they lie.
+
+One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
+Two warp groups decode and multiply. The sums of a chunk are scaled by the weights' scales and added
+up in f32, a part of the tokens while the next part is multiplied; integers of one scale are summed
+as such throughout. Scales of tokens come last. Parts of k meet in distributed shared memory, in
+rank order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tileloom import vm
+from tileloom.layouts import fragments
+from tileloom.vm.dsl.pipeline import Consumer, Producer
+from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
+from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
+
+from .eight_bit_config import FETCHING, GROUPS, MULTIPLYING, WARPS, ByteConfig
+from .eight_bit_decode import Weights
+from .eight_bit_packing import SLAB
+
+
+@dataclass
+class Slots:
+    """Shared memory of the turns in flight."""
+
+    words: MemoryTile  # [stages, slab, word]
+    x: MemoryTile  # [stages, k, token]
+    scales: MemoryTile | None  # [stages, slab, 64]
+
+    @staticmethod
+    def alloc(config: ByteConfig) -> Slots:
+        each = (config.stages, config.block_slabs)
+        shape = (config.stages, config.cut.chunk, config.tokens)
+        x = vm.alloc_shared(dtype(config.activation), shape, config.x_slots())
+        words = vm.alloc_shared(u32, (*each, config.cut.run))
+        scales = None if config.cut.one_scale else vm.alloc_shared(f16, (*each, SLAB))
+        return Slots(words, x, scales)
+
+
+@dataclass
+class Part:
+    """A thread block's part of the product."""
+
+    config: ByteConfig
+    token: Scalar  # the first
+    slab: Scalar  # the first
+    begin: Scalar  # the first chunk
+    turns: Scalar
+
+
+@dataclass
+class Views:
+    """The operands in global memory."""
+
+    x: MemoryTile  # [m, stride]
+    words: MemoryTile  # [slabs, chunks, words]
+    scales: MemoryTile  # [slabs, rows, 64]
+    slabs: Scalar
+
+
+@vm.kernel
+def matmul_eight_bit(
+    x: vm.Ptr["activation"],
+    token_scales: vm.Ptr[f32],
+    w: vm.Ptr[u32],
+    scales: vm.Ptr[f16],
+    bias: vm.Ptr["bias_dtype"],
+    y: vm.Ptr["out"],
+    m: i32,
+    stride: i32,
+    n: i32,
+    chunks: i32,
+    scale_unit: f32,
+    config: ByteConfig,
+    activation: str,
+    bias_dtype: str,
+    out: str,
+) -> None:
+    for extent in (m, n):
+        vm.assume(extent >= 1)
+    vm.assume(chunks >= 0)
+    vm.assume(stride % 16 == 0)
+    vm.assume(n % config.vector == 0)
+    slabs = vm.cdiv(n, SLAB)
+    vm.launch(
+        grid=[vm.cdiv(m, config.tokens), vm.cdiv(slabs, config.block_slabs), config.cluster],
+        warps=WARPS * (GROUPS + 1),
+        cluster=(1, 1, config.cluster),
+    )
+    vm.launch_dependents()
+    each = vm.cdiv(chunks, config.cluster)
+    begin = vm.block_index(2) * each
+    turns = vm.larger(vm.smaller(chunks - begin, each), 0)
+    place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.block_slabs)
+    part = Part(config, *place, begin, turns)
+    slots = Slots.alloc(config)
+    ring = vm.Pipeline(config.stages, consumers=WARPS * GROUPS)
+    sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
+    rows = vm.constant(1) if config.cut.one_scale else chunks
+    views = Views(
+        vm.global_view(x, [m, stride], alignment=16),
+        vm.global_view(w, [slabs, chunks, config.cut.run], alignment=16),
+        vm.global_view(scales, [slabs, rows, SLAB], alignment=16),
+        slabs,
+    )
+    output = Output(token_scales, bias, y, m, n, scale_unit)
+    with vm.warp_group(WARPS * GROUPS, WARPS):
+        vm.set_registers(FETCHING, "less")
+        with vm.single_thread():
+            fetch(part, ring.producer(), slots, views)
+    for group in range(GROUPS):
+        with vm.warp_group(WARPS * group, WARPS):
+            vm.set_registers(MULTIPLYING, "more")
+            totals = multiply(part, ring.consumer(), slots, group)
+            leave(part, sums, group, scaled(part, views, group, totals), output)
+    if config.cluster > 1:
+        meet(part, sums, output)
+
+
+def fetch(part: Part, fill: Producer, slots: Slots, views: Views) -> None:
+    """One thread copies the turns' operands as their slots become free."""
+    config, cut = part.config, part.config.cut
+    vm.wait_dependencies()
+    for turn in vm.range(0, part.turns):
+        chunk = part.begin + turn
+        with fill.turn(config.stage_bytes) as stage:
+            at = (fill.barriers, stage)
+            for index in range(config.block_slabs):
+                # Beyond the last slab any will do: its results are dropped.
+                slab = vm.smaller(part.slab + index, views.slabs - 1)
+                vm.copy_bulk(
+                    slots.words, [stage, index, 0], views.words, [slab, chunk, 0],
+                    *at, cut.run, cache="stream",
+                )  # fmt: skip
+                if slots.scales is not None:
+                    vm.copy_bulk(
+                        slots.scales, [stage, index, 0], views.scales, [slab, chunk, 0], *at, SLAB
+                    )
+            vm.copy_tensor(
+                slots.x, [stage, 0, 0], views.x, [part.token, chunk * cut.chunk],
+                *at, (cut.chunk, config.tokens), dims=(1, 0),
+            )  # fmt: skip
+
+
+@dataclass
+class Total:
+    """The sums of a slab for some of the tokens."""
+
+    number: int  # of the slab among the warp group's
+    tokens: range
+    sums: Tile  # [64, tokens]
+
+
+def multiply(part: Part, use: Consumer, slots: Slots, group: int) -> list[Total]:
+    """The sums of a warp group's slabs over the block's part of k: f32, or i32 of one scale."""
+    config = part.config
+    kind = f32 if config.promotes else i32
+    totals = []
+    for number in range(config.slabs):
+        for tokens in config.parts():
+            layout = fragments.wgmma_d(len(tokens))
+            totals.append(Total(number, tokens, vm.full(kind, layout.shape, 0, layout)))
+    turn_of = _promoted if config.promotes else _summed
+    for turn in vm.range(0, part.turns):
+        stage = use.acquire()
+        turn_of(config, use, slots, group, turn, stage, totals)
+        use.advance()
+    if not config.promotes:
+        vm.wgmma_wait(0)
+    return totals
+
+
+def _summed(
+    config: ByteConfig,
+    use: Consumer,
+    slots: Slots,
+    group: int,
+    turn: Scalar,
+    stage: Scalar,
+    totals: list[Total],
+) -> None:
+    """A turn of integers of one scale: half of its weights become bytes while the other half is
+    multiplied."""
+    weights = [
+        Weights(config, slots.words, [stage, config.slabs * group + t.number, 0]) for t in totals
+    ]
+    for half in range(config.halves):
+        for total, each in zip(totals, weights, strict=True):
+            place: list[ScalarLike] = [stage, half * config.depth, 0]
+            vm.wgmma(total.sums, each.operand(half), slots.x, b_offsets=place)
+        vm.wgmma_commit()
+        # Alone, a half's bytes are the registers that the next turn's will be.
+        vm.wgmma_wait(1 if config.halves > 1 else 0)
+        if half == 0:
+            with vm.when(turn > 0):
+                use.release(behind=1, per="warp")
+
+
+def _promoted(
+    config: ByteConfig,
+    use: Consumer,
+    slots: Slots,
+    group: int,
+    turn: Scalar,
+    stage: Scalar,
+    totals: list[Total],
+) -> None:
+    """A turn whose sums are scaled: those of one part of the tokens while the next part runs."""
+    running: _Running | None = None
+    for total in totals:
+        slab = config.slabs * group + total.number
+        if running is None or running.total.number != total.number:
+            weights = Weights(config, slots.words, [stage, slab, 0]).operand()
+            scales = None
+            if slots.scales is not None:
+                scales = _scales(config, slots.scales, [stage, slab, 0])
+        layout = fragments.wgmma_d(len(total.tokens))
+        sums = vm.empty(dtype(config.sum_dtype), layout.shape, layout)
+        none = vm.constant(0) != 0
+        place: list[ScalarLike] = [stage, 0, total.tokens.start]
+        vm.wgmma(sums, weights, slots.x, b_offsets=place, accumulate=none)
+        vm.wgmma_commit()
+        if running is not None:
+            vm.wgmma_wait(1)
+            running.promote()
+        running = _Running(sums, scales, total)
+    vm.wgmma_wait(0)
+    use.release(per="warp")
+    assert running is not None, "a warp group has slabs"
+    running.promote()
+
+
+@dataclass
+class _Running:
+    """The sums of a chunk that are being formed, and where they belong."""
+
+    sums: Tile
+    scales: Tile | None
+    total: Total
+
+    def promote(self) -> None:
+        """Adds them, scaled, once they are there."""
+        sums, total = vm.cast(self.sums, f32), self.total.sums
+        total.set(total + sums if self.scales is None else vm.fma(sums, self.scales, total))
+
+
+def _scales(config: ByteConfig, source: MemoryTile, place: list[ScalarLike]) -> Tile:
+    """[64, 1] scales of a slab in f32."""
+    layout = config.scales()
+    row = vm.load(source, place, layout.shape, layout, dims=(2,), in_bounds=True)
+    split = vm.transpose(vm.reshape(vm.cast(row, f32), (WARPS, 8, 2)), (0, 2, 1))
+    return vm.reshape(split, (SLAB, 1))
+
+
+def scaled(part: Part, views: Views, group: int, totals: list[Total]) -> list[Total]:
+    """The totals in f32, with the scales of features."""
+    config = part.config
+    if not config.cut.one_scale:
+        return totals
+    found = []
+    for total in totals:
+        slab = vm.smaller(part.slab + (config.slabs * group + total.number), views.slabs - 1)
+        sums = vm.cast(total.sums, f32) * _scales(config, views.scales, [slab, 0, 0])
+        found.append(Total(total.number, total.tokens, sums))
+    return found
+
+
+@dataclass
+class Output:
+    """Where results go."""
+
+    token_scales: Pointer
+    bias: Pointer
+    y: Pointer
+    m: Scalar
+    n: Scalar
+    scale_unit: Scalar
+
+    def write(self, part: Part, token: ScalarLike, feature: ScalarLike, sums: Tile) -> None:
+        """y[token + i, feature + j] = sums[., i, j] * unit * scale[token + i] + bias[feature + j],
+        rounded once."""
+        config = part.config
+        tokens, features = sums.shape[1], sums.shape[0] * sums.shape[2]
+        total = vm.reshape(vm.transpose(sums, (1, 0, 2)), (tokens, features))
+        scales = vm.global_view(self.token_scales, [self.m, 1], alignment=4)
+        total = total * (vm.load(scales, [token, 0], (tokens, 1)) * self.scale_unit)
+        if config.bias:
+            bias = vm.global_view(self.bias, [1, self.n], alignment=4)
+            total = total + vm.cast(vm.load(bias, [0, feature], (1, features)), f32)
+        kind = dtype(config.out)
+        view = vm.global_view(self.y, [self.m, self.n], alignment=config.vector * kind.bits // 8)
+        vm.store(view, [token, feature], vm.cast(total, kind))
+
+
+def leave(part: Part, sums: MemoryTile, group: int, totals: list[Total], output: Output) -> None:
+    """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
+    config = part.config
+    first = True
+    for total in totals:
+        for low in total.tokens[:: config.leaving]:
+            at = low - total.tokens.start
+            turned = vm.transpose(total.sums[:, at : at + config.leaving])
+            box = vm.reshape(turned, (1, config.leaving, SLAB))
+            if config.cluster > 1:
+                vm.store(sums, [group, low, SLAB * total.number], box)
+                continue
+            if not first:
+                vm.barrier()
+            vm.store(sums, [group, 0, 0], box)
+            vm.barrier()
+            layout = config.results()
+            whole = vm.load(sums, [group, 0, 0], layout.shape, layout)
+            if first:
+                vm.wait_dependencies()
+            first = False
+            slab = part.slab + (config.slabs * group + total.number)
+            output.write(part, part.token + low, slab * SLAB, whole)
+
+
+def meet(part: Part, sums: MemoryTile, output: Output) -> None:
+    """The blocks of a cluster sum the parts of k, each for a slice of the tokens, in rank order."""
+    config = part.config
+    vm.cluster_barrier()
+    with vm.warp_group(0, WARPS * GROUPS):
+        layout = config.results()
+        first = vm.cluster_rank() * layout.shape[1]
+        whole = vm.load_remote(sums, [0, first, 0], 0, layout.shape, layout)
+        for rank in range(1, config.cluster):
+            whole = whole + vm.load_remote(sums, [0, first, 0], rank, layout.shape, layout)
+        vm.wait_dependencies()
+        output.write(part, part.token + first, part.slab * SLAB, whole)
+    # Nobody leaves while others read its memory.
+    vm.cluster_barrier()
