@@ -110,15 +110,16 @@ def matmul_eight_bit(
         slabs,
     )
     output = Output(token_scales, bias, y, m, n, scale_unit)
-    with vm.warp_group(WARPS * GROUPS, WARPS):
-        vm.set_registers(FETCHING, "less")
-        with vm.single_thread():
-            fetch(part, ring.producer(), slots, views)
     for group in range(GROUPS):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
             totals = multiply(part, ring.consumer(), slots, group)
             leave(part, sums, group, scaled(part, views, group, totals), output)
+    # Last: what comes behind it has as few registers, if only to get to where there are more.
+    with vm.warp_group(WARPS * GROUPS, WARPS):
+        vm.set_registers(FETCHING, "less")
+        with vm.single_thread():
+            fetch(part, ring.producer(), slots, views)
     if config.cluster > 1:
         meet(part, sums, output)
 
@@ -166,10 +167,19 @@ def multiply(part: Part, use: Consumer, slots: Slots, group: int) -> list[Total]
         for tokens in config.parts():
             layout = fragments.wgmma_d(len(tokens))
             totals.append(Total(number, tokens, vm.full(kind, layout.shape, 0, layout)))
-    turn_of = _promoted if config.promotes else _summed
+    # Two at a time are in flight, so two sets of registers serve all parts in turn.
+    room: dict[tuple[int, int], Tile] = {}
+    for number, total in enumerate(totals if config.promotes else ()):
+        shape = total.sums.shape
+        if (number % 2, shape[1]) not in room:
+            layout = fragments.wgmma_d(shape[1])
+            room[number % 2, shape[1]] = vm.empty(dtype(config.sum_dtype), shape, layout)
     for turn in vm.range(0, part.turns):
         stage = use.acquire()
-        turn_of(config, use, slots, group, turn, stage, totals)
+        if config.promotes:
+            _promoted(config, use, slots, group, stage, totals, room)
+        else:
+            _summed(config, use, slots, group, turn, stage, totals)
         use.advance()
     if not config.promotes:
         vm.wgmma_wait(0)
@@ -207,21 +217,20 @@ def _promoted(
     use: Consumer,
     slots: Slots,
     group: int,
-    turn: Scalar,
     stage: Scalar,
     totals: list[Total],
+    room: dict[tuple[int, int], Tile],
 ) -> None:
     """A turn whose sums are scaled: those of one part of the tokens while the next part runs."""
     running: _Running | None = None
-    for total in totals:
+    for number, total in enumerate(totals):
         slab = config.slabs * group + total.number
         if running is None or running.total.number != total.number:
             weights = Weights(config, slots.words, [stage, slab, 0]).operand()
             scales = None
             if slots.scales is not None:
                 scales = _scales(config, slots.scales, [stage, slab, 0])
-        layout = fragments.wgmma_d(len(total.tokens))
-        sums = vm.empty(dtype(config.sum_dtype), layout.shape, layout)
+        sums = room[number % 2, len(total.tokens)]
         none = vm.constant(0) != 0
         place: list[ScalarLike] = [stage, 0, total.tokens.start]
         vm.wgmma(sums, weights, slots.x, b_offsets=place, accumulate=none)
@@ -302,6 +311,8 @@ def leave(part: Part, sums: MemoryTile, group: int, totals: list[Total], output:
     """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
     config = part.config
     first = True
+    # A variable, so that the places of all tokens aren't worked out before the loop over k.
+    token = vm.var(part.token, i32)
     for total in totals:
         for low in total.tokens[:: config.leaving]:
             at = low - total.tokens.start
@@ -320,7 +331,8 @@ def leave(part: Part, sums: MemoryTile, group: int, totals: list[Total], output:
                 vm.wait_dependencies()
             first = False
             slab = part.slab + (config.slabs * group + total.number)
-            output.write(part, part.token + low, slab * SLAB, whole)
+            token.set(part.token + low)
+            output.write(part, token, slab * SLAB, whole)
 
 
 def meet(part: Part, sums: MemoryTile, output: Output) -> None:

@@ -74,9 +74,7 @@ class ByteConfig:
         step = 16 if self.tokens > 24 and self.tokens % 16 == 0 else 8
         count = -(-self.tokens // PART)
         each = -(-self.tokens // (count * step)) * step
-        return [
-            range(low, min(self.tokens, low + each)) for low in range(0, self.tokens, each)
-        ]
+        return [range(low, min(self.tokens, low + each)) for low in range(0, self.tokens, each)]
 
     def x_slots(self) -> MemoryLayout:
         """[stages, chunk, tokens] of x, rows of tokens along k, swizzled."""

@@ -1,8 +1,8 @@
 """How weights of 1 to 8 bits become the bytes that tensor cores multiply by 8-bit activations.
 
-Packing puts four codes into the four bytes of each word, at the same bits: a *quad*, four neighbours
-along k, becomes one 32-bit register of the operand by shifts and masks of whole words. What the bits
-of a code mean is free until then, and chosen so that they only have to be moved:
+Packing puts four codes into the four bytes of each word, at the same bits: a *quad*, four
+neighbours along k, becomes one 32-bit register of the operand by shifts and masks of whole words.
+What the bits of a code mean is free until then, and chosen so that they only have to be moved:
 
     i8      integers in the top bits of a byte: two's complement * 2^(8-b), read as `i8`; codes that
             are all positive as `u8`. Bipolar integers are odd: their last bit is a constant.

@@ -1,0 +1,144 @@
+"""Which kernel of 8-bit activations serves a problem: a function of the packed weight, m and the
+machine.
+
+What a turn costs a multiprocessor is the largest of four: reading its operands from memory and
+from the L2, products on the tensor cores, and what a warp group does one thing after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from tileloom.vm.diagnostics import VMValueError
+
+from .eight_bit_config import GROUPS, ByteConfig
+from .eight_bit_packing import SLAB, ByteGeometry
+from .schedule import Machine
+
+SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
+_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?"
+_COLUMNS = 256  # tokens times slabs: registers of sums
+_CLUSTER_COLUMNS = 128
+_STAGES = 8
+
+# Of one multiprocessor of an H100, a clock.
+_FROM_MEMORY, _FROM_L2, _PRODUCTS = 13.2, 24.0, 4096
+_START, _LEAVE, _MEET = 2500, 1500, 2500  # clocks
+# What a warp group takes for a slab's bytes, for each token whose sums it scales, and a turn.
+_DECODE, _SCALE, _TURN = 90, 1.6, 200
+
+
+@dataclass(frozen=True)
+class ByteSchedule:
+    """Tokens a block, slabs of 64 features for each warp group, stages of operands in flight, and
+    blocks of a cluster that split k."""
+
+    tokens: int
+    slabs: int
+    stages: int
+    cluster: int = 1
+
+    def __str__(self) -> str:
+        """In one word, for reports: `b64h2a4c2`."""
+        parts = f"c{self.cluster}" if self.cluster > 1 else ""
+        return f"b{self.tokens}h{self.slabs}a{self.stages}{parts}"
+
+    @classmethod
+    def parse(cls, text: str) -> ByteSchedule:
+        """The schedule that `str` writes so.
+
+        Raises:
+            VMValueError: it is no such word.
+        """
+        match = re.fullmatch(_WORD, text)
+        if match is None:
+            raise VMValueError(f"`{text}` is no schedule", hint="such as `b64h2a4`")
+        return cls(*(int(number or 1) for number in match.groups()))
+
+
+def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
+    """A configuration under a schedule.
+
+    Raises:
+        VMValueError: no kernel has this schedule.
+    """
+    tokens, slabs = schedule.tokens, schedule.slabs
+    step = 16 if config.activation == "i8" and tokens > 24 else 8
+    limit = _COLUMNS if schedule.cluster == 1 else _CLUSTER_COLUMNS
+    whole = replace(
+        config, tokens=tokens, slabs=slabs, stages=schedule.stages, cluster=schedule.cluster
+    )
+    legal = tokens >= 8 and tokens % step == 0 and slabs in (1, 2) and tokens * slabs <= limit
+    legal = legal and schedule.stages >= 2 and schedule.cluster in (1, 2, 4)
+    if not legal or whole.shared_bytes > SHARED_BYTES:
+        raise VMValueError(
+            f"`{schedule}` is no schedule of {config.activation} activations",
+            hint=f"tokens are multiples of {step}, at most {limit} for one slab, and the stages "
+            f"fit {SHARED_BYTES} bytes, not {whole.shared_bytes}: such as `b32h1a4`",
+        )
+    return whole
+
+
+@lru_cache(maxsize=4096)
+def choose_bytes(
+    geometry: ByteGeometry, m: int, machine: Machine, config: ByteConfig
+) -> ByteSchedule:
+    """The schedule for m tokens."""
+
+    def clocks(schedule: ByteSchedule) -> float:
+        return _clocks(geometry, m, machine, configure(schedule, config))
+
+    return min(candidates(geometry, m, config), key=clocks)
+
+
+def candidates(geometry: ByteGeometry, m: int, config: ByteConfig) -> Iterator[ByteSchedule]:
+    """The schedules that fit, each with as many stages as there is room for."""
+    for slabs in (1, 2):
+        for cluster in (1, 2, 4):
+            largest = (_COLUMNS if cluster == 1 else _CLUSTER_COLUMNS) // slabs
+            if cluster > 1 and geometry.num_chunks < 4 * cluster:
+                continue
+            fewest = -(-m // largest)
+            for tiles in range(fewest, fewest + 2):
+                tokens = _padded(-(-m // tiles), config.activation)
+                found = _with_stages(ByteSchedule(tokens, slabs, _STAGES, cluster), config)
+                if tokens <= largest and found is not None:
+                    yield found
+
+
+def _padded(tokens: int, activation: str) -> int:
+    """The next number of tokens that products have."""
+    step = 16 if activation == "i8" and tokens > 24 else 8
+    return -(-tokens // step) * step
+
+
+def _with_stages(schedule: ByteSchedule, config: ByteConfig) -> ByteSchedule | None:
+    whole = replace(config, tokens=schedule.tokens, slabs=schedule.slabs, cluster=schedule.cluster)
+    stages = min(schedule.stages, (SHARED_BYTES - 4 * whole.sums().size) // whole.stage_bytes)
+    return replace(schedule, stages=stages) if stages >= 2 else None
+
+
+def _clocks(geometry: ByteGeometry, m: int, machine: Machine, config: ByteConfig) -> float:
+    """About how long the product takes."""
+    features = -(-geometry.n // config.features)
+    blocks = features * -(-m // config.tokens) * config.cluster
+    waves = -(-blocks // machine.multiprocessors)
+    turns = -(-geometry.num_chunks // config.cluster)
+    chunk = config.cut.chunk
+    busy = min(blocks, machine.multiprocessors) / machine.multiprocessors
+    x_bytes = config.tokens * chunk
+    products = config.slabs * SLAB * chunk * config.tokens / _PRODUCTS
+    part = max(len(part) for part in config.parts())
+    alone = _TURN + config.slabs * _DECODE + products + (_SCALE * part if config.promotes else 0)
+    turn = max(
+        # Blocks of other tokens read the same weights at about the same time.
+        (config.stage_bytes - x_bytes) / _FROM_MEMORY * busy,
+        config.stage_bytes / _FROM_L2 * busy,
+        GROUPS * products,
+        alone,
+    )
+    ends = _LEAVE * config.tokens * config.slabs / 64 + (_MEET if config.cluster > 1 else 0)
+    return waves * (_START + turns * turn + ends)
