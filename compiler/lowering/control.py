@@ -11,6 +11,7 @@ from tileloom.vm.types import ScalarType
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear, gcd
 from ..ptx import Pair, Register, RegisterKind, Symbol
+from .guards import guard, is_only_arrival
 from .registry import lower_instruction
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
@@ -205,9 +206,15 @@ def _lower_if(context: Context, statement: If) -> None:
     otherwise, end = builder.fresh_label("else"), builder.fresh_label("end")
     # One region around both sides: what leaves either of them is placed before the branch.
     with builder.region():
+        start = len(builder.recent())
         builder.branch(otherwise if statement.orelse else end, condition, negated=True)
         with builder.region():
             lower_block(context, statement.then)
+        if not statement.orelse and is_only_arrival(builder.recent()[start + 1 :]):
+            body = builder.recent()[start + 1 :]
+            del builder.recent()[start:]
+            guard(builder, body, condition)
+            return
         if statement.orelse:
             builder.branch(end)
             builder.place(otherwise)
