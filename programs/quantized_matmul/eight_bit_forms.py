@@ -84,7 +84,7 @@ def words_of_unit(bits: int) -> int:
 def pieces(bits: int) -> tuple[tuple[Piece, ...], ...]:
     """Where the bits of each quad of a unit lie."""
     words, whole = words_of_unit(bits), 8 // bits
-    found = [
+    found: list[tuple[Piece, ...]] = [
         (Piece(word, 8 - bits * (i + 1), bits, 0),) for word in range(words) for i in range(whole)
     ]
     left = [(word, bit) for word in range(words) for bit in reversed(range(8 - bits * whole))]
