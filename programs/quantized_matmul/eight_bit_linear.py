@@ -104,7 +104,7 @@ def linear_bytes(
     bias, bias_kind = bias_array(bias, p.n, out)
     vector = _store_vector(describe(target), wanted)
     chosen = plan_bytes(p, operands.m, wanted, bias_kind, vector, schedule, _machine(place, source))
-    _run(chosen, x, p, bias, target, place, source)
+    run_bytes(chosen, x, p, bias, target, place)
     return target
 
 
@@ -144,20 +144,26 @@ def _machine(place: str, source: Array) -> Machine:
     return machine_of(current_device().ordinal if source.device is None else source.device)
 
 
-def _run(
-    plan: BytePlan, x: Activations, p: BytePacked, bias: Any, y: Any, place: str, source: Array
+def run_bytes(
+    plan: BytePlan,
+    x: Activations,
+    p: BytePacked,
+    bias: Any,
+    y: Any,
+    place: str,
+    stream: int | None = None,
 ) -> None:
-    """Runs the program."""
+    """Runs a plan's program; the arguments fit it."""
     words, scales, none = p.words, p.scales, np.zeros(4, np.float32)
     if place == "cuda":
-        words, scales, none = _on_gpu(p, source)
+        words, scales, none = _on_gpu(p, describe(x.codes))
     values = [x.codes, x.scales, words, scales, none if bias is None else bias, y]
     if place != "cuda":
         kinds = (p.activation, "f32", "u32", "f16", plan.config.bias or "f32", plan.config.out)
         values = [_on_host(value, kind) for value, kind in zip(values, kinds, strict=True)]
     sizes = [x.m, x.stride, p.n, p.geometry.num_chunks]
     unit = p.scale_unit * 2.0**-p.form.exponent
-    run_function(traced_bytes(plan.config), [*values, *sizes, unit], device=place)
+    run_function(traced_bytes(plan.config), [*values, *sizes, unit], device=place, stream=stream)
 
 
 def _on_host(value: Any, kind: str) -> Any:
@@ -166,12 +172,13 @@ def _on_host(value: Any, kind: str) -> Any:
     return described.host_view(storage(dtype(kind)))
 
 
-def _on_gpu(p: BytePacked, source: Array) -> tuple[Any, Any, Any]:
+def _on_gpu(p: BytePacked, x: Array | None) -> tuple[Any, Any, Any]:
     """The arrays of a packed tensor on x's device, uploaded when first asked for."""
     from tileloom.runtime.cuda.context import current_device, device
     from tileloom.runtime.cuda.memory import DeviceArray
 
-    ordinal = current_device().ordinal if source.device is None else source.device
+    assert x is not None
+    ordinal = current_device().ordinal if x.device is None else x.device
     key = f"cuda:{ordinal}"
     if key not in p.state:
         gpu = device(ordinal)

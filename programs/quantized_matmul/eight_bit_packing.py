@@ -185,8 +185,8 @@ def pack_bytes(q: Quantized, activation: str, scale_unit: float) -> BytePacked:
     """
     form = byte_form(q.dtype, q.zero_point, activation)
     geometry = ByteGeometry(q.dtype.bits, q.k, q.n, q.group)
-    words = pack_quads(np.asarray(form.table, np.uint8)[q.codes], geometry, form)
-    scales = _pack_scales(q.scales / np.float32(scale_unit), geometry)
+    words = pack_quads(np.asarray(form.table, np.uint8)[q.codes], geometry)
+    scales = pack_scales(q.scales / np.float32(scale_unit), geometry)
     return BytePacked(words, scales, q.dtype, geometry, q.zero_point, activation, scale_unit)
 
 
@@ -212,10 +212,8 @@ def _matrix_dims(geometry: ByteGeometry) -> tuple[int, ...]:
     return (geometry.num_chunks, steps, 2, 4, 4, geometry.num_slabs, 4, 2, 8)
 
 
-def pack_quads(
-    codes: NDArray[np.uint8], geometry: ByteGeometry, form: ByteForm
-) -> NDArray[np.uint32]:
-    """Packed codes [k, n] as words; padding is what becomes zero, or the code 0 if nothing does."""
+def pack_quads(codes: NDArray[np.uint8], geometry: ByteGeometry) -> NDArray[np.uint32]:
+    """Packed codes [k, n] as words; padding has zeros, and meets zeros of x."""
     cut = geometry.cut
     if 0 in codes.shape:
         return np.empty(geometry.word_shape(), np.uint32)
@@ -263,7 +261,7 @@ def _shifted(values: NDArray[np.uint32], left: int) -> NDArray[np.uint32]:
     return values << np.uint32(left) if left >= 0 else values >> np.uint32(-left)
 
 
-def _pack_scales(values: NDArray[Any], geometry: ByteGeometry) -> NDArray[np.float16]:
+def pack_scales(values: NDArray[Any], geometry: ByteGeometry) -> NDArray[np.float16]:
     """[groups, n] numbers in the order of `ByteGeometry.scale_shape`; padding is zero."""
     rows = np.zeros((geometry.scale_rows, geometry.num_slabs * SLAB), np.float16)
     step = 1 if geometry.cut.one_scale else geometry.group // geometry.cut.chunk

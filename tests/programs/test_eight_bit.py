@@ -18,7 +18,12 @@ from tileloom.programs.quantized_matmul import Quantized, linear, pack, quantize
 from tileloom.programs.quantized_matmul.eight_bit_config import ByteConfig
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
 from tileloom.programs.quantized_matmul.eight_bit_linear import plan_bytes, traced_bytes
-from tileloom.programs.quantized_matmul.eight_bit_packing import ByteGeometry, BytePacked
+from tileloom.programs.quantized_matmul.eight_bit_pack_program import pack_byte_weights
+from tileloom.programs.quantized_matmul.eight_bit_packing import (
+    ByteGeometry,
+    BytePacked,
+    pack_quads,
+)
 from tileloom.programs.quantized_matmul.eight_bit_schedule import (
     SHARED_BYTES,
     ByteSchedule,
@@ -226,6 +231,17 @@ def test_packing_round_trips(which: tuple[str, str], k: int, n: int, groups: int
         back = unpack(p)
         assert np.array_equal(back.codes, codes) and np.array_equal(back.scales, scales)
         assert p.words.nbytes * 8 == p.words.size * 32 >= k * n * kind.bits
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_the_packing_program(bits: int, device: str) -> None:
+    for k, n, group in ((200, 100, 64), (300, 40, 300), (128, 129, 128)):
+        geometry = ByteGeometry(bits, k, n, group)
+        codes = np.random.default_rng(k).integers(0, 1 << bits, (k, n)).astype(np.uint8)
+        words = np.full(geometry.word_shape(), 7, np.uint32)
+        sizes = (k, n, geometry.num_chunks)
+        pack_byte_weights(codes, words, *sizes, cut=geometry.cut, device=device)
+        assert np.array_equal(words, pack_quads(codes, geometry))
 
 
 def test_tags_tell_packings_apart() -> None:
