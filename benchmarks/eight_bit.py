@@ -12,6 +12,7 @@ import numpy as np
 from cases import Case, Data
 
 from tileloom.programs.activations.activations import Activations, quantize_activations
+from tileloom.programs.quantized_matmul.device import GpuWeights
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
 from tileloom.programs.quantized_matmul.eight_bit_linear import BytePlan, plan_bytes, run_bytes
 from tileloom.programs.quantized_matmul.eight_bit_pack_program import pack_byte_weights
@@ -21,6 +22,7 @@ from tileloom.programs.quantized_matmul.eight_bit_packing import (
     pack_scales,
 )
 from tileloom.programs.quantized_matmul.eight_bit_schedule import ByteSchedule
+from tileloom.programs.quantized_matmul.plan import Weights
 from tileloom.runtime.bench import rotation
 from tileloom.runtime.compiled import compile_kernel
 from tileloom.runtime.cuda.memory import DeviceArray
@@ -65,12 +67,13 @@ def draw(case: Case, data: Data) -> ByteProblem:
 def _packed(
     case: Case, kind: Dtype, geometry: ByteGeometry, words: Any, scales: Any, data: Data
 ) -> BytePacked:
-    none = np.zeros(4, np.float32)
-    arrays = (words, DeviceArray.of(scales, data.gpu), DeviceArray.of(none, data.gpu))
+    floats, counters = np.zeros(4, np.float32), np.zeros(4, np.uint32)
+    arrays = [DeviceArray.of(array, data.gpu) for array in (scales, floats, counters)]
     packed = BytePacked(
         np.empty(0, np.uint32), scales, kind, geometry, case.zero_point, case.activation
     )
-    packed.state[f"cuda:{data.gpu.ordinal}"] = arrays
+    weights = Weights(words, arrays[0], *arrays)
+    packed.state[f"cuda:{data.gpu.ordinal}"] = GpuWeights(weights, data.gpu)
     return packed
 
 
@@ -93,12 +96,13 @@ def ours(
     case, torch, packed = problem.case, data.torch, problem.packed
     out = torch.full((case.m, case.n), float("nan"), device="cuda", dtype=torch.float16)
     chosen = plan_bytes(packed, case.m, "f16", schedule=schedule)
-    words, scales, none = packed.state[f"cuda:{data.gpu.ordinal}"]
+    weights = packed.state[f"cuda:{data.gpu.ordinal}"].weights
     launches: Launches = []
     for number in range(rotation(nbytes(packed))):
         copy = replace(packed, state={})
-        own = words if number == 0 else words.clone()
-        copy.state[f"cuda:{data.gpu.ordinal}"] = (own, scales, none)
+        words = weights.words if number == 0 else weights.words.clone()
+        state = GpuWeights(replace(weights, words=words), data.gpu)
+        copy.state[f"cuda:{data.gpu.ordinal}"] = state
         launches.append(partial(_start, chosen, problem.x, copy, out))
     return chosen, launches, out
 

@@ -6,8 +6,8 @@ y^T = W^T x^T: 64 features a slab on M, up to 256 tokens on N. Weights become by
 One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
 Two warp groups decode and multiply. The sums of a chunk are scaled by the weights' scales and added
 up in f32, a part of the tokens while the next part is multiplied; integers of one scale are summed
-as such throughout. Scales of tokens come last. Parts of k meet in distributed shared memory, in
-rank order.
+as such throughout. Scales of tokens come last. Parts of k meet in distributed shared memory or in a
+workspace (eight_bit_work.py), in the order of k.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 from .eight_bit_config import FETCHING, GROUPS, MULTIPLYING, WARPS, ByteConfig
 from .eight_bit_decode import Weights
 from .eight_bit_packing import SLAB
+from .eight_bit_work import Exchange, Segment, Total, Work
 
 
 @dataclass
@@ -44,17 +45,6 @@ class Slots:
 
 
 @dataclass
-class Part:
-    """A thread block's part of the product."""
-
-    config: ByteConfig
-    token: Scalar  # the first
-    slab: Scalar  # the first
-    begin: Scalar  # the first chunk
-    turns: Scalar
-
-
-@dataclass
 class Views:
     """The operands in global memory."""
 
@@ -72,33 +62,31 @@ def matmul_eight_bit(
     scales: vm.Ptr[f16],
     bias: vm.Ptr["bias_dtype"],
     y: vm.Ptr["out"],
+    partials: vm.Ptr[f32],
+    flags: vm.Ptr[u32],
     m: i32,
     stride: i32,
     n: i32,
     chunks: i32,
+    parts: i32,
     scale_unit: f32,
     config: ByteConfig,
     activation: str,
     bias_dtype: str,
     out: str,
 ) -> None:
-    for extent in (m, n):
+    for extent in (m, n, chunks, parts):
         vm.assume(extent >= 1)
-    vm.assume(chunks >= 0)
     vm.assume(stride % 16 == 0)
     vm.assume(n % config.vector == 0)
     slabs = vm.cdiv(n, SLAB)
     vm.launch(
-        grid=[vm.cdiv(m, config.tokens), vm.cdiv(slabs, config.block_slabs), config.cluster],
+        grid=[parts, 1, config.cluster],
         warps=WARPS * (GROUPS + 1),
         cluster=(1, 1, config.cluster),
     )
     vm.launch_dependents()
-    each = vm.cdiv(chunks, config.cluster)
-    begin = vm.block_index(2) * each
-    turns = vm.larger(vm.smaller(chunks - begin, each), 0)
-    place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.block_slabs)
-    part = Part(config, *place, begin, turns)
+    work = Work.of(config, m, slabs, chunks, parts)
     slots = Slots.alloc(config)
     ring = vm.Pipeline(config.stages, consumers=WARPS * GROUPS)
     sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
@@ -109,56 +97,56 @@ def matmul_eight_bit(
         vm.global_view(scales, [slabs, rows, SLAB], alignment=16),
         slabs,
     )
-    output = Output(token_scales, bias, y, m, n, scale_unit)
+    output = Output(config, token_scales, bias, y, m, n, scale_unit)
     for group in range(GROUPS):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
-            totals = multiply(part, ring.consumer(), slots, group)
-            leave(part, sums, group, scaled(part, views, group, totals), output)
+            use, exchange = ring.consumer(), Exchange(work, group, partials, flags)
+            vm.wait_dependencies()
+            with work.segments() as segment:
+                totals = multiply(segment, use, slots, group)
+                totals = scaled(segment, views, group, totals)
+                finish(segment, sums, group, totals, exchange, output)
     # Last: what comes behind it has as few registers, if only to get to where there are more.
     with vm.warp_group(WARPS * GROUPS, WARPS):
         vm.set_registers(FETCHING, "less")
         with vm.single_thread():
-            fetch(part, ring.producer(), slots, views)
+            fetch(work, ring.producer(), slots, views)
     if config.cluster > 1:
-        meet(part, sums, output)
+        with work.segments() as segment:
+            meet(segment, sums, output)
 
 
-def fetch(part: Part, fill: Producer, slots: Slots, views: Views) -> None:
+def fetch(work: Work, fill: Producer, slots: Slots, views: Views) -> None:
     """One thread copies the turns' operands as their slots become free."""
-    config, cut = part.config, part.config.cut
     vm.wait_dependencies()
-    for turn in vm.range(0, part.turns):
-        chunk = part.begin + turn
-        with fill.turn(config.stage_bytes) as stage:
-            at = (fill.barriers, stage)
-            for index in range(config.block_slabs):
-                # Beyond the last slab any will do: its results are dropped.
-                slab = vm.smaller(part.slab + index, views.slabs - 1)
-                vm.copy_bulk(
-                    slots.words, [stage, index, 0], views.words, [slab, chunk, 0],
-                    *at, cut.run, cache="stream",
-                )  # fmt: skip
-                if slots.scales is not None:
-                    vm.copy_bulk(
-                        slots.scales, [stage, index, 0], views.scales, [slab, chunk, 0], *at, SLAB
-                    )
-            vm.copy_tensor(
-                slots.x, [stage, 0, 0], views.x, [part.token, chunk * cut.chunk],
-                *at, (cut.chunk, config.tokens), dims=(1, 0),
+    with work.segments() as segment:
+        for turn in vm.range(0, segment.turns):
+            fetch_turn(segment, segment.begin + turn, fill, slots, views)
+
+
+def fetch_turn(part: Segment, chunk: Scalar, fill: Producer, slots: Slots, views: Views) -> None:
+    """The operands of one turn."""
+    config, cut = part.config, part.config.cut
+    with fill.turn(config.stage_bytes) as stage:
+        at = (fill.barriers, stage)
+        for index in range(config.block_slabs):
+            # Beyond the last slab any will do: its results are dropped.
+            slab = vm.smaller(part.slab + index, views.slabs - 1)
+            vm.copy_bulk(
+                slots.words, [stage, index, 0], views.words, [slab, chunk, 0], *at, cut.run,
+                cache="stream",
             )  # fmt: skip
+            if slots.scales is not None:
+                start = [slab, chunk, 0]
+                vm.copy_bulk(slots.scales, [stage, index, 0], views.scales, start, *at, SLAB)
+        start = [part.token, chunk * cut.chunk]
+        vm.copy_tensor(
+            slots.x, [stage, 0, 0], views.x, start, *at, (cut.chunk, config.tokens), dims=(1, 0)
+        )
 
 
-@dataclass
-class Total:
-    """The sums of a slab for some of the tokens."""
-
-    number: int  # of the slab among the warp group's
-    tokens: range
-    sums: Tile  # [64, tokens]
-
-
-def multiply(part: Part, use: Consumer, slots: Slots, group: int) -> list[Total]:
+def multiply(part: Segment, use: Consumer, slots: Slots, group: int) -> list[Total]:
     """The sums of a warp group's slabs over the block's part of k: f32, or i32 of one scale."""
     config = part.config
     kind = f32 if config.promotes else i32
@@ -183,6 +171,8 @@ def multiply(part: Part, use: Consumer, slots: Slots, group: int) -> list[Total]
         use.advance()
     if not config.promotes:
         vm.wgmma_wait(0)
+        with vm.when(part.turns > 0):
+            use.release(behind=1, per="warp")
     return totals
 
 
@@ -267,7 +257,7 @@ def _scales(config: ByteConfig, source: MemoryTile, place: list[ScalarLike]) -> 
     return vm.reshape(split, (SLAB, 1))
 
 
-def scaled(part: Part, views: Views, group: int, totals: list[Total]) -> list[Total]:
+def scaled(part: Segment, views: Views, group: int, totals: list[Total]) -> list[Total]:
     """The totals in f32, with the scales of features."""
     config = part.config
     if not config.cut.one_scale:
@@ -282,8 +272,10 @@ def scaled(part: Part, views: Views, group: int, totals: list[Total]) -> list[To
 
 @dataclass
 class Output:
-    """Where results go."""
+    """Where results go: y[token, feature] = sum * unit * scale[token] + bias[feature], rounded
+    once."""
 
+    config: ByteConfig
     token_scales: Pointer
     bias: Pointer
     y: Pointer
@@ -291,10 +283,9 @@ class Output:
     n: Scalar
     scale_unit: Scalar
 
-    def write(self, part: Part, token: ScalarLike, feature: ScalarLike, sums: Tile) -> None:
-        """y[token + i, feature + j] = sums[., i, j] * unit * scale[token + i] + bias[feature + j],
-        rounded once."""
-        config = part.config
+    def write(self, token: ScalarLike, feature: ScalarLike, sums: Tile) -> None:
+        """Writes [groups, tokens, features], the features of groups being neighbours."""
+        config = self.config
         tokens, features = sums.shape[1], sums.shape[0] * sums.shape[2]
         total = vm.reshape(vm.transpose(sums, (1, 0, 2)), (tokens, features))
         scales = vm.global_view(self.token_scales, [self.m, 1], alignment=4)
@@ -307,45 +298,66 @@ class Output:
         vm.store(view, [token, feature], vm.cast(total, kind))
 
 
-def leave(part: Part, sums: MemoryTile, group: int, totals: list[Total], output: Output) -> None:
-    """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
+def finish(
+    part: Segment,
+    sums: MemoryTile,
+    group: int,
+    totals: list[Total],
+    exchange: Exchange,
+    output: Output,
+) -> None:
+    """Writes a tile's results, or leaves sums to those who do."""
+    if part.config.cluster > 1:
+        give_to_cluster(sums, group, totals)
+    elif not part.config.split:
+        leave(part, sums, group, totals, output)
+    else:
+        with vm.when(part.begin > 0):
+            exchange.give(totals)
+        with vm.otherwise():
+            exchange.take(part, totals)
+            leave(part, sums, group, totals, output)
+
+
+def leave(part: Segment, sums: MemoryTile, group: int, totals: list[Total], output: Output) -> None:
+    """A warp group writes its slabs to y, some tokens at a time."""
     config = part.config
-    first = True
     # A variable, so that the places of all tokens aren't worked out before the loop over k.
     token = vm.var(part.token, i32)
     for total in totals:
         for low in total.tokens[:: config.leaving]:
             at = low - total.tokens.start
             turned = vm.transpose(total.sums[:, at : at + config.leaving])
-            box = vm.reshape(turned, (1, config.leaving, SLAB))
-            if config.cluster > 1:
-                vm.store(sums, [group, low, SLAB * total.number], box)
-                continue
-            if not first:
-                vm.barrier()
-            vm.store(sums, [group, 0, 0], box)
+            # What lay there before was read by then.
+            vm.barrier()
+            vm.store(sums, [group, 0, 0], vm.reshape(turned, (1, config.leaving, SLAB)))
             vm.barrier()
             layout = config.results()
             whole = vm.load(sums, [group, 0, 0], layout.shape, layout)
-            if first:
-                vm.wait_dependencies()
-            first = False
             slab = part.slab + (config.slabs * group + total.number)
             token.set(part.token + low)
-            output.write(part, token, slab * SLAB, whole)
+            output.write(token, slab * SLAB, whole)
 
 
-def meet(part: Part, sums: MemoryTile, output: Output) -> None:
+def give_to_cluster(sums: MemoryTile, group: int, totals: list[Total]) -> None:
+    """A warp group leaves its slabs to the blocks of the cluster."""
+    for total in totals:
+        turned = vm.transpose(total.sums)
+        box = vm.reshape(turned, (1, *turned.shape))
+        vm.store(sums, [group, total.tokens.start, SLAB * total.number], box)
+
+
+def meet(part: Segment, sums: MemoryTile, output: Output) -> None:
     """The blocks of a cluster sum the parts of k, each for a slice of the tokens, in rank order."""
     config = part.config
     vm.cluster_barrier()
     with vm.warp_group(0, WARPS * GROUPS):
+        vm.wait_dependencies()
         layout = config.results()
         first = vm.cluster_rank() * layout.shape[1]
         whole = vm.load_remote(sums, [0, first, 0], 0, layout.shape, layout)
         for rank in range(1, config.cluster):
             whole = whole + vm.load_remote(sums, [0, first, 0], rank, layout.shape, layout)
-        vm.wait_dependencies()
-        output.write(part, part.token + first, part.slab * SLAB, whole)
+        output.write(part.token + first, part.slab * SLAB, whole)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()

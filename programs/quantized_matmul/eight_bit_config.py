@@ -32,6 +32,7 @@ class ByteConfig:
     slabs: int = 1  # of 64 features, for each warp group
     stages: int = 4
     cluster: int = 1  # blocks that split k
+    split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
     vector: int = 4  # elements of y that one store may take
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tileloom.programs.activations.activations import Activations, quantize_activations
 from tileloom.runtime.arrays import Array, describe, storage
+from tileloom.runtime.cuda.stream import current_stream
 from tileloom.runtime.devices import choose as choose_device
 from tileloom.runtime.executors import run_function
 from tileloom.vm import Function
@@ -17,19 +18,31 @@ from tileloom.vm.diagnostics import DeviceError, ShapeError, VMTypeError, VMValu
 from tileloom.vm.dtypes import dtype
 
 from .eight_bit import matmul_eight_bit
-from .eight_bit_config import ByteConfig
+from .eight_bit_config import GROUPS, ByteConfig
 from .eight_bit_packing import BytePacked
-from .eight_bit_schedule import ByteSchedule, choose_bytes, configure
+from .eight_bit_schedule import ByteSchedule, choose_bytes, configure, tiles_of
 from .operands import Operands, activation_of, bias_array, check_out, empty_output, output_name
+from .plan import Weights
 from .schedule import H100, Machine
+
+if TYPE_CHECKING:
+    from .device import GpuWeights
 
 
 @dataclass(frozen=True)
 class BytePlan:
-    """A kernel's configuration for one m."""
+    """A kernel's configuration for one m, and how many blocks or clusters run it."""
 
     config: ByteConfig
     schedule: ByteSchedule
+    parts: int
+
+    @property
+    def workspace(self) -> tuple[int, int]:
+        """f32 elements of partial sums, and flags; none where no tile is cut between blocks."""
+        if not self.config.split:
+            return 0, 0
+        return self.parts * self.config.features * self.config.tokens, self.parts * GROUPS
 
 
 def plan_bytes(
@@ -46,7 +59,8 @@ def plan_bytes(
     vector = next(v for v in (4, 2, 1) if v <= vector and packed.n % v == 0)
     config = ByteConfig(geometry.cut, packed.form, packed.activation, out, bias, vector=vector)
     chosen = schedule or choose_bytes(geometry, m, machine, config)
-    return BytePlan(configure(chosen, config), chosen)
+    config = configure(chosen, config)
+    return BytePlan(config, chosen, chosen.parts or tiles_of(geometry, m, config))
 
 
 @lru_cache(maxsize=512)
@@ -154,16 +168,34 @@ def run_bytes(
     stream: int | None = None,
 ) -> None:
     """Runs a plan's program; the arguments fit it."""
-    words, scales, none = p.words, p.scales, np.zeros(4, np.float32)
+    sizes = plan.workspace
     if place == "cuda":
-        words, scales, none = _on_gpu(p, describe(x.codes))
-    values = [x.codes, x.scales, words, scales, none if bias is None else bias, y]
+        described = describe(x.codes)
+        assert described is not None
+        state = bytes_on_gpu(p, described.device)
+        on_gpu = state.weights
+        words, scales, none = on_gpu.words, on_gpu.scales, on_gpu.no_floats
+        room: tuple[Any, Any] = (on_gpu.no_floats, on_gpu.no_counters)
+        if plan.config.split:
+            handle = current_stream((x.codes,), state.gpu.ordinal) if stream is None else stream
+            found = state.workspace(sizes, handle)
+            room = (found.partials, found.counters)
+    else:
+        words, scales, none = p.words, p.scales, np.zeros(4, np.float32)
+        # Poisoned: what a kernel doesn't write must not look like a result.
+        room = (
+            np.full(max(sizes[0], 4), np.nan, np.float32),
+            np.zeros(max(sizes[1], 4), np.uint32),
+        )
+    values = [x.codes, x.scales, words, scales, none if bias is None else bias, y, *room]
     if place != "cuda":
-        kinds = (p.activation, "f32", "u32", "f16", plan.config.bias or "f32", plan.config.out)
+        float_or_bias = plan.config.bias or "f32"
+        kinds = (p.activation, "f32", "u32", "f16", float_or_bias, plan.config.out, "f32", "u32")
         values = [_on_host(value, kind) for value, kind in zip(values, kinds, strict=True)]
-    sizes = [x.m, x.stride, p.n, p.geometry.num_chunks]
+    numbers = [x.m, x.stride, p.n, p.geometry.num_chunks, plan.parts]
     unit = p.scale_unit * 2.0**-p.form.exponent
-    run_function(traced_bytes(plan.config), [*values, *sizes, unit], device=place, stream=stream)
+    function = traced_bytes(plan.config)
+    run_function(function, [*values, *numbers, unit], device=place, stream=stream)
 
 
 def _on_host(value: Any, kind: str) -> Any:
@@ -172,17 +204,19 @@ def _on_host(value: Any, kind: str) -> Any:
     return described.host_view(storage(dtype(kind)))
 
 
-def _on_gpu(p: BytePacked, x: Array | None) -> tuple[Any, Any, Any]:
-    """The arrays of a packed tensor on x's device, uploaded when first asked for."""
+def bytes_on_gpu(p: BytePacked, ordinal: int | None) -> GpuWeights:
+    """A packed tensor on a device (None: the current one), uploaded when first asked for."""
     from tileloom.runtime.cuda.context import current_device, device
     from tileloom.runtime.cuda.memory import DeviceArray
 
-    assert x is not None
-    ordinal = current_device().ordinal if x.device is None else x.device
-    key = f"cuda:{ordinal}"
-    if key not in p.state:
-        gpu = device(ordinal)
-        arrays = (p.words, p.scales, np.zeros(4, np.float32))
-        p.state.setdefault(key, tuple(DeviceArray.of(array, gpu) for array in arrays))
-    found: tuple[Any, Any, Any] = p.state[key]
+    from .device import GpuWeights
+
+    number = current_device().ordinal if ordinal is None else ordinal
+    found: GpuWeights | None = p.state.get(f"cuda:{number}")
+    if found is None:
+        gpu = device(number)
+        hosts = (p.words, p.scales, np.zeros(4, np.float32), np.zeros(4, np.uint32))
+        words, scales, floats, counters = (DeviceArray.of(array, gpu) for array in hosts)
+        weights = Weights(words, scales, scales, floats, counters)
+        found = p.state.setdefault(f"cuda:{number}", GpuWeights(weights, gpu))
     return found

@@ -19,14 +19,15 @@ from .eight_bit_packing import SLAB, ByteGeometry
 from .schedule import Machine
 
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
-_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?"
+_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:s(\d+))?"
 _COLUMNS = 256  # tokens times slabs: registers of sums
 _CLUSTER_COLUMNS = 128
 _STAGES = 8
 
 # Of one multiprocessor of an H100, a clock.
 _FROM_MEMORY, _FROM_L2, _PRODUCTS = 13.2, 24.0, 4096
-_START, _LEAVE, _MEET = 2500, 1500, 2500  # clocks
+_START, _LEAVE, _MEET, _EXCHANGE = 2500, 1500, 2500, 2500  # clocks
+_FEWEST = 8  # chunks of a part
 # What a warp group takes for a slab's bytes, for each token whose sums it scales, and a turn.
 _DECODE, _SCALE, _TURN = 90, 1.6, 200
 
@@ -34,17 +35,20 @@ _DECODE, _SCALE, _TURN = 90, 1.6, 200
 @dataclass(frozen=True)
 class ByteSchedule:
     """Tokens a block, slabs of 64 features for each warp group, stages of operands in flight, and
-    blocks of a cluster that split k."""
+    blocks of a cluster that split k, or blocks that share the chunks of all tiles evenly (`parts`;
+    0: a block or cluster for each tile)."""
 
     tokens: int
     slabs: int
     stages: int
     cluster: int = 1
+    parts: int = 0
 
     def __str__(self) -> str:
-        """In one word, for reports: `b64h2a4c2`."""
-        parts = f"c{self.cluster}" if self.cluster > 1 else ""
-        return f"b{self.tokens}h{self.slabs}a{self.stages}{parts}"
+        """In one word, for reports: `b64h2a4c2`, `b64h2a4s132`."""
+        shared = f"c{self.cluster}" if self.cluster > 1 else ""
+        shared += f"s{self.parts}" if self.parts else ""
+        return f"b{self.tokens}h{self.slabs}a{self.stages}{shared}"
 
     @classmethod
     def parse(cls, text: str) -> ByteSchedule:
@@ -56,7 +60,8 @@ class ByteSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `b64h2a4`")
-        return cls(*(int(number or 1) for number in match.groups()))
+        *numbers, cluster, parts = match.groups()
+        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0))
 
 
 def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
@@ -69,10 +74,16 @@ def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
     step = 16 if config.activation == "i8" and tokens > 24 else 8
     limit = _COLUMNS if schedule.cluster == 1 else _CLUSTER_COLUMNS
     whole = replace(
-        config, tokens=tokens, slabs=slabs, stages=schedule.stages, cluster=schedule.cluster
+        config,
+        tokens=tokens,
+        slabs=slabs,
+        stages=schedule.stages,
+        cluster=schedule.cluster,
+        split=schedule.parts > 0,
     )
     legal = tokens >= 8 and tokens % step == 0 and slabs in (1, 2) and tokens * slabs <= limit
     legal = legal and schedule.stages >= 2 and schedule.cluster in (1, 2, 4)
+    legal = legal and (schedule.cluster == 1 or not schedule.parts)
     if not legal or whole.shared_bytes > SHARED_BYTES:
         raise VMValueError(
             f"`{schedule}` is no schedule of {config.activation} activations",
@@ -89,12 +100,14 @@ def choose_bytes(
     """The schedule for m tokens."""
 
     def clocks(schedule: ByteSchedule) -> float:
-        return _clocks(geometry, m, machine, configure(schedule, config))
+        return _clocks(geometry, m, machine, configure(schedule, config), schedule.parts)
 
-    return min(candidates(geometry, m, config), key=clocks)
+    return min(candidates(geometry, m, machine, config), key=clocks)
 
 
-def candidates(geometry: ByteGeometry, m: int, config: ByteConfig) -> Iterator[ByteSchedule]:
+def candidates(
+    geometry: ByteGeometry, m: int, machine: Machine, config: ByteConfig
+) -> Iterator[ByteSchedule]:
     """The schedules that fit, each with as many stages as there is room for."""
     for slabs in (1, 2):
         for cluster in (1, 2, 4):
@@ -105,8 +118,18 @@ def candidates(geometry: ByteGeometry, m: int, config: ByteConfig) -> Iterator[B
             for tiles in range(fewest, fewest + 2):
                 tokens = _padded(-(-m // tiles), config.activation)
                 found = _with_stages(ByteSchedule(tokens, slabs, _STAGES, cluster), config)
-                if tokens <= largest and found is not None:
-                    yield found
+                if tokens > largest or found is None:
+                    continue
+                yield found
+                tiled = tiles_of(geometry, m, configure(found, config))
+                every = min(machine.multiprocessors, tiled * geometry.num_chunks // _FEWEST)
+                if cluster == 1 and every and tiled % every:
+                    yield replace(found, parts=every)
+
+
+def tiles_of(geometry: ByteGeometry, m: int, config: ByteConfig) -> int:
+    """Tiles of the product."""
+    return -(-geometry.n // config.features) * -(-m // config.tokens)
 
 
 def _padded(tokens: int, activation: str) -> int:
@@ -121,24 +144,35 @@ def _with_stages(schedule: ByteSchedule, config: ByteConfig) -> ByteSchedule | N
     return replace(schedule, stages=stages) if stages >= 2 else None
 
 
-def _clocks(geometry: ByteGeometry, m: int, machine: Machine, config: ByteConfig) -> float:
+def _clocks(
+    geometry: ByteGeometry, m: int, machine: Machine, config: ByteConfig, parts: int
+) -> float:
     """About how long the product takes."""
-    features = -(-geometry.n // config.features)
-    blocks = features * -(-m // config.tokens) * config.cluster
+    tiles = tiles_of(geometry, m, config)
+    blocks = parts or tiles * config.cluster
     waves = -(-blocks // machine.multiprocessors)
     turns = -(-geometry.num_chunks // config.cluster)
-    chunk = config.cut.chunk
+    ends = _LEAVE * config.tokens * config.slabs / 64 + (_MEET if config.cluster > 1 else 0)
+    if parts:
+        shared = -(-tiles * geometry.num_chunks // parts)
+        whole, turns = -(-shared // turns), shared
+        # A block's first and last tile may be other blocks' too.
+        ends = ends * whole + 2 * _EXCHANGE * config.tokens * config.slabs / 128
     busy = min(blocks, machine.multiprocessors) / machine.multiprocessors
+    return waves * (_START + turns * _turn(config, busy) + ends)
+
+
+def _turn(config: ByteConfig, busy: float) -> float:
+    """Clocks of a turn."""
+    chunk = config.cut.chunk
     x_bytes = config.tokens * chunk
     products = config.slabs * SLAB * chunk * config.tokens / _PRODUCTS
     part = max(len(part) for part in config.parts())
     alone = _TURN + config.slabs * _DECODE + products + (_SCALE * part if config.promotes else 0)
-    turn = max(
+    return max(
         # Blocks of other tokens read the same weights at about the same time.
         (config.stage_bytes - x_bytes) / _FROM_MEMORY * busy,
         config.stage_bytes / _FROM_L2 * busy,
         GROUPS * products,
         alone,
     )
-    ends = _LEAVE * config.tokens * config.slabs / 64 + (_MEET if config.cluster > 1 else 0)
-    return waves * (_START + turns * turn + ends)

@@ -31,7 +31,7 @@ from tileloom.programs.quantized_matmul.eight_bit_schedule import (
     choose_bytes,
     configure,
 )
-from tileloom.programs.quantized_matmul.schedule import Schedule
+from tileloom.programs.quantized_matmul.schedule import H100, Schedule
 from tileloom.programs.quantized_matmul.wide_schedule import parse_schedule
 from tileloom.runtime.assemble import assemble
 from tileloom.runtime.toolkit import find_program
@@ -105,6 +105,8 @@ def test_integers_of_one_scale(name: str, device: str) -> None:
         (200, 256, 70, 128, "b208h1a2"),  # parts of the tokens
         (130, 256, 128, 256, "b80h2a2"),  # of unlike size; two chunks of a group
         (18, 256, 256, 128, "b8h2a4c2"),
+        (33, 640, 390, 128, "b16h1a3s7"),  # tiles cut between blocks, some more than once
+        (50, 384, 200, 128, "b64h2a2s9"),
         (7, 77, 50, 77, ""),  # rows that are no multiple of 16
     ],
 )
@@ -115,7 +117,7 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str)
         check("u3", "i8", m, k, n, group=group, schedule=schedule)
 
 
-@pytest.mark.parametrize("schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b256h1a2"])
+@pytest.mark.parametrize("schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b256h1a2", "b8h1a2s5"])
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", "i8", 20, 392, 200, device, group=128, schedule=schedule)
     check("u8", "i8", 20, 392, 200, device, group="channel", schedule=schedule)
@@ -265,11 +267,9 @@ def test_every_choice_is_legal(problem: Any, m: int) -> None:
     zero_point = "symmetric" if dtype(name).kind == "uint" else "none"
     form = byte_form(dtype(name), zero_point, activation)
     config = ByteConfig(geometry.cut, form, activation, "f16")
-    from tileloom.programs.quantized_matmul.schedule import H100
-
     chosen = choose_bytes(geometry, m, H100, config)
-    assert chosen in list(candidates(geometry, m, config))
-    for schedule in candidates(geometry, m, config):
+    assert chosen in list(candidates(geometry, m, H100, config))
+    for schedule in candidates(geometry, m, H100, config):
         assert ByteSchedule.parse(str(schedule)) == schedule
         whole = configure(schedule, config)
         assert whole.shared_bytes <= SHARED_BYTES
@@ -282,7 +282,9 @@ def test_a_wrong_word_is_told(text: str) -> None:
         ByteSchedule.parse(text)
 
 
-@pytest.mark.parametrize("text", ["b40h1a2", "b256h2a2", "b256h1a9", "b64h1a1", "b256h1a2c2"])
+@pytest.mark.parametrize(
+    "text", ["b40h1a2", "b256h2a2", "b256h1a9", "b64h1a1", "b256h1a2c2", "b64h1a2c2s9"]
+)
 def test_a_schedule_without_a_kernel(text: str) -> None:
     p = pack(quantize(np.zeros((256, 256)), "u4", group=128), "i8")
     with pytest.raises(VMError, match="is no schedule of i8"):
