@@ -15,33 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tileloom import vm
-from tileloom.layouts import fragments
-from tileloom.vm.dsl.pipeline import Consumer, Producer
+from tileloom.vm.dsl.pipeline import Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .eight_bit_config import FETCHING, GROUPS, MULTIPLYING, WARPS, ByteConfig
-from .eight_bit_decode import Weights
 from .eight_bit_packing import SLAB
+from .eight_bit_sums import Slots, multiply, scales_of
 from .eight_bit_work import Exchange, Segment, Total, Work
-
-
-@dataclass
-class Slots:
-    """Shared memory of the turns in flight."""
-
-    words: MemoryTile  # [stages, slab, word]
-    x: MemoryTile  # [stages, k, token]
-    scales: MemoryTile | None  # [stages, slab, 64]
-
-    @staticmethod
-    def alloc(config: ByteConfig) -> Slots:
-        each = (config.stages, config.block_slabs)
-        shape = (config.stages, config.cut.chunk, config.tokens)
-        x = vm.alloc_shared(dtype(config.activation), shape, config.x_slots())
-        words = vm.alloc_shared(u32, (*each, config.cut.run))
-        scales = None if config.cut.one_scale else vm.alloc_shared(f16, (*each, SLAB))
-        return Slots(words, x, scales)
 
 
 @dataclass
@@ -146,117 +127,6 @@ def fetch_turn(part: Segment, chunk: Scalar, fill: Producer, slots: Slots, views
         )
 
 
-def multiply(part: Segment, use: Consumer, slots: Slots, group: int) -> list[Total]:
-    """The sums of a warp group's slabs over the block's part of k: f32, or i32 of one scale."""
-    config = part.config
-    kind = f32 if config.promotes else i32
-    totals = []
-    for number in range(config.slabs):
-        for tokens in config.parts():
-            layout = fragments.wgmma_d(len(tokens))
-            totals.append(Total(number, tokens, vm.full(kind, layout.shape, 0, layout)))
-    # Two at a time are in flight, so two sets of registers serve all parts in turn.
-    room: dict[tuple[int, int], Tile] = {}
-    for number, total in enumerate(totals if config.promotes else ()):
-        shape = total.sums.shape
-        if (number % 2, shape[1]) not in room:
-            layout = fragments.wgmma_d(shape[1])
-            room[number % 2, shape[1]] = vm.empty(dtype(config.sum_dtype), shape, layout)
-    for turn in vm.range(0, part.turns):
-        stage = use.acquire()
-        if config.promotes:
-            _promoted(config, use, slots, group, stage, totals, room)
-        else:
-            _summed(config, use, slots, group, turn, stage, totals)
-        use.advance()
-    if not config.promotes:
-        vm.wgmma_wait(0)
-        with vm.when(part.turns > 0):
-            use.release(behind=1, per="warp")
-    return totals
-
-
-def _summed(
-    config: ByteConfig,
-    use: Consumer,
-    slots: Slots,
-    group: int,
-    turn: Scalar,
-    stage: Scalar,
-    totals: list[Total],
-) -> None:
-    """A turn of integers of one scale: half of its weights become bytes while the other half is
-    multiplied."""
-    weights = [
-        Weights(config, slots.words, [stage, config.slabs * group + t.number, 0]) for t in totals
-    ]
-    for half in range(config.halves):
-        for total, each in zip(totals, weights, strict=True):
-            place: list[ScalarLike] = [stage, half * config.depth, 0]
-            vm.wgmma(total.sums, each.operand(half), slots.x, b_offsets=place)
-        vm.wgmma_commit()
-        # Alone, a half's bytes are the registers that the next turn's will be.
-        vm.wgmma_wait(1 if config.halves > 1 else 0)
-        if half == 0:
-            with vm.when(turn > 0):
-                use.release(behind=1, per="warp")
-
-
-def _promoted(
-    config: ByteConfig,
-    use: Consumer,
-    slots: Slots,
-    group: int,
-    stage: Scalar,
-    totals: list[Total],
-    room: dict[tuple[int, int], Tile],
-) -> None:
-    """A turn whose sums are scaled: those of one part of the tokens while the next part runs."""
-    running: _Running | None = None
-    for number, total in enumerate(totals):
-        slab = config.slabs * group + total.number
-        if running is None or running.total.number != total.number:
-            weights = Weights(config, slots.words, [stage, slab, 0]).operand()
-            scales = None
-            if slots.scales is not None:
-                scales = _scales(config, slots.scales, [stage, slab, 0])
-        sums = room[number % 2, len(total.tokens)]
-        none = vm.constant(0) != 0
-        place: list[ScalarLike] = [stage, 0, total.tokens.start]
-        vm.wgmma(sums, weights, slots.x, b_offsets=place, accumulate=none)
-        vm.wgmma_commit()
-        if running is not None:
-            vm.wgmma_wait(1)
-            running.promote()
-        running = _Running(sums, scales, total)
-    vm.wgmma_wait(0)
-    use.release(per="warp")
-    assert running is not None, "a warp group has slabs"
-    running.promote()
-
-
-@dataclass
-class _Running:
-    """The sums of a chunk that are being formed, and where they belong."""
-
-    sums: Tile
-    scales: Tile | None
-    total: Total
-
-    def promote(self) -> None:
-        """Adds them, scaled, once they are there."""
-        sums, total = vm.cast(self.sums, f32), self.total.sums
-        total.set(total + sums if self.scales is None else vm.fma(sums, self.scales, total))
-
-
-def _scales(config: ByteConfig, source: MemoryTile, place: list[ScalarLike]) -> Tile:
-    """[64, 1] scales of a slab in f32."""
-    layout = config.scales()
-    row = vm.load(source, place, layout.shape, layout, dims=(2,), in_bounds=True)
-    split = vm.transpose(vm.reshape(vm.cast(row, f32), (WARPS, 8, 2)), (0, 2, 1))
-    return vm.reshape(split, (SLAB, 1))
-
-
 def scaled(part: Segment, views: Views, group: int, totals: list[Total]) -> list[Total]:
     """The totals in f32, with the scales of features."""
     config = part.config
@@ -265,7 +135,7 @@ def scaled(part: Segment, views: Views, group: int, totals: list[Total]) -> list
     found = []
     for total in totals:
         slab = vm.smaller(part.slab + (config.slabs * group + total.number), views.slabs - 1)
-        sums = vm.cast(total.sums, f32) * _scales(config, views.scales, [slab, 0, 0])
+        sums = vm.cast(total.sums, f32) * scales_of(config, views.scales, [slab, 0, 0])
         found.append(Total(total.number, total.tokens, sums))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import gcd, prod
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, fragments, local, replicate, strided
@@ -69,13 +70,16 @@ class ByteConfig:
 
     def parts(self) -> list[range]:
         """The tokens in parts that are products of their own: multiples of 8, or of 16 where
-        integers are more than 24."""
+        integers are more than 24. An even number of them with the slabs, or a single one."""
         if not self.promotes:
             return [range(self.tokens)]
         step = 16 if self.tokens > 24 and self.tokens % 16 == 0 else 8
         count = -(-self.tokens // PART)
-        each = -(-self.tokens // (count * step)) * step
-        return [range(low, min(self.tokens, low + each)) for low in range(0, self.tokens, each)]
+        if count > 1 and self.slabs * count % 2:
+            count += 1
+        steps = self.tokens // step
+        ends = [step * (steps * i // count) for i in range(count + 1)]
+        return [range(low, high) for low, high in pairwise(ends)]
 
     def x_slots(self) -> MemoryLayout:
         """[stages, chunk, tokens] of x, rows of tokens along k, swizzled."""
@@ -164,6 +168,15 @@ class ByteConfig:
     def operand(self) -> RegisterLayout:
         """[64, depth] of bytes: the left operand."""
         return local(1, self.depth // 32) * fragments.wgmma_a(self.form.operand)
+
+    def row_scales(self) -> RegisterLayout:
+        """[64, 1] scales, as rows of sums have them."""
+        return RegisterLayout.from_modes(
+            (SLAB, 1),
+            ((WARPS, 2, 8), (1,)),
+            spatial=[(0, 0), (0, 2), replicate(4)],
+            local=[(0, 1)],
+        )
 
     def scales(self) -> RegisterLayout:
         """[64] scales of a slab: [warp, g, r0]."""

@@ -23,14 +23,19 @@ class Weights:
     def operand(self, half: int = 0) -> Tile:
         """[64, depth] of the form's operand dtype: a half of the chunk."""
         config = self.config
-        if self.units is None or config.loads > 1:
-            self.units = self._load(half)
+        self.read(half)
+        assert self.units is not None
         places = config.places
         first = places * half if config.loads == 1 else 0
         quads = vm.convert_layout(self.units.quad(first), config.quads(1))
         for count in range(1, places):
             quads = vm.concat(quads, self.units.quad(first + count), 2, config.quads(count + 1))
         return vm.view(quads, dtype(config.form.operand), (SLAB, config.depth), config.operand)
+
+    def read(self, half: int = 0) -> None:
+        """Reads the words of a half, or of both where they share words."""
+        if self.units is None or self.config.loads > 1:
+            self.units = self._load(half)
 
     def _load(self, half: int) -> _Units:
         config, layout = self.config, self.config.words()

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tileloom import vm
-from tileloom.layouts import fragments
+from tileloom.layouts import RegisterLayout
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, Tile
 from tileloom.vm.dtypes import i32
 
 from .eight_bit_config import GROUPS, ByteConfig
-from .eight_bit_packing import SLAB
 
 
 @dataclass
@@ -112,19 +111,21 @@ class Exchange:
 
     def _views(self) -> tuple[MemoryTile, MemoryTile]:
         config, parts = self.work.config, self.work.parts
-        shape = [parts, config.block_slabs, SLAB, config.tokens]
+        shape = [parts, config.block_slabs, config.tokens // 8, *_BOX]
         partials = vm.global_view(self.partials, shape, alignment=16)
         return partials, vm.global_view(self.flags, [parts, GROUPS])
 
     def _place(self, part: Scalar, total: Total) -> list[Scalar | int]:
         slab = self.work.config.slabs * self.group + total.number
-        return [part, slab, 0, total.tokens.start]
+        return [part, slab, total.tokens.start // 8, 0, 0, 0, 0, 0]
 
     def give(self, totals: list[Total]) -> None:
         """Leaves the sums of a tile that another block has the beginning of."""
         partials, flags = self._views()
         for total in totals:
-            vm.store(partials, self._place(self.work.number, total), total.sums, dims=(2, 3))
+            boxes = vm.reshape(total.sums, (4, 2, 8, len(total.tokens) // 8, 4, 2))
+            boxes = vm.transpose(boxes, (3, 0, 2, 4, 1, 5))
+            vm.store(partials, self._place(self.work.number, total), boxes, dims=_DIMS)
         vm.release(flags, [self.work.number, self.group], 1)
 
     def take(self, segment: Segment, totals: list[Total]) -> None:
@@ -134,8 +135,25 @@ class Exchange:
         for number in vm.range(self.work.number + 1, last + 1):
             vm.lock(flags, [number, self.group], 1)
             for total in totals:
-                layout = fragments.wgmma_d(len(total.tokens))
+                layout = _boxes(len(total.tokens) // 8)
                 place = self._place(number, total)
-                sums = vm.load(partials, place, layout.shape, layout, dims=(2, 3))
+                boxes = vm.load(partials, place, layout.shape, layout, dims=_DIMS)
+                sums = vm.reshape(vm.transpose(boxes, (1, 4, 2, 0, 3, 5)), total.sums.shape)
                 total.sums.set(total.sums + sums)
             vm.release(flags, [number, self.group], 0)
+
+
+# Sums as they lie in the workspace, 16 bytes of a lane beside those of the next: eight tokens
+# (2 t + h) of a slab (16 warp + 8 r0 + g) are [warp, g, t, r0, h].
+_BOX = (4, 8, 4, 2, 2)
+_DIMS = (2, 3, 4, 5, 6, 7)
+
+
+def _boxes(count: int) -> RegisterLayout:
+    """[count, *_BOX]: `wgmma_d`, its dimensions turned."""
+    return RegisterLayout.from_modes(
+        (count, *_BOX),
+        ((count,), *((extent,) for extent in _BOX)),
+        spatial=[(1, 0), (2, 0), (3, 0)],
+        local=[(0, 0), (4, 0), (5, 0)],
+    )
