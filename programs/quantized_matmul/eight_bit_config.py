@@ -34,6 +34,7 @@ class ByteConfig:
     stages: int = 4
     cluster: int = 1  # blocks that split k
     split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
+    in_turn: bool = False  # the warp groups multiply in turn
     vector: int = 4  # elements of y that one store may take
 
     @property

@@ -2,7 +2,8 @@
 machine.
 
 What a turn costs a multiprocessor is the largest of four: reading its operands from memory and
-from the L2, products on the tensor cores, and what a warp group does one thing after the other.
+from the L2, products on the tensor cores, and what a warp group does one thing after the other (as
+measured where warp groups don't take turns).
 """
 
 from __future__ import annotations
@@ -19,36 +20,42 @@ from .eight_bit_packing import SLAB, ByteGeometry
 from .schedule import Machine
 
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
-_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:s(\d+))?"
+_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:s(\d+))?(t?)"
 _COLUMNS = 256  # tokens times slabs: registers of sums
 _CLUSTER_COLUMNS = 128
 _STAGES = 8
 
 # Of one multiprocessor of an H100, a clock.
-_FROM_MEMORY, _FROM_L2, _PRODUCTS = 13.2, 24.0, 4096
-_START, _LEAVE, _MEET, _EXCHANGE = 2500, 1500, 2500, 2500  # clocks
+_FROM_MEMORY, _FROM_L2, _PRODUCTS = 13.2, 36.0, 4096
+_START, _LEAVE, _MEET, _EXCHANGE = 2500, 1500, 2500, 3000  # clocks
 _FEWEST = 8  # chunks of a part
-# What a warp group takes for a slab's bytes, for each token whose sums it scales, and a turn.
-_DECODE, _SCALE, _TURN = 90, 1.6, 200
+# What a turn takes at least: by itself, for a second slab, and for each token of a slab. Sums that
+# are scaled take longer.
+_SCALING, _RUNNING = (430, 200, 4.4), (250, 250, 2.2)
+# Clusters of four leave some multiprocessors out, whose neighbours are too few.
+_IN_FOURS = 10 / 11
 
 
 @dataclass(frozen=True)
 class ByteSchedule:
     """Tokens a block, slabs of 64 features for each warp group, stages of operands in flight, and
     blocks of a cluster that split k, or blocks that share the chunks of all tiles evenly (`parts`;
-    0: a block or cluster for each tile)."""
+    0: a block or cluster for each tile). Warp groups may multiply `in_turn`: while one has the
+    tensor cores, the other one decodes and scales."""
 
     tokens: int
     slabs: int
     stages: int
     cluster: int = 1
     parts: int = 0
+    in_turn: bool = False
 
     def __str__(self) -> str:
-        """In one word, for reports: `b64h2a4c2`, `b64h2a4s132`."""
+        """In one word, for reports: `b64h2a4c2`, `b64h2a4s132t`."""
         shared = f"c{self.cluster}" if self.cluster > 1 else ""
         shared += f"s{self.parts}" if self.parts else ""
-        return f"b{self.tokens}h{self.slabs}a{self.stages}{shared}"
+        turns = "t" if self.in_turn else ""
+        return f"b{self.tokens}h{self.slabs}a{self.stages}{shared}{turns}"
 
     @classmethod
     def parse(cls, text: str) -> ByteSchedule:
@@ -60,8 +67,8 @@ class ByteSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `b64h2a4`")
-        *numbers, cluster, parts = match.groups()
-        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0))
+        *numbers, cluster, parts, turns = match.groups()
+        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0), bool(turns))
 
 
 def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
@@ -80,6 +87,7 @@ def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
         stages=schedule.stages,
         cluster=schedule.cluster,
         split=schedule.parts > 0,
+        in_turn=schedule.in_turn,
     )
     legal = tokens >= 8 and tokens % step == 0 and slabs in (1, 2) and tokens * slabs <= limit
     legal = legal and schedule.stages >= 2 and schedule.cluster in (1, 2, 4)
@@ -115,15 +123,18 @@ def candidates(
             if cluster > 1 and geometry.num_chunks < 4 * cluster:
                 continue
             fewest = -(-m // largest)
-            for tiles in range(fewest, fewest + 2):
-                tokens = _padded(-(-m // tiles), config.activation)
-                found = _with_stages(ByteSchedule(tokens, slabs, _STAGES, cluster), config)
+            sizes = {_padded(-(-m // tiles), config.activation) for tiles in (fewest, fewest + 1)}
+            for tokens in sorted(sizes):
+                schedule = ByteSchedule(tokens, slabs, _STAGES, cluster, in_turn=config.promotes)
+                found = _with_stages(schedule, config)
                 if tokens > largest or found is None:
                     continue
                 yield found
                 tiled = tiles_of(geometry, m, configure(found, config))
                 every = min(machine.multiprocessors, tiled * geometry.num_chunks // _FEWEST)
-                if cluster == 1 and every and tiled % every:
+                # Of many tiles of tokens, blocks would read the same weights at other times.
+                few = -(-m // tokens) <= 2
+                if cluster == 1 and few and every and tiled % every:
                     yield replace(found, parts=every)
 
 
@@ -149,30 +160,30 @@ def _clocks(
 ) -> float:
     """About how long the product takes."""
     tiles = tiles_of(geometry, m, config)
-    blocks = parts or tiles * config.cluster
-    waves = -(-blocks // machine.multiprocessors)
+    blocks, room = parts or tiles * config.cluster, float(machine.multiprocessors)
+    if config.cluster == 4:
+        room *= _IN_FOURS
+    waves = -(-blocks // int(room))
     turns = -(-geometry.num_chunks // config.cluster)
-    ends = _LEAVE * config.tokens * config.slabs / 64 + (_MEET if config.cluster > 1 else 0)
+    columns = config.tokens * config.slabs
+    ends = _LEAVE * columns / 64 + (_MEET if config.cluster > 1 else 0)
     if parts:
         shared = -(-tiles * geometry.num_chunks // parts)
         whole, turns = -(-shared // turns), shared
         # A block's first and last tile may be other blocks' too.
-        ends = ends * whole + 2 * _EXCHANGE * config.tokens * config.slabs / 128
+        ends = ends * whole + _EXCHANGE * (1 + columns / 64)
     busy = min(blocks, machine.multiprocessors) / machine.multiprocessors
     return waves * (_START + turns * _turn(config, busy) + ends)
 
 
 def _turn(config: ByteConfig, busy: float) -> float:
     """Clocks of a turn."""
-    chunk = config.cut.chunk
-    x_bytes = config.tokens * chunk
-    products = config.slabs * SLAB * chunk * config.tokens / _PRODUCTS
-    part = max(len(part) for part in config.parts())
-    alone = _TURN + config.slabs * _DECODE + products + (_SCALE * part if config.promotes else 0)
+    chunk, columns = config.cut.chunk, config.tokens * config.slabs
+    once, second, each = _SCALING if config.promotes else _RUNNING
     return max(
         # Blocks of other tokens read the same weights at about the same time.
-        (config.stage_bytes - x_bytes) / _FROM_MEMORY * busy,
+        (config.stage_bytes - config.tokens * chunk) / _FROM_MEMORY * busy,
         config.stage_bytes / _FROM_L2 * busy,
-        GROUPS * products,
-        alone,
+        GROUPS * SLAB * chunk * columns / _PRODUCTS,
+        once + second * (config.slabs - 1) + each * columns,
     )

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from tileloom import vm
 from tileloom.layouts import fragments
+from tileloom.vm.dsl.mbarrier import Mbarriers
 from tileloom.vm.dsl.pipeline import Consumer
 from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
-from .eight_bit_config import WARPS, ByteConfig
+from .eight_bit_config import GROUPS, WARPS, ByteConfig
 from .eight_bit_decode import Weights
 from .eight_bit_packing import SLAB
 from .eight_bit_work import Segment, Total
@@ -32,6 +33,7 @@ class Slots:
     words: MemoryTile  # [stages, slab, word]
     x: MemoryTile  # [stages, k, token]
     scales: MemoryTile | None  # [stages, slab, 64]
+    order: Mbarriers | None  # [warp group]: whether it may multiply
 
     @staticmethod
     def alloc(config: ByteConfig) -> Slots:
@@ -40,7 +42,8 @@ class Slots:
         x = vm.alloc_shared(dtype(config.activation), shape, config.x_slots())
         words = vm.alloc_shared(u32, (*each, config.cut.run))
         scales = None if config.cut.one_scale else vm.alloc_shared(f16, (*each, SLAB))
-        return Slots(words, x, scales)
+        order = vm.alloc_mbarrier([GROUPS], WARPS) if config.in_turn else None
+        return Slots(words, x, scales, order)
 
 
 @dataclass
@@ -72,6 +75,17 @@ class Group:
         """Gives back the turn before's slots."""
         with vm.when(turn > 0):
             self.use.release(behind=1, per="warp")
+
+    def wait_turn(self) -> None:
+        """Waits until the other warp group's products are all but done."""
+        if self.slots.order is not None:
+            number = self.use.number
+            vm.mbarrier_wait(self.slots.order, self.number, number if self.number else number + 1)
+
+    def pass_turn(self) -> None:
+        """Lets the other warp group multiply."""
+        if self.slots.order is not None:
+            vm.mbarrier_arrive(self.slots.order, (self.number + 1) % GROUPS, per="warp")
 
     def product(self, stage: Scalar, total: Total, operand: Tile, sums: Tile) -> None:
         """Starts a chunk's product for a part of the tokens."""
@@ -129,7 +143,9 @@ def _scale_after(group: Group) -> None:
     for _ in vm.range(0, group.turns):
         stage = group.use.acquire()
         operand, scales = group.weights(stage, total).operand(), group.scales(stage, total)
+        group.wait_turn()
         group.product(stage, total, operand, sums)
+        group.pass_turn()
         vm.wgmma_wait(0)
         group.use.release(per="warp")
         _Running(sums, scales, total).promote()
@@ -158,10 +174,14 @@ def _scale_beside(group: Group) -> None:
                     vm.wgmma_wait(0)
                     group.release_last(turn)
                 operand = weights.operand()
+                if number == 0:
+                    group.wait_turn()
             sums = room[number % 2, len(total.tokens)]
             group.product(stage, total, operand, sums)
             if number:
                 vm.wgmma_wait(1)
+            if number == len(totals) - 1:
+                group.pass_turn()
             running.promote()
             running = _Running(sums, scales, total)
         if held is not None and scales is not None:
