@@ -60,11 +60,11 @@ def _lower_group(context: Context, group: Group) -> None:
         if group.warps is None:
             _keep_one_thread(context, end)
         else:
-            thread = Linear.of(context.thread())
-            first = part.first - around.first
+            warp = Linear.of(context.warp())
+            first = (part.first - around.first) // 32
             for before in (
-                context.scalars.compare("<", thread, Linear({}, first)),
-                context.scalars.compare("<", Linear({}, first + part.num_threads - 1), thread),
+                context.scalars.compare("<", warp, Linear({}, first)),
+                context.scalars.compare("<", Linear({}, first + part.num_threads // 32 - 1), warp),
             ):
                 assert before is not True, "an empty group"
                 if isinstance(before, Register):

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tileloom import vm
-from tileloom.layouts import fragments
+from tileloom.layouts import RegisterLayout, fragments
 from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
@@ -48,7 +48,8 @@ class Ring:
         words = vm.alloc_shared(u32, (*each, config.run))
         scales = vm.alloc_shared(f16, (*each, 16 * config.cut.tiles))
         zeros = vm.alloc_shared(f16, (*each, 16 * config.cut.tiles)) if config.has_zeros else None
-        ring = vm.Pipeline(config.stages, consumers=WARPS * config.groups)
+        consumers = WARPS * config.groups
+        ring = vm.Pipeline(config.stages, producers=WARPS, consumers=consumers)
         return Ring(words, x, scales, zeros, ring)
 
 
@@ -169,8 +170,9 @@ def quantized_matmul_wide(
     output = Output(config, bias, y, m, n, scale_unit)
     with vm.warp_group(WARPS * config.groups, WARPS):
         vm.set_registers(FETCHING, "less")
-        with vm.single_thread():
-            fetch(work, ring, views)
+        for warp in range(WARPS):
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring, views, warp)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING[config.groups], "more")
@@ -195,24 +197,25 @@ class Views:
     blocks: Scalar
 
 
-def fetch(work: Work, ring: Ring, views: Views) -> None:
-    """One thread copies the turns' operands as their slots become free."""
+def fetch(work: Work, ring: Ring, views: Views, warp: int) -> None:
+    """A thread of each warp copies a share of the turns' operands as their slots become free."""
     fill = ring.turns.producer()
     vm.wait_dependencies()
     with work.segments() as segment:
         for turn in vm.range(0, segment.turns):
-            fetch_turn(segment, segment.begin + turn, fill, ring, views)
+            fetch_turn(segment, vm.var(segment.begin + turn, i32), fill, ring, views, warp)
 
 
 def fetch_turn(
-    part: Segment, chunk: Scalar, fill: Producer, ring: Ring, views: Views
+    part: Segment, chunk: Scalar, fill: Producer, ring: Ring, views: Views, warp: int
 ) -> None:
-    """The operands of one turn."""
+    """A warp's share of a turn: some feature blocks, and some rows of k of x."""
     config, cut = part.config, part.config.cut
     row: ScalarLike = 0 if cut.one_scale else chunk
-    with fill.turn(config.stage_bytes) as stage:
+    boxes = range(config.box * warp, cut.chunk, config.box * WARPS)
+    with fill.turn(config.share_bytes(warp)) as stage:
         to = (fill.barriers, stage)
-        for index in range(config.blocks):
+        for index in range(warp, config.blocks, WARPS):
             # Beyond the last feature block any block will do: its results are dropped.
             block = vm.smaller(part.block + index, views.blocks - 1)
             vm.copy_bulk(
@@ -223,7 +226,7 @@ def fetch_turn(
                 if slots is not None:
                     start = [block, row, 0]
                     vm.copy_bulk(slots, [stage, index, 0], view, start, *to, 16 * cut.tiles)
-        for at in range(0, cut.chunk, config.box):
+        for at in boxes:
             start = [part.token, chunk * cut.chunk + at]
             shape = (config.box, config.tokens)
             vm.copy_tensor(ring.x, [stage, at, 0], views.x, start, *to, shape, dims=(1, 0))
@@ -242,7 +245,7 @@ def multiply(
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in tiles]
     spans = config.spans()
     for turn in vm.range(0, part.turns):
-        stage = use.acquire()
+        stage = vm.var(use.acquire(), u32)
         weights = Weights(config, ring, stage, WARPS * column, scale_down)
         operands = weights.operands(tiles, spans[0])
         for number, span in enumerate(spans):
@@ -392,30 +395,49 @@ class Exchange:
 
     def _views(self) -> tuple[MemoryTile, MemoryTile]:
         config, parts = self.work.config, self.work.parts
-        shape = [parts, config.groups * config.slabs, 64, config.tokens]
+        shape = [parts, config.groups * config.slabs, *self._held.shape]
         partials = vm.global_view(self.partials, shape, alignment=16)
         return partials, vm.global_view(self.flags, [parts, config.groups])
+
+    @property
+    def _held(self) -> RegisterLayout:
+        """Sums of a slab in the order of lanes and what they hold: 16 bytes of a lane in a row."""
+        layout = fragments.wgmma_d(self.work.config.tokens)
+        return layout.reshape(self._split).permute(_AS_HELD)
+
+    @property
+    def _split(self) -> tuple[int, ...]:
+        return WARPS, 2, 8, self.work.config.tokens // 8, 4, 2
 
     def give(self, totals: list[Tile]) -> None:
         """Leaves the sums of a tile that another block has the beginning of."""
         partials, flags = self._views()
-        first = self.group * self.work.config.slabs
-        for slab, total in enumerate(totals):
-            vm.store(partials, [self.work.number, first + slab, 0, 0], total, dims=(2, 3))
+        for slab, total in enumerate(totals, self.group * self.work.config.slabs):
+            held = vm.transpose(vm.reshape(total, self._split), _AS_HELD)
+            place = [self.work.number, slab, *(0 for _ in held.shape)]
+            vm.store(partials, place, held, dims=_HELD_DIMS)
         vm.release(flags, [self.work.number, self.group], 1)
 
     def take(self, segment: Segment, totals: list[Tile]) -> None:
         """Adds what the blocks leave that have the rest of the tile, in the order of k."""
         partials, flags = self._views()
-        layout = fragments.wgmma_d(self.work.config.tokens)
-        first = self.group * self.work.config.slabs
-        last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each
-        for number in vm.range(self.work.number + 1, last + 1):
+        layout = self._held
+        last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each + 1
+        numbers = (self.work.number + 1, vm.var(last, i32))
+        for number in vm.range(*numbers):
             vm.lock(flags, [number, self.group], 1)
-            for slab, total in enumerate(totals):
-                place = [number, first + slab, 0, 0]
-                total.set(total + vm.load(partials, place, layout.shape, layout, dims=(2, 3)))
+            for slab, total in enumerate(totals, self.group * self.work.config.slabs):
+                place = [number, slab, *(0 for _ in layout.shape)]
+                held = vm.load(partials, place, layout.shape, layout, dims=_HELD_DIMS)
+                held = vm.transpose(held, tuple(_AS_HELD.index(d) for d in range(6)))
+                total.set(total + vm.reshape(held, total.shape))
+        for number in vm.range(*numbers):
             vm.release(flags, [number, self.group], 0)
+
+
+# From (warp, row half, row, tokens, lane, token) of an accumulator, to have 16 bytes in a row.
+_AS_HELD = (3, 0, 2, 4, 1, 5)
+_HELD_DIMS = (2, 3, 4, 5, 6, 7)
 
 
 def finish(

@@ -87,8 +87,14 @@ class WideConfig:
     @property
     def stage_bytes(self) -> int:
         """What the copies of one turn bring."""
+        return sum(map(self.share_bytes, range(WARPS)))
+
+    def share_bytes(self, warp: int) -> int:
+        """What the copies of a fetching warp bring in one turn."""
+        blocks = len(range(warp, self.blocks, WARPS))
+        boxes = len(range(self.box * warp, self.cut.chunk, self.box * WARPS))
         scales = 2 * 16 * self.cut.tiles * (1 + self.has_zeros)
-        return self.blocks * (4 * self.run + scales) + 2 * self.tokens * self.cut.chunk
+        return blocks * (4 * self.run + scales) + 2 * boxes * self.box * self.tokens
 
     @property
     def shared_bytes(self) -> int:
