@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tileloom import vm
 from tileloom.layouts import RegisterLayout
-from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, Tile
+from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import i32
 
 from .eight_bit_config import GROUPS, ByteConfig
@@ -111,7 +111,7 @@ class Exchange:
 
     def _views(self) -> tuple[MemoryTile, MemoryTile]:
         config, parts = self.work.config, self.work.parts
-        shape = [parts, config.block_slabs, config.tokens // 8, *_BOX]
+        shape: list[ScalarLike] = [parts, config.block_slabs, config.tokens // 8, *_BOX]
         partials = vm.global_view(self.partials, shape, alignment=16)
         return partials, vm.global_view(self.flags, [parts, GROUPS])
 
