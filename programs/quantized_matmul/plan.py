@@ -41,10 +41,9 @@ class Plan:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        tokens = -(-self.m // self.config.tokens)
-        if isinstance(self.config, WideConfig) and self.config.cluster == 1:
+        if isinstance(self.config, WideConfig):
             return self.parts, 1, 1
-        return tokens, self.feature_blocks, self.schedule.splits
+        return -(-self.m // self.config.tokens), self.feature_blocks, self.schedule.splits
 
     @property
     def parts(self) -> int:
