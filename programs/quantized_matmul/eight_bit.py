@@ -3,7 +3,7 @@
 y^T = W^T x^T: 64 features a slab on M, up to 256 tokens on N. Weights become bytes in registers
 (eight_bit_forms.py), the left operand of `wgmma`; codes of x are the right one, as they lie.
 
-One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
+Some warps fetch: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
 Two warp groups decode and multiply. The sums of a chunk are scaled by the weights' scales and added
 up in f32, a part of the tokens while the next part is multiplied; integers of one scale are summed
 as such throughout. Scales of tokens come last. Parts of k meet in distributed shared memory or in a
@@ -69,7 +69,8 @@ def matmul_eight_bit(
     vm.launch_dependents()
     work = Work.of(config, m, slabs, chunks, parts)
     slots = Slots.alloc(config)
-    ring = vm.Pipeline(config.stages, consumers=WARPS * GROUPS)
+    fetching = [warp for warp in range(WARPS) if config.share_bytes(warp)]
+    ring = vm.Pipeline(config.stages, producers=len(fetching), consumers=WARPS * GROUPS)
     sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
     rows = vm.constant(1) if config.cut.one_scale else chunks
     views = Views(
@@ -91,27 +92,32 @@ def matmul_eight_bit(
     # Last: what comes behind it has as few registers, if only to get to where there are more.
     with vm.warp_group(WARPS * GROUPS, WARPS):
         vm.set_registers(FETCHING, "less")
-        with vm.single_thread():
-            fetch(work, ring.producer(), slots, views)
+        for warp in fetching:
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring.producer(), slots, views, warp)
     if config.cluster > 1:
         with work.segments() as segment:
             meet(segment, sums, output)
 
 
-def fetch(work: Work, fill: Producer, slots: Slots, views: Views) -> None:
-    """One thread copies the turns' operands as their slots become free."""
-    vm.wait_dependencies()
+def fetch(work: Work, fill: Producer, slots: Slots, views: Views, warp: int) -> None:
+    """A thread of each warp copies a share of the turns' operands as their slots become free."""
+    if work.config.share_has_x(warp):  # weights are there before the kernel before has ended
+        vm.wait_dependencies()
     with work.segments() as segment:
         for turn in vm.range(0, segment.turns):
-            fetch_turn(segment, segment.begin + turn, fill, slots, views)
+            chunk = vm.var(segment.begin + turn, i32)
+            fetch_turn(segment, chunk, fill, slots, views, warp)
 
 
-def fetch_turn(part: Segment, chunk: Scalar, fill: Producer, slots: Slots, views: Views) -> None:
-    """The operands of one turn."""
+def fetch_turn(
+    part: Segment, chunk: Scalar, fill: Producer, slots: Slots, views: Views, warp: int
+) -> None:
+    """A warp's share of a turn: x, or some slabs."""
     config, cut = part.config, part.config.cut
-    with fill.turn(config.stage_bytes) as stage:
+    with fill.turn(config.share_bytes(warp)) as stage:
         at = (fill.barriers, stage)
-        for index in range(config.block_slabs):
+        for index in config.share_slabs(warp):
             # Beyond the last slab any will do: its results are dropped.
             slab = vm.smaller(part.slab + index, views.slabs - 1)
             vm.copy_bulk(
@@ -121,10 +127,10 @@ def fetch_turn(part: Segment, chunk: Scalar, fill: Producer, slots: Slots, views
             if slots.scales is not None:
                 start = [slab, chunk, 0]
                 vm.copy_bulk(slots.scales, [stage, index, 0], views.scales, start, *at, SLAB)
-        start = [part.token, chunk * cut.chunk]
-        vm.copy_tensor(
-            slots.x, [stage, 0, 0], views.x, start, *at, (cut.chunk, config.tokens), dims=(1, 0)
-        )
+        if config.share_has_x(warp):
+            place, start = [stage, 0, 0], [part.token, chunk * cut.chunk]
+            shape = (cut.chunk, config.tokens)
+            vm.copy_tensor(slots.x, place, views.x, start, *at, shape, dims=(1, 0))
 
 
 def scaled(part: Segment, views: Views, group: int, totals: list[Total]) -> list[Total]:

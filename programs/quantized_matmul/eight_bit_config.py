@@ -61,8 +61,21 @@ class ByteConfig:
     @property
     def stage_bytes(self) -> int:
         """What the copies of one turn bring."""
-        scales = 0 if self.cut.one_scale else 2 * SLAB
-        return self.block_slabs * (4 * self.cut.run + scales) + self.tokens * self.cut.chunk
+        return sum(self.share_bytes(warp) for warp in range(WARPS))
+
+    def share_has_x(self, warp: int) -> bool:
+        """Whether a warp of those that fetch fetches x."""
+        return warp == 0
+
+    def share_slabs(self, warp: int) -> range:
+        """The slabs that it fetches."""
+        return range((warp - 1) % WARPS, self.block_slabs, WARPS)
+
+    def share_bytes(self, warp: int) -> int:
+        """What its copies of one turn bring."""
+        slab = 4 * self.cut.run + (0 if self.cut.one_scale else 2 * SLAB)
+        x = self.tokens * self.cut.chunk if self.share_has_x(warp) else 0
+        return len(self.share_slabs(warp)) * slab + x
 
     @property
     def shared_bytes(self) -> int:

@@ -67,8 +67,8 @@ class ByteSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `b64h2a4`")
-        *numbers, cluster, parts, turns = match.groups()
-        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0), bool(turns))
+        tokens, slabs, stages, cluster, parts = (int(number or 0) for number in match.groups()[:5])
+        return cls(tokens, slabs, stages, cluster or 1, parts, bool(match[6]))
 
 
 def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:

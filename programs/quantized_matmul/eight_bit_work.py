@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tileloom import vm
 from tileloom.layouts import RegisterLayout
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import i32
+from tileloom.vm.dtypes import i32, u32
 
 from .eight_bit_config import GROUPS, ByteConfig
 
@@ -132,15 +132,19 @@ class Exchange:
         """Adds what the blocks leave that have the rest of the tile, in the order of k."""
         partials, flags = self._views()
         last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each
-        for number in vm.range(self.work.number + 1, last + 1):
+        numbers = (self.work.number + 1, vm.var(last + 1, i32))
+        # Awaited one after the other, read without a meeting in between.
+        for number in vm.range(*numbers):
             vm.lock(flags, [number, self.group], 1)
+        for number in vm.range(*numbers):
             for total in totals:
                 layout = _boxes(len(total.tokens) // 8)
                 place = self._place(number, total)
                 boxes = vm.load(partials, place, layout.shape, layout, dims=_DIMS)
                 sums = vm.reshape(vm.transpose(boxes, (1, 4, 2, 0, 3, 5)), total.sums.shape)
                 total.sums.set(total.sums + sums)
-            vm.release(flags, [number, self.group], 0)
+            # For the next launch; nobody else reads it in this one.
+            vm.store(flags, [number, self.group], vm.full(u32, (1, 1), 0))
 
 
 # Sums as they lie in the workspace, 16 bytes of a lane beside those of the next: eight tokens
