@@ -172,7 +172,8 @@ def compile(args: argparse.Namespace) -> list[Function]:
     )  # fmt: skip
     vector = x_vector(args.k, 0)
     # The first GPUs with clusters are also the ones whose record ships.
-    machine = H100 if target_named(args.target).has("cluster") else Machine(108, False)
+    target = target_named(args.target)
+    machine = H100 if target.has("wgmma") else Machine(108, target.has("cluster"), False)
     chosen = plan(
         empty, max(args.m, 1), args.activation, args.activation, vector=vector, machine=machine
     )

@@ -272,22 +272,28 @@ class Output:
 
     def write(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
         """Writes [blocks, tokens, features], from a feature of the first block on."""
-        blocks, tokens, features = sums.shape
-        size = self.config.cut.block_features
         if self.config.whole_blocks:
-            shape = [vm.cdiv(self.n, size), size]
-            if self.config.bias:
-                view = vm.global_view(self.bias, [shape[0], 1, size], alignment=4)
-                sums = sums + vm.cast(
-                    vm.load(view, [block, 0, feature], (blocks, 1, features)), f32
-                )
-            view = vm.global_view(self.y, [self.m, *shape], alignment=16)
-            sums = vm.cast(sums, dtype(self.config.out))
-            vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
-            return
+            self._write_blocks(token, block, feature, sums)
+        else:
+            self._write_each(token, block, feature, sums)
+
+    def _write_blocks(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
+        """Where there are whole feature blocks, they are a dimension of their own."""
+        size = self.config.cut.block_features
+        count = vm.cdiv(self.n, size)
+        if self.config.bias:
+            shape = (sums.shape[0], 1, sums.shape[2])
+            bias = vm.global_view(self.bias, [count, 1, size], alignment=4)
+            sums = sums + vm.cast(vm.load(bias, [block, 0, feature], shape), f32)
+        view = vm.global_view(self.y, [self.m, count, size], alignment=16)
+        sums = vm.cast(sums, dtype(self.config.out))
+        vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
+
+    def _write_each(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
+        blocks, tokens, features = sums.shape
         view = vm.global_view(self.y, [self.m, self.n], alignment=2)
         for index in range(blocks):
-            start = (block + index) * size + feature
+            start = (block + index) * self.config.cut.block_features + feature
             one = vm.reshape(sums[index : index + 1, :, :], (tokens, features))
             if self.config.bias:
                 bias = vm.global_view(self.bias, [1, self.n], alignment=4)

@@ -70,7 +70,8 @@ class WideSchedule:
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
         *numbers, parts, rows = match.groups()
-        return cls(*map(int, numbers), int(parts or 0), int(rows or _ROWS))
+        tokens, groups, slabs, stages = map(int, numbers)
+        return cls(tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS))
 
 
 def parse_schedule(text: str) -> Schedule | WideSchedule:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tileloom import vm
 from tileloom.layouts import RegisterLayout, fragments
-from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, Tile
+from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import i32, u32
 
 from .wide_config import WARPS, WideConfig
@@ -86,7 +86,7 @@ class Exchange:
 
     def _views(self) -> tuple[MemoryTile, MemoryTile]:
         config, parts = self.work.config, self.work.parts
-        shape = [parts, config.groups * config.slabs, *self._held.shape]
+        shape: list[ScalarLike] = [parts, config.groups * config.slabs, *self._held.shape]
         partials = vm.global_view(self.partials, shape, alignment=16)
         return partials, vm.global_view(self.flags, [parts, config.groups])
 
@@ -105,7 +105,7 @@ class Exchange:
         partials, flags = self._views()
         for slab, total in enumerate(totals, self.group * self.work.config.slabs):
             held = vm.transpose(vm.reshape(total, self._split), _AS_HELD)
-            place = [self.work.number, slab, *(0 for _ in held.shape)]
+            place: list[ScalarLike] = [self.work.number, slab, *(0 for _ in held.shape)]
             vm.store(partials, place, held, dims=_HELD_DIMS)
         vm.release(flags, [self.work.number, self.group], 1)
 
@@ -120,7 +120,7 @@ class Exchange:
             vm.lock(flags, [number, self.group], 1)
         for number in vm.range(*numbers):
             for slab, total in enumerate(totals, self.group * self.work.config.slabs):
-                place = [number, slab, *(0 for _ in layout.shape)]
+                place: list[ScalarLike] = [number, slab, *(0 for _ in layout.shape)]
                 held = vm.load(partials, place, layout.shape, layout, dims=_HELD_DIMS)
                 held = vm.transpose(held, tuple(_AS_HELD.index(d) for d in range(6)))
                 total.set(total + vm.reshape(held, total.shape))

@@ -17,7 +17,7 @@ from tileloom.programs.quantized_matmul import linear, pack, quantize
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.plan import plan, traced
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
-from tileloom.programs.quantized_matmul.schedule import H100, Machine
+from tileloom.programs.quantized_matmul.schedule import Machine
 from tileloom.programs.quantized_matmul.wide_config import WideConfig
 from tileloom.programs.quantized_matmul.wide_schedule import (
     SHARED_BYTES,
@@ -32,7 +32,7 @@ from tileloom.runtime.toolkit import find_program
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import bf16, dtype
 
-MACHINE = Machine(warp_groups=True)
+MACHINE, WITHOUT = Machine(), Machine(warp_groups=False)
 BARS = {"f16": 6e-4, "bf16": 4e-3}
 ULP = {"f16": 2.0**-11, "bf16": 2.0**-8}
 NAMES = ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i2", "i4", "i7", "i8", "b1", "b3", "b8",
@@ -182,7 +182,7 @@ def test_every_choice_is_legal(problem: tuple[Geometry, WideConfig], m: int) -> 
         whole = configure(schedule, config)
         assert whole.slabs * whole.tokens <= 256 and whole.columns >= 1
         assert whole.shared_bytes <= SHARED_BYTES and schedule.parts <= MACHINE.multiprocessors
-    assert choose_wide(geometry, m, H100, config) is None
+    assert choose_wide(geometry, m, WITHOUT, config) is None
 
 
 @pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c2", "k8f1"])
@@ -210,7 +210,7 @@ def test_groups_and_rows_that_a_schedule_by_request_does_not_serve() -> None:
 def test_rows_of_x_that_the_copy_engine_cannot_read() -> None:
     """Rows of an odd number of elements: the other kernel serves them."""
     q = pack(quantize(np.zeros((100, 64)), "u4", 32))
-    for machine, vector, is_wide in ((MACHINE, 8, True), (MACHINE, 4, False), (H100, 8, False)):
+    for machine, vector, is_wide in ((MACHINE, 8, True), (MACHINE, 4, False), (WITHOUT, 8, False)):
         chosen = plan(q, 64, "f16", "f16", vector=vector, machine=machine)
         assert isinstance(chosen.config, WideConfig) is is_wide
 
