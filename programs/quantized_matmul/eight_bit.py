@@ -56,10 +56,12 @@ def matmul_eight_bit(
     bias_dtype: str,
     out: str,
 ) -> None:
-    for extent in (m, n, chunks, parts):
-        vm.assume(extent >= 1)
-    vm.assume(stride % 16 == 0)
-    vm.assume(n % config.vector == 0)
+    for fact in (
+        *(e >= 1 for e in (m, n, chunks, parts)),
+        stride % 16 == 0,
+        n % config.vector == 0,
+    ):
+        vm.assume(fact)
     slabs = vm.cdiv(n, SLAB)
     vm.launch(
         grid=[parts, 1, config.cluster],
@@ -74,9 +76,9 @@ def matmul_eight_bit(
     sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
     rows = vm.constant(1) if config.cut.one_scale else chunks
     views = Views(
-        vm.global_view(x, [m, stride], alignment=16),
-        vm.global_view(w, [slabs, chunks, config.cut.run], alignment=16),
-        vm.global_view(scales, [slabs, rows, SLAB], alignment=16),
+        vm.global_view(x, [m, stride]),
+        vm.global_view(w, [slabs, chunks, config.cut.run]),
+        vm.global_view(scales, [slabs, rows, SLAB]),
         slabs,
     )
     output = Output(config, token_scales, bias, y, m, n, scale_unit)
