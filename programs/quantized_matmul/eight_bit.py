@@ -34,6 +34,19 @@ class Views:
     scales: MemoryTile  # [slabs, rows, 64]
     slabs: Scalar
 
+    @staticmethod
+    def of(config: ByteConfig, pointers: tuple[Pointer, ...], sizes: tuple[Scalar, ...]) -> Views:
+        """Of x, words and scales, by m, stride, chunks and slabs."""
+        (x, w, scales), (m, stride, chunks, slabs) = pointers, sizes
+        rows = vm.constant(1) if config.cut.one_scale else chunks
+        words = vm.global_view(w, [slabs, chunks, config.cut.run])
+        return Views(
+            vm.global_view(x, [m, stride]),
+            words,
+            vm.global_view(scales, [slabs, rows, SLAB]),
+            slabs,
+        )
+
 
 @vm.kernel
 def matmul_eight_bit(
@@ -56,12 +69,10 @@ def matmul_eight_bit(
     bias_dtype: str,
     out: str,
 ) -> None:
-    for fact in (
-        *(e >= 1 for e in (m, n, chunks, parts)),
-        stride % 16 == 0,
-        n % config.vector == 0,
-    ):
-        vm.assume(fact)
+    for extent in (m, n, chunks, parts):
+        vm.assume(extent >= 1)
+    vm.assume(stride % 16 == 0)
+    vm.assume(n % config.vector == 0)
     slabs = vm.cdiv(n, SLAB)
     vm.launch(
         grid=[parts, 1, config.cluster],
@@ -74,13 +85,7 @@ def matmul_eight_bit(
     fetching = [warp for warp in range(WARPS) if config.share_bytes(warp)]
     ring = vm.Pipeline(config.stages, producers=len(fetching), consumers=WARPS * GROUPS)
     sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
-    rows = vm.constant(1) if config.cut.one_scale else chunks
-    views = Views(
-        vm.global_view(x, [m, stride]),
-        vm.global_view(w, [slabs, chunks, config.cut.run]),
-        vm.global_view(scales, [slabs, rows, SLAB]),
-        slabs,
-    )
+    views = Views.of(config, (x, w, scales), (m, stride, chunks, slabs))
     output = Output(config, token_scales, bias, y, m, n, scale_unit)
     for group in range(GROUPS):
         with vm.warp_group(WARPS * group, WARPS):
