@@ -25,6 +25,7 @@ from tileloom.vm.dsl.mbarrier import Mbarriers
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
+from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, WideConfig
 
 
@@ -87,6 +88,7 @@ def quantized_matmul_wide(
     for extent in (m, n):
         vm.assume(extent >= 1)
     vm.assume(chunks >= 0)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(
