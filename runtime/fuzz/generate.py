@@ -21,6 +21,7 @@ from . import (
     control,
     conversions,
     elementwise,
+    engine,
     inputs,
     memory,
     movement,
@@ -59,6 +60,8 @@ _SOURCES: dict[Production, int] = {
     products.outer_product: 1,
     rings.ring: 4,
     warp_groups.product: 4,
+    engine.engine_load: 4,
+    engine.within_warps: 2,
 }
 _STEPS: dict[Production, int] = {
     elementwise.numbers: 12,
@@ -76,6 +79,7 @@ _STEPS: dict[Production, int] = {
     staging.round_trip: 6,
     staging.touch: 3,
     staging.free_one: 1,
+    engine.engine_store: 3,
     memory.store_any: 2,
     memory.scatter: 2,
     memory.load_scalar: 2,
@@ -84,6 +88,7 @@ _STEPS: dict[Production, int] = {
     updates.atomic_scalar: 1,
     updates.fence: 2,
     updates.trap: 1,
+    updates.show: 2,
     updates.promise: 3,
     updates.ordered_section: 1,
     staging.through_other_block: 2,
