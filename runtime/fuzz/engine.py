@@ -225,4 +225,3 @@ def _by_warps(draft: Draft, shape: tuple[int, int], bits: int) -> RegisterLayout
             copies = replicate(32 // inner.num_threads) if inner.num_threads < 32 else None
             return spatial(draft.num_warps, 1) * (copies * inner if copies else inner)
     raise Refusal("no whole warps")
-
