@@ -83,7 +83,7 @@ def read(
         shared = piece.storage is machine.memory.shared
         if machine.races is not None and shared and not site.strong:
             lanes = lanes_of(c, on, piece.where)
-            machine.races.load(c, site.line, piece.place, access, lanes)
+            machine.races.load(c, site.line, piece.place, access, lanes, True)
         if machine.traffic is not None:
             lanes = lanes_of(c, on, piece.where)
             machine.traffic.count(c, site.line, shared, piece.place, access, lanes)
