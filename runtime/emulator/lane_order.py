@@ -7,11 +7,13 @@ wrote it, and which lanes of its last reader read it, at what time of that warp:
     A lane must not read what another one alone has written, nor write other values to what others
     have written or read, while the clock stands still.
 
-Only plain accesses count: not those of matrix instructions, atomics, and landed copies.
+What ldmatrix reads of a row and stmatrix writes there is done by the lanes that hold it. Atomics,
+landed copies and the asynchronous proxy are not watched here.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,10 +46,10 @@ class LaneOrder:
             more = np.zeros(units - len(array), array.dtype)
             setattr(self, name, np.concatenate((array, more)))
 
-    def load(self, c: Cohort, units: Array, rows: Array, on: Array | None) -> None:
-        """Lanes `on` read units [lanes, n], before `races` notes that they do."""
+    def load(self, c: Cohort, units: Array, rows: Array, on: Array | None, bits: Array) -> None:
+        """Lanes `bits` read units [lanes, n], before `races` notes that they do."""
         races = self.races
-        agents, bits = (rows % races.agents)[:, None], _bits(c, on)
+        agents = (rows % races.agents)[:, None]
         now = races.known[rows, agents[:, 0]][:, None]
         wrong = (self.written[units] == now) & (races.writer[units] == agents)
         if wrong.any():
@@ -62,12 +64,18 @@ class LaneOrder:
             np.bitwise_or.at(self.readers, units, np.broadcast_to(bits, units.shape))
 
     def store(
-        self, c: Cohort, units: Array, rows: Array, on: Array | None, values: Values
+        self,
+        c: Cohort,
+        units: Array,
+        rows: Array,
+        on: Array | None,
+        bits: Array,
+        values: Values,
     ) -> None:
-        """Lanes `on` write units [lanes, n], before `races` notes that they do; `values` are those
-        of `Races.unchanged`."""
+        """Lanes `bits` write units [lanes, n], before `races` notes that they do; `values` are
+        those of `Races.unchanged`."""
         races = self.races
-        agents, bits = (rows % races.agents)[:, None], _bits(c, on)
+        agents = (rows % races.agents)[:, None]
         now = races.known[rows, agents[:, 0]][:, None]
         written = (self.written[units] == now) & (races.writer[units] == agents)
         read = (races.read[units, agents] == now) & (self.reader[units] == agents)
@@ -115,9 +123,33 @@ class LaneOrder:
         )
 
 
-def _bits(c: Cohort, on: Array | None) -> Array:
+def lane_bits(c: Cohort, on: Array | None) -> Array:
     """The bit of each active lane, [lanes, 1]."""
-    lanes = np.broadcast_to(_LANES, c.mask.shape)
-    chosen = lanes.reshape(-1) if on is None else lanes[on]
+    chosen = _numbers(c, on)
     bits: Array = (_U(1) << chosen)[:, None]
     return bits
+
+
+def matrix_bits(c: Cohort, on: Array | None, unit: int, trans: bool) -> Array:
+    """Which lanes hold what of the rows that lanes `on` give the addresses of, by units of their 16
+    bytes: [lanes, units]."""
+    bits: Array = _matrix_table(unit, trans)[_numbers(c, on) % 8]
+    return bits
+
+
+def _numbers(c: Cohort, on: Array | None) -> Array:
+    lanes = np.broadcast_to(_LANES, c.mask.shape)
+    chosen: Array = lanes.reshape(-1) if on is None else lanes[on]
+    return chosen
+
+
+@lru_cache(maxsize=16)
+def _matrix_table(unit: int, trans: bool) -> Array:
+    """For the eight rows of a matrix, the lanes that hold each unit."""
+    row, element = np.indices((8, 8), np.uint32)
+    lane = 4 * element + row // 2 if trans else 4 * row + element // 2
+    bits = _U(1) << lane.astype(np.uint32)
+    if unit < 2:
+        return np.repeat(bits, 2 // unit, 1)
+    table: Array = np.bitwise_or.reduce(bits.reshape(8, 16 // unit, unit // 2), 2)
+    return table

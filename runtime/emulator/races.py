@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .cohort import Cohort, FaultError
-from .lane_order import LaneOrder
+from .lane_order import LaneOrder, lane_bits
 from .storage import Access
 from .types import Array, any_along
 
@@ -169,15 +169,15 @@ class Races:
         places: Array,
         access: Access,
         on: Array | None,
-        by_lanes: bool = False,
+        bits: Array | None = None,
     ) -> None:
-        """A read of shared memory; `by_lanes`: by the lanes themselves, which run in any order."""
+        """A read of shared memory; by the lanes `bits`, which run in any order, if they are said."""
         units, rows = self._units(places, access), self._rows(c, on)
         self._follow_writes(c, units, rows, on, "reads")
         if self.updates is not None:
             self.updates.check(c, units, rows, on, "reads")
-        if by_lanes:
-            self.lanes.load(c, units, rows, on)
+        if bits is not None:
+            self.lanes.load(c, units, rows, on, bits)
         agents = rows % self.agents
         self.read[units, agents[:, None]] = self.known[rows, agents][:, None]
         self.read_line[units] = line
@@ -250,9 +250,11 @@ class Races:
         on: Array | None,
         values: Array | None,
         undefined: Array | None = None,
+        bits: Array | None = None,
     ) -> None:
         """A write, before it is done; `values` [lanes] or [lanes, elements], None if unknown, and
-        which of their bits are undefined."""
+        which of their bits are undefined. `bits` are the lanes that write, by default those `on`.
+        """
         units, rows = self._units(places, access), self._rows(c, on)
         agents = rows % self.agents
         known = self.known[rows]
@@ -270,7 +272,8 @@ class Races:
             self.updates.check(c, units, rows, on, "writes")
         if after_reads.any():
             self.report(c, on, after_reads, units, "writes", "read", self.read_line)
-        self.lanes.store(c, units, rows, on, (values, undefined))
+        bits = lane_bits(c, on) if bits is None else bits
+        self.lanes.store(c, units, rows, on, bits, (values, undefined))
         self._note(units, rows, fresh, known[np.arange(len(rows)), agents], line)
 
     def _note(self, units: Array, rows: Array, fresh: Array, clocks: Array, line: int) -> None:
