@@ -51,6 +51,7 @@ def row_of(seeds: range, assembles: bool, findings_folder: Path) -> dict[str, An
     return {
         "first_seed": seeds.start,
         "programs": len(seeds),
+        "of_sm_90": chunk.newest,
         "mismatches": len(chunk.findings),
         "findings": [f"{f.case.seed}: {f.kind}: {f.message[:200]}" for f in chunk.findings],
         "refused": sum(chunk.refusals.values()),

@@ -329,8 +329,9 @@ class Masks:
                 return scalars.compare("<", index, bound)
             # An offset near 2**31 and a thread's share make a sum that looks negative. Constants
             # go to the extent's side where that costs nothing, or less in a loop.
-            free = bound.const >= extent.const or bound.is_const or facts.is_nonnegative(bound)
-            if free or (facts.is_nonnegative(index) and _depth(bound) < _depth(index)):
+            stays = bound.const >= extent.const
+            known = bound.is_const or facts.is_nonnegative(bound)
+            if stays or (facts.is_nonnegative(index) and (known or _depth(bound) < _depth(index))):
                 return self._below_unsigned(index, self._natural(bound, extent), False)
         # As unsigned numbers, negative indices lie beyond every extent.
         return self._below_unsigned(base + value, scalars.register(extent, wide), wide)

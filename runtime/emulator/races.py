@@ -171,7 +171,7 @@ class Races:
         on: Array | None,
         bits: Array | None = None,
     ) -> None:
-        """A read of shared memory; by the lanes `bits`, which run in any order, if they are said."""
+        """A read of shared memory, by the lanes `bits`, which run in any order, if said."""
         units, rows = self._units(places, access), self._rows(c, on)
         self._follow_writes(c, units, rows, on, "reads")
         if self.updates is not None:
