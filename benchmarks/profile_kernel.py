@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from tileloom.programs.quantized_matmul.device import loaded
+from tileloom.programs.quantized_matmul.device import loaded, maps_of
 from tileloom.programs.quantized_matmul.timing import Bench
 from tileloom.programs.quantized_matmul.tuning import Problem
 from tileloom.programs.quantized_matmul.wide_schedule import parse_schedule
+from tileloom.runtime.tensor_maps import encoded
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     bench = Bench()
     kernel = loaded(chosen.config, bench.gpu.ordinal)
     values = bench.values(chosen, problem.geometry, 0)
+    values += encoded(maps_of(chosen, bench.gpu.ordinal, values), values)
     for _ in range(4):
         kernel.launch(chosen.grid, values)
     bench.gpu.synchronize()

@@ -9,7 +9,7 @@ from tileloom.vm.diagnostics import LayoutMismatchError, Location
 from tileloom.vm.expr import Expr
 from tileloom.vm.ir import Value
 
-from ..ptx import Register, RegisterKind
+from ..ptx import Register, RegisterKind, Vector
 from .addresses import contribution
 from .context import Context, SharedBinding
 from .linear import Linear
@@ -45,8 +45,10 @@ class SharedOperand:
         pure = context.builder.pure
         base = Linear.of(context.shared_base()) + place.without_const()
         units = pure("shr.u32", B32, context.scalars.in_register(base), 4)
-        wide = pure("cvt.u64.u32", B64, units)
-        return pure("add.s64", B64, wide, self.descriptor.bits + place.const // 16)
+        # Only the lower half depends on the place; a sum of 64 bits would hide that.
+        high, low = divmod(self.descriptor.bits + place.const // 16, 1 << 32)
+        lower = pure("add.s32", B32, units, low)
+        return pure("mov.b64", B64, Vector((lower, pure("mov.b32", B32, high))))
 
 
 def shared_operand(

@@ -11,6 +11,7 @@ from tileloom.vm.types import ScalarType
 from ..emit.context import Context
 from ..emit.linear import Facts, Linear, gcd
 from ..ptx import Pair, Register, RegisterKind, Symbol
+from .guards import guard, is_only_arrival
 from .registry import lower_instruction
 
 PRED, B32, B64 = RegisterKind.PRED, RegisterKind.B32, RegisterKind.B64
@@ -59,11 +60,11 @@ def _lower_group(context: Context, group: Group) -> None:
         if group.warps is None:
             _keep_one_thread(context, end)
         else:
-            thread = Linear.of(context.thread())
-            first = part.first - around.first
+            warp = Linear.of(context.warp())
+            first = (part.first - around.first) // 32
             for before in (
-                context.scalars.compare("<", thread, Linear({}, first)),
-                context.scalars.compare("<", Linear({}, first + part.num_threads - 1), thread),
+                context.scalars.compare("<", warp, Linear({}, first)),
+                context.scalars.compare("<", Linear({}, first + part.num_threads // 32 - 1), warp),
             ):
                 assert before is not True, "an empty group"
                 if isinstance(before, Register):
@@ -205,9 +206,15 @@ def _lower_if(context: Context, statement: If) -> None:
     otherwise, end = builder.fresh_label("else"), builder.fresh_label("end")
     # One region around both sides: what leaves either of them is placed before the branch.
     with builder.region():
+        start = len(builder.recent())
         builder.branch(otherwise if statement.orelse else end, condition, negated=True)
         with builder.region():
             lower_block(context, statement.then)
+        if not statement.orelse and is_only_arrival(builder.recent()[start + 1 :]):
+            body = builder.recent()[start + 1 :]
+            del builder.recent()[start:]
+            guard(builder, body, condition)
+            return
         if statement.orelse:
             builder.branch(end)
             builder.place(otherwise)

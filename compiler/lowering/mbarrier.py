@@ -95,8 +95,10 @@ def lower_arrive(context: Context, instruction: MbarrierArrive) -> None:
 
 
 def _space(context: Context, rank: Operand | None) -> str:
+    """Scope and space of an arrival. At a barrier of one's own block only its threads wait: a
+    release to the cluster, a fence that takes hundreds of cycles, is for others' barriers."""
     space = "cta" if rank is None or context.cluster_size == 1 else "cluster"
-    return f".{_scope(context)}.shared::{space}.b64"
+    return f".{space}.shared::{space}.b64"
 
 
 @lowering(MbarrierExpect)

@@ -60,7 +60,10 @@ def write_scalar(context: Context, target: Register, value: Operand) -> None:
 def lower_var(context: Context, instruction: Var) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, ScalarType)
-    register = context.builder.storage(scalar_register_kind(result.type.dtype))
+    kind = scalar_register_kind(result.type.dtype)
+    # One that nothing is assigned to is a value: what is computed from it is computed once.
+    is_value = result not in context.mutated
+    register = context.builder.once(kind) if is_value else context.builder.storage(kind)
     write_scalar(context, register, scalar_value(context, instruction.value, result.type.dtype))
     context.bind_scalar(result, register)
 

@@ -81,15 +81,17 @@ def _check_target(context: Context, instruction: Instruction) -> None:
 
 
 def _needs_fence(context: Context, used: set[Register]) -> bool:
-    """Whether registers of a product may have been accessed by others since the last fence: not if
-    only addresses were computed since the product before."""
+    """Whether registers of a product may have been accessed by others than products since the last
+    fence."""
     for item in reversed(context.builder.recent()):
         if isinstance(item, Comment):
             continue
         if not isinstance(item, PtxInstruction):
             return True
-        if item.opcode.startswith("wgmma.mma_async"):
+        if item.opcode == "wgmma.fence.sync.aligned":
             return False
+        if item.opcode.startswith("wgmma.mma_async"):
+            continue
         if not used.isdisjoint((*item.defs(), *item.uses())):
             return True
     return True

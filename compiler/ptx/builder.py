@@ -19,7 +19,7 @@ from tileloom.vm.diagnostics import Location
 
 from .functions import STACK, text_symbol
 from .module import Comment, Instruction, Item, Label
-from .operands import LabelRef, Operand, Register, RegisterKind, Symbol
+from .operands import LabelRef, Operand, Register, RegisterKind, Symbol, Vector, registers_of
 
 
 class Region:
@@ -74,14 +74,13 @@ class Builder:
     def pure(self, opcode: str, kind: RegisterKind, *srcs: Operand) -> Register:
         """The value of an operation without effects; see the head of the file."""
         depth = 0
-        for operand in srcs:
-            if type(operand) is Register:
-                if operand.region is None:
-                    result = self.once(kind)
-                    self.emit(opcode, (result,), srcs)
-                    return result
-                if operand.region > depth:
-                    depth = operand.region
+        for register in self._registers(srcs):
+            if register.region is None:
+                result = self.once(kind)
+                self.emit(opcode, (result,), srcs)
+                return result
+            if register.region > depth:
+                depth = register.region
         region = self._regions[depth]
         key = (opcode, srcs)
         known = region.values.get(key)
@@ -90,6 +89,14 @@ class Builder:
             region.items.append(Instruction(opcode, (known,), srcs))
             region.values[key] = known
         return known
+
+    @staticmethod
+    def _registers(operands: tuple[Operand, ...]) -> Iterator[Register]:
+        for operand in operands:
+            if type(operand) is Register:
+                yield operand
+            elif type(operand) is Vector:
+                yield from registers_of(operand)
 
     def compute(self, opcode: str, kind: RegisterKind, *srcs: Operand) -> Register:
         """The value of an operation on tile data: emitted here, neither shared nor hoisted, so

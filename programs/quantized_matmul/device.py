@@ -63,7 +63,7 @@ def maps_of(plan: Plan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMa
     """The tensor maps of a launch with these values."""
     if isinstance(plan.config, Config):
         return ()
-    return tensor_maps(plan.config, ordinal, tuple(values[6:]))
+    return tensor_maps(plan.config, ordinal, tuple(values[8:]))
 
 
 @cache

@@ -16,6 +16,7 @@ from tileloom.runtime.cuda.stream import torch_stream
 from tileloom.runtime.tensor_maps import ResolvedMap, encoded
 
 from .plan import Plan
+from .wide_config import WideConfig
 
 Key = tuple[Any, ...]
 _MAX_CALLS = 1024
@@ -30,7 +31,7 @@ class Call:
     between: tuple[Any, ...]  # the values after x and before y
     after: tuple[Any, ...]
     maps: tuple[ResolvedMap, ...]
-    unaligned: int  # bits that must be zero in x's address
+    unaligned: tuple[int, int]  # bits that must be zero in the addresses of x and y
     nbytes: tuple[int, int]  # of x and y
     is_torch: bool
     ordinal: int
@@ -40,7 +41,7 @@ class Call:
         if self.is_torch and not (x.is_contiguous() and out.is_contiguous()):
             return False
         address, written = x.data_ptr(), out.data_ptr()
-        if address & self.unaligned:
+        if address & self.unaligned[0] or written & self.unaligned[1]:
             return False
         if address < written + self.nbytes[1] and written < address + self.nbytes[0]:
             return False
@@ -76,7 +77,8 @@ def remember(
     if len(calls) >= _MAX_CALLS:
         calls.clear()
     is_torch = key[0].__name__ == "Tensor"
-    unaligned = 2 * plan.config.x_vector - 1
+    wide = isinstance(plan.config, WideConfig) and plan.config.whole_blocks
+    unaligned = (2 * plan.config.x_vector - 1, 15 if wide else 0)
     between, after = tuple(values[1:5]), tuple(values[6:])
     sizes = (arrays[0].nbytes, arrays[1].nbytes)
     calls[key] = Call(kernel, plan.grid, between, after, maps, unaligned, sizes, is_torch, ordinal)

@@ -78,12 +78,18 @@ def _linear(
     bias, bias_kind = bias_array(bias, p.n, out)
     vector = x_vector(p.k, operands.x.address)
     problem = (p, operands.m, activation_of(operands.x), operands.out, bias_kind, vector, schedule)
+    written = describe(target)
+    assert written is not None
+    aligned = written.address % 16 == 0
     if place in HOST_DEVICES:
-        _run_on_host(place, plan(*problem), p, operands, bias, target)
+        chosen = plan(*problem, y_aligned=aligned)
+        _run_on_host(place, chosen, p, operands, bias, target)
     else:
         from .device import machine_of, ordinal_of, run_on_gpu
 
-        chosen = plan(*problem, machine_of(ordinal_of(operands)))
+        # The result of host arrays comes by way of memory of ours, which is aligned.
+        aligned = aligned or not operands.on_device
+        chosen = plan(*problem, machine_of(ordinal_of(operands)), aligned)
         run_on_gpu(chosen, p, operands, bias, target, workspace, repeatable=plain)
     return target
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,7 @@ class Plan:
     schedule: Schedule | WideSchedule
     m: int
     feature_blocks: int  # thread blocks along the features
+    shared_by: int = 0  # blocks that share all tiles (wide.py)
 
     @property
     def blocks(self) -> int:
@@ -41,13 +42,23 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int, int]:
         tokens = -(-self.m // self.config.tokens)
+        if isinstance(self.config, WideConfig) and self.config.cluster == 1:
+            return self.parts, 1, 1
         return tokens, self.feature_blocks, self.schedule.splits
+
+    @property
+    def parts(self) -> int:
+        """Blocks of a kernel of warp groups that share all tiles, or take one each."""
+        tiles = -(-self.m // self.config.tokens) * self.feature_blocks
+        return self.shared_by or tiles
 
     @property
     def workspace(self) -> tuple[int, int]:
         """f32 elements of partial sums, and counters; none where k is not split."""
-        if not isinstance(self.config, Config) or not self.config.split:
+        if not self.config.split:
             return 0, 0
+        if isinstance(self.config, WideConfig):
+            return self.parts * self.config.sums_of_block, self.parts * self.config.groups
         elements = self.schedule.splits * self.config.features * self.config.tokens
         return self.blocks * elements, self.blocks
 
@@ -66,10 +77,15 @@ def plan(
     vector: int = 8,
     schedule: Schedule | WideSchedule | None = None,
     machine: Machine = H100,
+    y_aligned: bool = True,
 ) -> Plan:
-    """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine."""
+    """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine.
+
+    `vector` elements of x may be read at once (`x_vector`), and 16 bytes of y be written if it is
+    aligned.
+    """
     if not isinstance(schedule, Schedule):
-        wide = _wide(packed, m, activation, out, bias, vector, schedule, machine)
+        wide = _wide(packed, m, activation, out, bias, vector, schedule, machine, y_aligned)
         if wide is not None:
             return wide
         schedule = None
@@ -118,13 +134,14 @@ def _wide(
     vector: int,
     schedule: WideSchedule | None,
     machine: Machine,
+    y_aligned: bool,
 ) -> Plan | None:
     """The kernel of warp groups, where it is asked for or chosen."""
     geometry = packed.geometry
     config = WideConfig(geometry.cut, packed.dtype.name, activation, packed.zero_point, out, bias)
     if schedule is None and vector == 8:
         schedule = choose_wide(geometry, m, machine, config)
-    if schedule is None:
+    if schedule is None or geometry.num_chunks == 0:
         return None
     if vector != 8 or not geometry.cut.contiguous:
         raise VMValueError(
@@ -133,8 +150,13 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
-    config = configure(schedule, config)
-    return Plan(config, schedule, m, -(-geometry.num_blocks // config.blocks))
+    whole = y_aligned and packed.n % geometry.cut.block_features == 0
+    config = replace(configure(schedule, config), whole_blocks=whole)
+    features = -(-geometry.num_blocks // config.blocks)
+    units = -(-m // config.tokens) * features * geometry.num_chunks
+    shared_by = min(schedule.parts, units)
+    split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
+    return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 
 @lru_cache(maxsize=512)
@@ -181,10 +203,10 @@ def arguments(
     arrays = [x, weights.words, weights.scales, weights.zeros]
     arrays += [weights.no_floats if bias is None else bias, y]
     sizes = (packed.k, packed.n, packed.geometry.num_chunks)
+    arrays += workspace or (weights.no_floats, weights.no_counters)
     if isinstance(plan.config, WideConfig):
         down = packed.scale_down if plan.config.activation == "f16" else 1.0
         return [*arrays, *scalars(plan, *sizes, packed.scale_unit, down)]
-    arrays += workspace or (weights.no_floats, weights.no_counters)
     return [*arrays, *scalars(plan, *sizes, packed.scale_unit)]
 
 
@@ -194,5 +216,5 @@ def scalars(
     """The kernel's arguments behind the arrays."""
     sizes: list[int | float] = [plan.m, k, n, chunks]
     if isinstance(plan.config, WideConfig):
-        return [*sizes, scale_down, scale_unit / scale_down]
+        return [*sizes, plan.parts, scale_down, scale_unit / scale_down]
     return [*sizes, plan.schedule.splits, scale_unit]

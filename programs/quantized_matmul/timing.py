@@ -14,7 +14,6 @@ from tileloom.runtime.cuda.context import api, check, current_device
 from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.tensor_maps import encoded
 
-from .config import Config
 from .device import Workspace, gpu_weights, launch, loaded, machine_of, maps_of
 from .geometry import Geometry
 from .packing import Packed
@@ -96,8 +95,7 @@ class Bench:
     def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int | float]:
         halves, output = self.halves.data_ptr(), self.output.data_ptr()
         arrays = [halves, self.weights.data_ptr() + start, halves, halves, halves, output]
-        if isinstance(chosen.config, Config):
-            arrays += [output + OUTPUT_BYTES // 2, self.counters.data_ptr()]
+        arrays += [output + OUTPUT_BYTES // 2, self.counters.data_ptr()]
         return [*arrays, *scalars(chosen, geometry.k, geometry.n, geometry.num_chunks, 1.0)]
 
 

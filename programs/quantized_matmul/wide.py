@@ -16,17 +16,18 @@ an f16, and results up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tileloom import vm
-from tileloom.layouts import fragments
-from tileloom.vm.dsl.mbarrier import Mbarriers
+from tileloom.layouts import RegisterLayout, fragments
+from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .geometry import MOST_CHUNKS
-from .wide_config import FETCHING, MULTIPLYING, WARPS, WideConfig
+from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
 
 
 @dataclass
@@ -37,8 +38,7 @@ class Ring:
     x: MemoryTile  # [stages, k, token]
     scales: MemoryTile  # [stages, feature block, 8 * T * 2]
     zeros: MemoryTile | None
-    full: Mbarriers
-    empty: Mbarriers
+    turns: vm.Pipeline
 
     @staticmethod
     def alloc(config: WideConfig) -> Ring:
@@ -49,20 +49,77 @@ class Ring:
         words = vm.alloc_shared(u32, (*each, config.run))
         scales = vm.alloc_shared(f16, (*each, 16 * config.cut.tiles))
         zeros = vm.alloc_shared(f16, (*each, 16 * config.cut.tiles)) if config.has_zeros else None
-        full = vm.alloc_mbarrier([config.stages])
-        empty = vm.alloc_mbarrier([config.stages], WARPS * config.groups)
-        return Ring(words, x, scales, zeros, full, empty)
+        consumers = WARPS * config.groups
+        ring = vm.Pipeline(config.stages, producers=WARPS, consumers=consumers)
+        return Ring(words, x, scales, zeros, ring)
 
 
 @dataclass
-class Part:
-    """A thread block's part of the product."""
+class Work:
+    """What a thread block has to do: chunks of tiles of the product, counted through all tiles.
+
+    Tiles are numbered tokens first, so that blocks at work together read the same weights. A block
+    takes `each` chunks in a row, the first block the last ones: those it may wait for are blocks
+    that were started before it.
+    """
 
     config: WideConfig
+    chunks: Scalar
+    token_tiles: Scalar
+    tiles: Scalar
+    parts: Scalar
+    each: Scalar
+    number: Scalar  # of this block's part
+
+    @staticmethod
+    def of(config: WideConfig, m: Scalar, blocks: Scalar, chunks: Scalar, parts: Scalar) -> Work:
+        token_tiles = vm.cdiv(m, config.tokens)
+        tiles = token_tiles * vm.cdiv(blocks, config.blocks)
+        number = parts - 1 - vm.block_index(0)
+        return Work(
+            config, chunks, token_tiles, tiles, parts, vm.cdiv(tiles * chunks, parts), number
+        )
+
+    @contextmanager
+    def segments(self) -> Iterator[Segment]:
+        """The tiles of this block one after the other, each with the chunks it takes of it."""
+        config = self.config
+        if config.cluster > 1:
+            each = vm.cdiv(self.chunks, config.cluster)
+            first = vm.block_index(2) * each
+            turns = vm.larger(vm.smaller(self.chunks - first, each), 0)
+            place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.blocks)
+            yield Segment(self, vm.constant(0), *place, first, turns)
+            return
+        begin = self.number * self.each
+        end = vm.smaller(begin + self.each, self.tiles * self.chunks)
+        at, stop = vm.var(begin, i32), vm.var(end, i32)
+        with vm.loop(at < stop):
+            tile = vm.var(at // self.chunks, i32)
+            first, turns = vm.var(0, i32), vm.var(self.chunks, i32)
+            if config.split:
+                first.set(at - tile * self.chunks)
+                turns.set(vm.smaller(self.chunks - first, stop - at))
+            token = vm.var(tile % self.token_tiles * config.tokens, i32)
+            block = vm.var(tile // self.token_tiles * config.blocks, i32)
+            yield Segment(self, tile, token, block, first, turns)
+            at.set(at + turns)
+
+
+@dataclass
+class Segment:
+    """A block's part of a tile of the product."""
+
+    work: Work
+    tile: Scalar
     token: Scalar  # the first
     block: Scalar  # the first feature block
     begin: Scalar  # the first chunk
-    turns: Scalar
+    turns: Scalar  # chunks
+
+    @property
+    def config(self) -> WideConfig:
+        return self.work.config
 
 
 @vm.kernel
@@ -73,10 +130,13 @@ def quantized_matmul_wide(
     zeros: vm.Ptr[f16],
     bias: vm.Ptr["bias_dtype"],
     y: vm.Ptr["out"],
+    partials: vm.Ptr[f32],
+    flags: vm.Ptr[u32],
     m: i32,
     k: i32,
     n: i32,
     chunks: i32,
+    parts: i32,
     scale_down: f32,
     scale_unit: f32,
     config: WideConfig,
@@ -85,25 +145,21 @@ def quantized_matmul_wide(
     out: str,
 ) -> None:
     cut = config.cut
-    for extent in (m, n):
+    for extent in (m, n, chunks, parts):
         vm.assume(extent >= 1)
-    vm.assume(chunks >= 0)
     vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
+    grid: list[ScalarLike] = [parts]
+    if config.cluster > 1:
+        grid = [vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster]
     vm.launch(
-        grid=[vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster],
-        warps=WARPS * (config.groups + 1),
-        cluster=(1, 1, config.cluster),
+        grid=grid, warps=WARPS * (config.groups + 1), cluster=(1, 1, config.cluster)
     )
     vm.launch_dependents()
-    each = vm.cdiv(chunks, config.cluster)
-    begin = vm.block_index(2) * each
-    turns = vm.larger(vm.smaller(chunks - begin, each), 0)
-    place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.blocks)
-    part = Part(config, *place, begin, turns)
+    work = Work.of(config, m, blocks, chunks, parts)
     ring = Ring.alloc(config)
-    sums = vm.alloc_shared(f32, config.sums().shape, config.sums())
+    leaving = Leaving.alloc(config)
     rows = vm.constant(1) if cut.one_scale else chunks
     per_row = 16 * cut.tiles
     views = Views(
@@ -113,18 +169,23 @@ def quantized_matmul_wide(
         vm.global_view(zeros, [blocks, rows, per_row], alignment=16),
         blocks,
     )
-    output = Output(bias, y, m, n, scale_unit)
+    output = Output(config, bias, y, m, n, scale_unit)
     with vm.warp_group(WARPS * config.groups, WARPS):
         vm.set_registers(FETCHING, "less")
-        with vm.single_thread():
-            fetch(part, ring, views)
+        for warp in range(WARPS):
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring, views, warp)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
-            vm.set_registers(MULTIPLYING, "more")
-            totals = multiply(part, ring, group, scale_down)
-            leave(part, sums, group, totals, output)
+            vm.set_registers(MULTIPLYING[config.groups], "more")
+            use = ring.turns.consumer()
+            exchange = Exchange(work, group, partials, flags)
+            with work.segments() as segment:
+                totals = multiply(segment, ring, use, group, scale_down)
+                finish(segment, leaving, group, totals, exchange, output)
     if config.cluster > 1:
-        meet(part, sums, output)
+        with work.segments() as segment:
+            meet_in_cluster(segment, leaving.sums, output)
 
 
 @dataclass
@@ -138,67 +199,80 @@ class Views:
     blocks: Scalar
 
 
-def fetch(part: Part, ring: Ring, views: Views) -> None:
-    """One thread copies the turns' operands as their slots become free."""
-    config, cut = part.config, part.config.cut
+def fetch(work: Work, ring: Ring, views: Views, warp: int) -> None:
+    """A thread of each warp copies a share of the turns' operands as their slots become free."""
+    fill = ring.turns.producer()
     vm.wait_dependencies()
-    for turn in vm.range(0, part.turns):
-        stage, chunk = turn % config.stages, part.begin + turn
-        row: ScalarLike = 0 if cut.one_scale else chunk
-        vm.mbarrier_wait(ring.empty, stage, turn // config.stages + 1)
-        vm.mbarrier_expect(ring.full, stage, config.stage_bytes)
-        for index in range(config.blocks):
+    with work.segments() as segment:
+        for turn in vm.range(0, segment.turns):
+            fetch_turn(segment, vm.var(segment.begin + turn, i32), fill, ring, views, warp)
+
+
+def fetch_turn(
+    part: Segment, chunk: Scalar, fill: Producer, ring: Ring, views: Views, warp: int
+) -> None:
+    """A warp's share of a turn: some feature blocks, and some rows of k of x."""
+    config, cut = part.config, part.config.cut
+    row: ScalarLike = 0 if cut.one_scale else chunk
+    boxes = range(config.box * warp, cut.chunk, config.box * WARPS)
+    with fill.turn(config.share_bytes(warp)) as stage:
+        to = (fill.barriers, stage)
+        for index in range(warp, config.blocks, WARPS):
             # Beyond the last feature block any block will do: its results are dropped.
             block = vm.smaller(part.block + index, views.blocks - 1)
             vm.copy_bulk(
-                ring.words, [stage, index, 0], views.words, [block, chunk, 0],
-                ring.full, stage, config.run, cache="stream",
+                ring.words, [stage, index, 0], views.words, [block, chunk, 0], *to,
+                config.run, cache="stream",
             )  # fmt: skip
             for slots, view in ((ring.scales, views.scales), (ring.zeros, views.zeros)):
                 if slots is not None:
-                    vm.copy_bulk(
-                        slots, [stage, index, 0], view, [block, row, 0],
-                        ring.full, stage, 16 * cut.tiles,
-                    )  # fmt: skip
-        for at in range(0, cut.chunk, config.box):
-            vm.copy_tensor(
-                ring.x, [stage, at, 0], views.x, [part.token, chunk * cut.chunk + at],
-                ring.full, stage, (config.box, config.tokens), dims=(1, 0),
-            )  # fmt: skip
+                    start = [block, row, 0]
+                    vm.copy_bulk(slots, [stage, index, 0], view, start, *to, 16 * cut.tiles)
+        for at in boxes:
+            start = [part.token, chunk * cut.chunk + at]
+            shape = (config.box, config.tokens)
+            vm.copy_tensor(ring.x, [stage, at, 0], views.x, start, *to, shape, dims=(1, 0))
 
 
-def multiply(part: Part, ring: Ring, group: int, scale_down: Scalar) -> list[Tile]:
-    """A warp group's slabs, summed over the block's part of k."""
+def multiply(
+    part: Segment, ring: Ring, use: Consumer, group: int, scale_down: Scalar
+) -> list[Tile]:
+    """A warp group's slabs, summed over the block's part of k.
+
+    A span is decoded while the products of the one before it run.
+    """
     config, cut = part.config, part.config.cut
     column, tiles = config.place(group)
     layout = fragments.wgmma_d(config.tokens)
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in tiles]
+    spans = config.spans()
     for turn in vm.range(0, part.turns):
-        stage = turn % config.stages
-        vm.mbarrier_wait(ring.full, stage, turn // config.stages)
+        stage = vm.var(use.acquire(), u32)
         weights = Weights(config, ring, stage, WARPS * column, scale_down)
-        spans = list(parts_of(cut.chunk, config.slabs))
-        for number, (low, high) in enumerate(spans):
-            operands = [weights.fragment(tile, low, high) for tile in tiles]
-            for total, operand in zip(totals, operands, strict=True):
-                vm.wgmma(total, operand, ring.x, b_offsets=[stage, low, 0])
-            vm.wgmma_commit()
-            # Alone, a span's fragments are the registers that the next turn's will be.
-            vm.wgmma_wait(1 if len(spans) > 1 else 0)
-            if number == 0:
+        operands = weights.operands(tiles, spans[0])
+        for number, span in enumerate(spans):
+            if number == 1:
                 # The last turn's products are done: its slot may be overwritten.
                 with vm.when(turn > 0):
-                    vm.mbarrier_arrive(ring.empty, (turn - 1) % config.stages, per="warp")
+                    use.release(behind=1, per="warp")
+            for at, piece in enumerate(span):
+                for step in range(0, piece.rows, 16):
+                    for total, operand in zip(totals, operands[at], strict=True):
+                        place = [stage, piece.low + step, 0]
+                        vm.wgmma(total, operand[:, step : step + 16], ring.x, b_offsets=place)
+            vm.wgmma_commit()
+            # The span before is done: its registers hold the next.
+            vm.wgmma_wait(1 if len(spans) > 1 else 0)
+            if number + 1 < len(spans):
+                operands = weights.operands(tiles, spans[number + 1])
+        if len(spans) == 1:
+            with vm.when(turn > 0):
+                use.release(behind=1, per="warp")
+        use.advance()
     vm.wgmma_wait(0)
+    with vm.when(part.turns > 0):
+        use.release(behind=1, per="warp")
     return totals
-
-
-def parts_of(chunk: int, slabs: int) -> Iterator[tuple[int, int]]:
-    """The rows of a chunk in spans whose fragments take no more than 32 registers; two at least,
-    unless it is a single product."""
-    steps = min(max(1, 8 // slabs), max(1, chunk // 32))
-    for low in range(0, chunk, 16 * steps):
-        yield low, min(chunk, low + 16 * steps)
 
 
 class Weights:
@@ -207,22 +281,32 @@ class Weights:
     def __init__(
         self, config: WideConfig, ring: Ring, stage: Scalar, block: int, scale_down: Scalar
     ) -> None:
-        self.config = config
-        words = config.words()
-        loaded = vm.load(
-            ring.words, [stage, block, 0], words.shape, words, dims=(1, 2), in_bounds=True
-        )
-        shape = (1, WARPS * config.cut.block_features, config.cut.chunk)
-        codes = vm.view(loaded, dtype(config.weight), shape, config.layouts.codes(), vm.PAIRED)
-        kind = dtype(config.activation)
-        values = vm.cast(codes, f32 if self.in_f32 else kind)
-        self.values = vm.reshape(values, (WARPS, config.cut.tiles, 16, config.cut.chunk))
+        self.config, self.words, self.stage, self.block = config, ring.words, stage, block
         scales = self._row(ring.scales, stage, block)
         scales = vm.cast(scales, f32) * scale_down
-        self.scales = scales if self.in_f32 else vm.cast(scales, kind)
+        self.dtype = f32 if self.in_f32 else dtype(config.activation)
+        self.scales = vm.cast(scales, self.dtype)
         self.zeros: Tile | None = None
         if ring.zeros is not None:
-            self.zeros = vm.cast(self._row(ring.zeros, stage, block), self.values.dtype)
+            self.zeros = vm.cast(self._row(ring.zeros, stage, block), self.dtype)
+
+    def operands(self, tiles: range, span: Sequence[Piece]) -> list[list[Tile]]:
+        """For each piece the operands of the slabs, [64, rows of k]."""
+        return [self._piece(tiles, piece) for piece in span]
+
+    def _piece(self, tiles: range, piece: Piece) -> list[Tile]:
+        config = self.config
+        words = config.words(piece.rows)
+        start = piece.low // (16 * config.cut.parts) * config.cut.unit_words * 128
+        loaded = vm.load(
+            self.words, [self.stage, self.block, start], words.shape, words, dims=(1, 2),
+            in_bounds=True,
+        )  # fmt: skip
+        shape = (1, WARPS * config.cut.block_features, piece.rows)
+        codes = vm.view(loaded, dtype(config.weight), shape, config.codes(piece.rows), vm.PAIRED)
+        values = vm.cast(codes, self.dtype)
+        values = vm.reshape(values, (WARPS, config.cut.tiles, 16, piece.rows))
+        return [self._operand(values, tile) for tile in tiles]
 
     @property
     def in_f32(self) -> bool:
@@ -239,11 +323,10 @@ class Weights:
         box = vm.transpose(split[:, :, tile : tile + 1, :], (0, 2, 3, 1))
         return vm.reshape(box, (16 * WARPS, 1))
 
-    def fragment(self, tile: int, low: int, high: int) -> Tile:
-        """[64, high - low]: scaled weights of a slab."""
-        config = self.config
-        box = self.values[:, tile : tile + 1, :, low:high]
-        values = vm.reshape(box, (16 * WARPS, high - low))
+    def _operand(self, values: Tile, tile: int) -> Tile:
+        """Scaled weights of a slab."""
+        config, rows = self.config, values.shape[3]
+        values = vm.reshape(values[:, tile : tile + 1, :, :], (16 * WARPS, rows))
         scales = self._of_tile(self.scales, tile)
         if config.zero_point == "symmetric":
             # Zero times scale is exact: one rounding, of the sum.
@@ -255,59 +338,179 @@ class Weights:
 
 
 @dataclass
-class Output:
-    """Where results go."""
+class Leaving:
+    """Shared memory through which results leave."""
 
+    sums: MemoryTile | None  # [blocks, tokens, features], where the blocks of a cluster meet
+    slots: MemoryTile | None  # [warps, tokens at a time, features of a warp]
+
+    @staticmethod
+    def alloc(config: WideConfig) -> Leaving:
+        if config.cluster > 1:
+            return Leaving(vm.alloc_shared(f32, config.sums().shape, config.sums()), None)
+        layout = config.slots()
+        return Leaving(None, vm.alloc_shared(dtype(config.left), layout.shape, layout))
+
+
+@dataclass
+class Output:
+    """Where results go: y[token, feature] = sum * unit + bias[feature], rounded once."""
+
+    config: WideConfig
     bias: Pointer
     y: Pointer
     m: Scalar
     n: Scalar
     scale_unit: Scalar
 
-    def write(self, part: Part, feature: Scalar, sums: Tile) -> None:
-        """y[token, feature + i] = sums[i, token] * unit + bias[feature + i], rounded once."""
-        config, features = part.config, sums.shape[0] * sums.shape[1] * sums.shape[2]
-        total = vm.reshape(sums, (features, config.tokens)) * self.scale_unit
-        if config.bias:
-            bias = vm.global_view(self.bias, [self.n, 1], alignment=4)
-            total = total + vm.cast(vm.load(bias, [feature, 0], (features, 1)), f32)
+    def write(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
+        """Writes [blocks, tokens, features], from a feature of the first block on."""
+        blocks, tokens, features = sums.shape
+        size = self.config.cut.block_features
+        if self.config.whole_blocks:
+            shape = [vm.cdiv(self.n, size), size]
+            if self.config.bias:
+                view = vm.global_view(self.bias, [shape[0], 1, size], alignment=4)
+                sums = sums + vm.cast(vm.load(view, [block, 0, feature], (blocks, 1, features)), f32)
+            view = vm.global_view(self.y, [self.m, *shape], alignment=16)
+            sums = vm.cast(sums, dtype(self.config.out))
+            vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
+            return
         view = vm.global_view(self.y, [self.m, self.n], alignment=2)
-        vm.store(view, [part.token, feature], vm.transpose(vm.cast(total, dtype(config.out))))
+        for index in range(blocks):
+            start = (block + index) * size + feature
+            one = vm.reshape(sums[index : index + 1, :, :], (tokens, features))
+            if self.config.bias:
+                bias = vm.global_view(self.bias, [1, self.n], alignment=4)
+                one = one + vm.cast(vm.load(bias, [0, start], (1, features)), f32)
+            vm.store(view, [token, start], vm.cast(one, dtype(self.config.out)))
 
 
-def leave(part: Part, sums: MemoryTile, group: int, totals: list[Tile], output: Output) -> None:
-    """A warp group writes its slabs to y, one after the other; or leaves them to the cluster."""
+@dataclass
+class Exchange:
+    """Where blocks that share a tile leave sums: the last of its blocks to begin collects them."""
+
+    work: Work
+    group: int
+    partials: Pointer  # [part, slab, row, token]
+    flags: Pointer  # [part, warp group]: whether they are there
+
+    def _views(self) -> tuple[MemoryTile, MemoryTile]:
+        config, parts = self.work.config, self.work.parts
+        shape = [parts, config.groups * config.slabs, *self._held.shape]
+        partials = vm.global_view(self.partials, shape, alignment=16)
+        return partials, vm.global_view(self.flags, [parts, config.groups])
+
+    @property
+    def _held(self) -> RegisterLayout:
+        """Sums of a slab in the order of lanes and what they hold: 16 bytes of a lane in a row."""
+        layout = fragments.wgmma_d(self.work.config.tokens)
+        return layout.reshape(self._split).permute(_AS_HELD)
+
+    @property
+    def _split(self) -> tuple[int, ...]:
+        return WARPS, 2, 8, self.work.config.tokens // 8, 4, 2
+
+    def give(self, totals: list[Tile]) -> None:
+        """Leaves the sums of a tile that another block has the beginning of."""
+        partials, flags = self._views()
+        for slab, total in enumerate(totals, self.group * self.work.config.slabs):
+            held = vm.transpose(vm.reshape(total, self._split), _AS_HELD)
+            place = [self.work.number, slab, *(0 for _ in held.shape)]
+            vm.store(partials, place, held, dims=_HELD_DIMS)
+        vm.release(flags, [self.work.number, self.group], 1)
+
+    def take(self, segment: Segment, totals: list[Tile]) -> None:
+        """Adds what the blocks leave that have the rest of the tile, in the order of k."""
+        partials, flags = self._views()
+        layout = self._held
+        last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each + 1
+        numbers = (self.work.number + 1, vm.var(last, i32))
+        for number in vm.range(*numbers):
+            vm.lock(flags, [number, self.group], 1)
+            for slab, total in enumerate(totals, self.group * self.work.config.slabs):
+                place = [number, slab, *(0 for _ in layout.shape)]
+                held = vm.load(partials, place, layout.shape, layout, dims=_HELD_DIMS)
+                held = vm.transpose(held, tuple(_AS_HELD.index(d) for d in range(6)))
+                total.set(total + vm.reshape(held, total.shape))
+        for number in vm.range(*numbers):
+            vm.release(flags, [number, self.group], 0)
+
+
+# From (warp, row half, row, tokens, lane, token) of an accumulator, to have 16 bytes in a row.
+_AS_HELD = (3, 0, 2, 4, 1, 5)
+_HELD_DIMS = (2, 3, 4, 5, 6, 7)
+
+
+def finish(
+    part: Segment,
+    leaving: Leaving,
+    group: int,
+    totals: list[Tile],
+    exchange: Exchange,
+    output: Output,
+) -> None:
+    """Writes a tile's results, or leaves sums to those who do."""
+    vm.wait_dependencies()
+    if not part.config.split:
+        leave(part, leaving, group, totals, output)
+        return
+    with vm.when(part.begin > 0):
+        exchange.give(totals)
+    with vm.otherwise():
+        exchange.take(part, totals)
+        leave(part, leaving, group, totals, output)
+
+
+def leave(
+    part: Segment, leaving: Leaving, group: int, totals: list[Tile], output: Output
+) -> None:
+    """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
     config = part.config
     column, tiles = config.place(group)
-    for tile, total in zip(tiles, totals, strict=True):
-        slab = vm.reshape(total, (WARPS, 1, 16, config.tokens))
-        if config.cluster > 1:
-            vm.store(sums, [WARPS * column, tile, 0, 0], slab)
-            continue
-        vm.store(sums, [WARPS * group, 0, 0, 0], slab)
-        vm.barrier()
-        layout = config.results()
-        whole = vm.load(sums, [WARPS * group, 0, 0, 0], layout.shape, layout)
-        if tile == tiles[0]:
-            vm.wait_dependencies()
-        for index in range(WARPS):
-            start = (part.block + (WARPS * column + index)) * config.cut.block_features + 16 * tile
-            output.write(part, start, whole[index : index + 1, :, :, :])
-        if tile != tiles[-1]:
-            vm.barrier()
+    if leaving.sums is not None:
+        for tile, total in zip(tiles, totals, strict=True):
+            slab = vm.reshape(total, (WARPS, 16, config.tokens))
+            vm.store(leaving.sums, [WARPS * column, 0, 16 * tile], slab, dims=(0, 2, 1))
+        return
+    assert leaving.slots is not None
+    totals = [vm.cast(total * output.scale_unit, dtype(config.left)) for total in totals]
+    put = vm.store_matrix if dtype(config.left).bits == 16 else vm.store
+    meet = vm.warp_barrier if config.whole_blocks else vm.barrier
+    for low in range(0, config.tokens, config.leaving_tokens):
+        high = min(config.tokens, low + config.leaving_tokens)
+        # What lay there before was read by then.
+        meet()
+        for number, total in enumerate(totals):
+            slab = vm.reshape(total[:, low:high], (WARPS, 16, high - low))
+            # Said, not left to be found: warps meet by themselves only who know what they hold.
+            held = fragments.wgmma_d(high - low).reshape((WARPS, 16, high - low))
+            slab = vm.convert_layout(slab, held)
+            put(leaving.slots, [WARPS * group, 0, 16 * number], slab, dims=(0, 2, 1))
+        meet()
+        layout = config.results(high - low)
+        rows = vm.load(leaving.slots, [WARPS * group, 0, 0], layout.shape, layout)
+        block = part.block + WARPS * column
+        output.write(part.token + low, block, 16 * tiles[0], rows)
 
 
-def meet(part: Part, sums: MemoryTile, output: Output) -> None:
+def meet_in_cluster(part: Segment, sums: MemoryTile | None, output: Output) -> None:
     """The blocks of a cluster sum the parts of k, each a slice of the features, in rank order."""
+    assert sums is not None
     config = part.config
+    mine = config.blocks // config.cluster
     vm.cluster_barrier()
     with vm.warp_group(0, WARPS * config.groups):
-        layout = config.results()
-        first = vm.cluster_rank() * layout.shape[0]
-        whole = vm.load_remote(sums, [first, 0, 0, 0], 0, layout.shape, layout)
-        for rank in range(1, config.cluster):
-            whole = whole + vm.load_remote(sums, [first, 0, 0, 0], rank, layout.shape, layout)
         vm.wait_dependencies()
-        output.write(part, (part.block + first) * config.cut.block_features, whole)
+        for index in range(mine):
+            block = vm.cluster_rank() * mine + index
+            for low in range(0, config.tokens, config.meeting_tokens):
+                layout = config.meeting(min(config.tokens - low, config.meeting_tokens))
+                shape, place = layout.shape, [block, low, 0]
+                whole = vm.load_remote(sums, place, 0, shape, layout)
+                for rank in range(1, config.cluster):
+                    whole = whole + vm.load_remote(sums, place, rank, shape, layout)
+                whole = whole * output.scale_unit
+                output.write(part.token + low, part.block + block, 0, whole)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from math import gcd
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided, swizzled
 
+from tileloom.vm.dtypes import dtype
+
 from .geometry import Cut, Layouts
 
 WARPS = 4  # of a warp group
-FETCHING, MULTIPLYING = 24, 240  # registers of a thread, for two warp groups that multiply
+FETCHING = 24  # registers of a thread of the warp group that fetches
+MULTIPLYING = {2: 240, 4: 112}  # of those that multiply, by their number
 LARGEST_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of k in a chunk, from `low` on."""
+
+    low: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -30,16 +40,14 @@ class WideConfig:
     slabs: int = 2  # of 64 features, for each warp group
     stages: int = 4
     cluster: int = 1  # blocks that split k
+    rows: int = 32  # of k in a span, at least: what is decoded while another is multiplied
+    whole_blocks: bool = False  # features are whole feature blocks, and y lies at 16 bytes
+    split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
 
     @property
     def x_vector(self) -> int:
         """Elements of x that its rows and its start are multiples of."""
         return 8
-
-    @property
-    def split(self) -> bool:
-        """Whether sums meet in a workspace."""
-        return False
 
     @property
     def columns(self) -> int:
@@ -61,10 +69,6 @@ class WideConfig:
         column, first = divmod(group * self.slabs, self.cut.tiles)
         return column, range(first, first + self.slabs)
 
-    @cached_property
-    def layouts(self) -> Layouts:
-        return Layouts(self.cut, 1, WARPS, self.tokens)
-
     @property
     def run(self) -> int:
         """Words of a chunk of one feature block."""
@@ -83,51 +87,114 @@ class WideConfig:
     @property
     def stage_bytes(self) -> int:
         """What the copies of one turn bring."""
+        return sum(map(self.share_bytes, range(WARPS)))
+
+    def share_bytes(self, warp: int) -> int:
+        """What the copies of a fetching warp bring in one turn."""
+        blocks = len(range(warp, self.blocks, WARPS))
+        boxes = len(range(self.box * warp, self.cut.chunk, self.box * WARPS))
         scales = 2 * 16 * self.cut.tiles * (1 + self.has_zeros)
-        return self.blocks * (4 * self.run + scales) + 2 * self.tokens * self.cut.chunk
+        return blocks * (4 * self.run + scales) + 2 * boxes * self.box * self.tokens
 
     @property
     def shared_bytes(self) -> int:
         """What a thread block takes, apart from barriers and gaps."""
-        return self.stages * self.stage_bytes + 4 * self.sums().size
+        return self.stages * self.stage_bytes + self.leaving_bytes
+
+    @property
+    def leaving_bytes(self) -> int:
+        """Shared memory through which results leave."""
+        if self.cluster > 1:
+            return 4 * self.sums().size
+        return self.slots().size * dtype(self.left).bits // 8
+
+    @property
+    def left(self) -> str:
+        """The dtype of results on their way out: rounded only when a bias is added."""
+        return "f32" if self.bias else self.out
+
+    def spans(self) -> list[list[Piece]]:
+        """A chunk in spans of pieces; a piece is what a word of each lane holds along k."""
+        size = 16 * self.cut.parts
+        pieces = [Piece(low, size) for low in range(0, self.cut.chunk, size)]
+        each = max(1, self.rows // size)
+        return [pieces[i : i + each] for i in range(0, len(pieces), each)]
+
+    @property
+    def sums_of_block(self) -> int:
+        """Sums that a block has in registers."""
+        return self.groups * self.slabs * 64 * self.tokens
 
     def x_slots(self) -> MemoryLayout:
         """[stages, chunk, tokens] of x, rows of tokens along k, swizzled."""
         return swizzled([self.stages, self.tokens, self.cut.chunk], 16).permute(0, 2, 1)
 
     def sums(self) -> MemoryLayout:
-        """[blocks, T, 16, tokens] of results, where T is 1 unless blocks meet in a cluster: each
-        warp group then has room for a slab. Rows are 16 bytes apart for the sake of the banks."""
-        row, tiles = self.tokens + 4, self.cut.tiles if self.cluster > 1 else 1
-        blocks = self.blocks if self.cluster > 1 else WARPS * self.groups
-        shape = (blocks, tiles, 16, self.tokens)
-        return strided(shape, (16 * tiles * row, 16 * row, row, 1))
-
-    def results(self) -> RegisterLayout:
-        """[blocks, T, 16, tokens]: what a block of a cluster writes, or a warp group. Lanes along
-        features, two each, and four tokens of each."""
-        blocks, tiles, _, tokens = self.sums().shape
-        blocks //= self.cluster if self.cluster > 1 else self.groups
-        threads = 32 * WARPS * (self.groups if self.cluster > 1 else 1)
-        rest, quads = threads // (8 * tiles), tokens // 4
-        down = gcd(rest, quads)
-        across = gcd(rest // down, blocks) if self.cluster > 1 else 1
-        return RegisterLayout.from_modes(
-            (blocks, tiles, 16, tokens),
-            ((blocks // across, across), (tiles,), (8, 2), (quads // down, down, 4)),
-            spatial=[replicate(rest // (across * down)), (0, 1), (3, 1), (1, 0), (2, 0)],
-            local=[(0, 0), (3, 0), (3, 2), (2, 1)],
+        """[blocks, tokens, features] of results. Rows are 16 bytes longer than their elements, for
+        the sake of the banks."""
+        row = self.cut.block_features + 4
+        return strided(
+            (self.blocks, self.tokens, self.cut.block_features), (self.tokens * row, row, 1)
         )
 
-    def words(self) -> RegisterLayout:
-        """[4, words of a chunk], as `Layouts.words` has them."""
-        cut = self.cut
+    @property
+    def meeting_tokens(self) -> int:
+        """Tokens that the threads of a cluster's block read at a time."""
+        return 32 * WARPS * self.groups * 8 // self.cut.block_features
+
+    def meeting(self, tokens: int) -> RegisterLayout:
+        """[1, tokens, features]: lanes along features, eight each."""
+        across, threads = self.cut.block_features // 8, 32 * WARPS * self.groups
+        down = gcd(threads // across, tokens)
         return RegisterLayout.from_modes(
-            (WARPS, self.run),
+            (1, tokens, self.cut.block_features),
+            ((1,), (tokens // down, down), (across, 8)),
+            spatial=[replicate(threads // (across * down)), (1, 1), (2, 0)],
+            local=[(1, 0), (2, 1)],
+        )
+
+    @property
+    def leaving_tokens(self) -> int:
+        """Tokens of a warp that are on their way out at a time."""
+        return min(self.tokens, 1024 // dtype(self.left).bits)
+
+    def slots(self) -> MemoryLayout:
+        """[warps, tokens, features] of results. Rows are 16 bytes longer than their elements."""
+        features, warps = 16 * self.slabs, WARPS * self.groups
+        row = features + 128 // dtype(self.left).bits
+        return strided((warps, self.leaving_tokens, features), (self.leaving_tokens * row, row, 1))
+
+    def results(self, tokens: int) -> RegisterLayout:
+        """[4, tokens, features of a warp]: lanes along features, 16 bytes each. A warp reads what
+        it wrote; or a part of the tokens of all, where each block of features has its own end."""
+        vector = 128 // dtype(self.left).bits
+        across = 16 * self.slabs // vector
+        threads = 32 if self.whole_blocks else 32 * WARPS
+        down = gcd(threads // across, tokens)
+        spread: list[tuple[int, int] | RegisterLayout] = [
+            replicate(threads // (across * down)), (1, 1), (2, 0)
+        ]  # fmt: skip
+        inner: list[tuple[int, int]] = [(1, 0), (2, 1)]
+        return RegisterLayout.from_modes(
+            (WARPS, tokens, 16 * self.slabs),
+            ((WARPS,), (tokens // down, down), (across, vector)),
+            spatial=[(0, 0), *spread] if self.whole_blocks else spread,
+            local=inner if self.whole_blocks else [(0, 0), *inner],
+        )
+
+    def words(self, rows: int) -> RegisterLayout:
+        """[4, words of so many rows of k], as `Layouts.words` has them."""
+        cut = replace(self.cut, chunk=rows)
+        return RegisterLayout.from_modes(
+            (WARPS, cut.steps * cut.unit_words * 128),
             ((WARPS,), (cut.steps, cut.unit_words, 32, 4)),
             spatial=[(0, 0), (1, 2)],
             local=[(1, 0), (1, 1), (1, 3)],
         )
+
+    def codes(self, rows: int) -> RegisterLayout:
+        """[1, 4 * features, rows] of their codes."""
+        return Layouts(replace(self.cut, chunk=rows), 1, WARPS, self.tokens).codes()
 
     def scales(self) -> RegisterLayout:
         """[4, 8 * T * 2] scales of a row."""

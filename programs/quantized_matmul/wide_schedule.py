@@ -21,7 +21,7 @@ from .wide_config import LARGEST_TOKENS, WARPS, WideConfig
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17
 GROUPS = 2  # warp groups that multiply
-_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:c(\d+))?"
+_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:b(\d+))?(?:p(\d+))?"
 _ACCUMULATORS = 128  # registers of a thread
 
 # Of one multiprocessor of an H100, a clock.
@@ -33,18 +33,23 @@ _START, _LEAVE, _MEET, _TURN = 2500, 2500, 2500, 150  # clocks
 @dataclass(frozen=True)
 class WideSchedule:
     """Tokens a block, warp groups that multiply, slabs of 64 features of each, stages of operands
-    in flight, and blocks of a cluster that split k."""
+    in flight, and blocks of a cluster that split k, or blocks that share all tiles evenly (`parts`;
+    0: a block for each tile). `rows` of k are decoded at a time."""
 
     tokens: int
     groups: int
     slabs: int
     stages: int
     cluster: int = 1
+    parts: int = 0
+    rows: int = 32
 
     def __str__(self) -> str:
         """In one word, for reports: `n64g2h2a4c2`."""
         parts = f"c{self.cluster}" if self.cluster > 1 else ""
-        return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}"
+        parts += f"b{self.parts}" if self.parts else ""
+        span = f"p{self.rows}" if self.rows != 32 else ""
+        return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}{span}"
 
     @property
     def splits(self) -> int:
@@ -61,7 +66,8 @@ class WideSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
-        return cls(*(int(number or 1) for number in match.groups()))
+        *numbers, cluster, parts, rows = match.groups()
+        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0), int(rows or 32))
 
 
 def parse_schedule(text: str) -> Schedule | WideSchedule:
@@ -93,6 +99,7 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
         slabs=schedule.slabs,
         stages=schedule.stages,
         cluster=schedule.cluster,
+        rows=schedule.rows,
     )
 
 
@@ -130,7 +137,7 @@ def _with_stages(schedule: WideSchedule, config: WideConfig) -> WideSchedule | N
     if WARPS * schedule.slabs * schedule.groups // config.cut.tiles % schedule.cluster:
         return None
     whole = configure(schedule, config)
-    room = SHARED_BYTES - 4 * whole.sums().size
+    room = SHARED_BYTES - whole.leaving_bytes
     stages = min(schedule.stages, room // whole.stage_bytes)
     return replace(schedule, stages=stages) if stages >= 2 else None
 

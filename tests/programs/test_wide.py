@@ -112,6 +112,9 @@ def test_every_device(name: str, activation: str, zero_point: str | None, device
         (130, 256, 128, 64, "n128g2h2a2"),
         (40, 160, 128, 80, None),  # spans of unlike length
         (18, 256, 256, 128, "n8g2h2a2c2"),
+        (40, 640, 512, 128, "n16g2h2a3b4"),  # blocks that share tiles: 30 chunks by 8
+        (40, 640, 520, 128, "n40g2h2a3b7"),  # tiles of three blocks
+        (40, 256, 520, 128, "n8g2h2a2b30"),  # a block for each chunk
     ],
 )
 def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str | None) -> None:
@@ -121,7 +124,10 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str 
     check("u8", m, k, n, group=group, zero_point="int")
 
 
-@pytest.mark.parametrize("schedule", ["n16g2h2a2", "n24g2h2a3c2", "n16g2h2a3c4"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["n16g2h2a2", "n24g2h2a3c2", "n16g2h2a3c4", "n16g2h2a2b1", "n8g2h2a2b5", "n24g2h2a3b3"],
+)
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", 20, 520, 264, device, group=128, schedule=schedule)
 

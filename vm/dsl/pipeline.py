@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from ..diagnostics import VMValueError
 from ..dtypes import dtype
 from .mbarrier import Mbarriers, alloc_mbarrier, mbarrier_arrive, mbarrier_expect, mbarrier_wait
-from .ops import var
+from .ops import larger, smaller, var
 from .trace import here
 from .values import Scalar, ScalarLike
 
@@ -55,26 +55,49 @@ class Pipeline:
 
 
 class _Side:
-    """One side of a ring; `number` counts its turns."""
+    """One side of a ring; it counts its turns, by stage and phase: a division by a number of stages
+    that is no power of two would lengthen every turn."""
 
     def __init__(self, ring: Pipeline) -> None:
         self.ring = ring
         turn = var(0, dtype("u32"))
-        self.number = turn
+        self._turn = turn
+        self._divides = ring.stages & (ring.stages - 1) == 0
+        if not self._divides:
+            place, phase = var(0, dtype("i32")), var(0, dtype("i32"))
+            self._place, self._phase = place, phase
+
+    @property
+    def number(self) -> Scalar:
+        """The number of this turn, from 0 on."""
+        return self._turn
 
     @property
     def stage(self) -> Scalar:
         """The stage of this turn."""
-        return self.number % self.ring.stages
+        return self._turn % self.ring.stages if self._divides else self._place
 
     @property
     def phase(self) -> Scalar:
         """The phase of the stage's barriers that this turn belongs to."""
-        return self.number // self.ring.stages
+        return self._turn // self.ring.stages if self._divides else self._phase
+
+    def before(self, turns: int) -> Scalar:
+        """The stage of so many turns ago, fewer than there are stages."""
+        if self._divides:
+            return (self._turn - turns) % self.ring.stages
+        if not 0 <= turns < self.ring.stages:
+            raise VMValueError(f"{turns} turns ago in a ring of {self.ring.stages}", here())
+        place = self._place - turns
+        return place + smaller(larger(0 - place, 0), 1) * self.ring.stages
 
     def advance(self) -> None:
         """Goes on to the next turn."""
-        self.number.set(self.number + 1)
+        self._turn.set(self._turn + 1)
+        if not self._divides:
+            around = larger(self._place - (self.ring.stages - 2), 0)  # 1 at the last stage
+            self._phase.set(self._phase + around)
+            self._place.set(self._place + 1 - around * self.ring.stages)
 
 
 class Producer(_Side):
@@ -115,8 +138,7 @@ class Consumer(_Side):
     ) -> None:
         """The threads (or warps) need the stage no more that they had so many turns ago; in the
         block of a `rank`, if the stage was filled from there."""
-        stage = (self.number - behind) % self.ring.stages
-        mbarrier_arrive(self.ring.empty, stage, rank, per=per)
+        mbarrier_arrive(self.ring.empty, self.before(behind), rank, per=per)
 
     @contextmanager
     def turn(self, *, per: str = "thread") -> Iterator[Scalar]:
