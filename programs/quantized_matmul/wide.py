@@ -153,9 +153,7 @@ def quantized_matmul_wide(
     grid: list[ScalarLike] = [parts]
     if config.cluster > 1:
         grid = [vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster]
-    vm.launch(
-        grid=grid, warps=WARPS * (config.groups + 1), cluster=(1, 1, config.cluster)
-    )
+    vm.launch(grid=grid, warps=WARPS * (config.groups + 1), cluster=(1, 1, config.cluster))
     vm.launch_dependents()
     work = Work.of(config, m, blocks, chunks, parts)
     ring = Ring.alloc(config)
@@ -371,7 +369,9 @@ class Output:
             shape = [vm.cdiv(self.n, size), size]
             if self.config.bias:
                 view = vm.global_view(self.bias, [shape[0], 1, size], alignment=4)
-                sums = sums + vm.cast(vm.load(view, [block, 0, feature], (blocks, 1, features)), f32)
+                sums = sums + vm.cast(
+                    vm.load(view, [block, 0, feature], (blocks, 1, features)), f32
+                )
             view = vm.global_view(self.y, [self.m, *shape], alignment=16)
             sums = vm.cast(sums, dtype(self.config.out))
             vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
@@ -462,9 +462,7 @@ def finish(
         leave(part, leaving, group, totals, output)
 
 
-def leave(
-    part: Segment, leaving: Leaving, group: int, totals: list[Tile], output: Output
-) -> None:
+def leave(part: Segment, leaving: Leaving, group: int, totals: list[Tile], output: Output) -> None:
     """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
     config = part.config
     column, tiles = config.place(group)

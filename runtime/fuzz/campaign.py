@@ -168,7 +168,7 @@ def write_reproducers(report: Report, folder: Path) -> None:
 
 
 def _shrunk(finding: Finding) -> Finding:
-    if finding.kind in ("assembler", "mismatch on cuda", "generator"):
+    if finding.kind in ("assembler", "mismatch on cuda", "error on cuda", "generator"):
         return finding
     try:
         return shrink(finding)

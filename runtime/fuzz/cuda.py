@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tileloom.compiler import Lowered
+from tileloom.vm.diagnostics import VMError
 
 from ..cuda.context import current_device
 from ..cuda.launch import LoadedKernel
@@ -29,7 +30,7 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
     """Runs cases on the current GPU and on the interpreter; what differs.
 
     Raises:
-        VMError: the batch can't be assembled or launched.
+        VMError: the batch can't be assembled or loaded.
     """
     gpu = current_device()
     chosen = [each.lowered[gpu.target] for each in cases]
@@ -49,7 +50,13 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
         except CheckError as error:
             found.append(error.finding)
             continue
-        wrong = disagreement(case, meant, _launch(each, lowered, kernel, signature), "GPU")
+        try:
+            results = _launch(each, lowered, kernel, signature)
+        except VMError as error:
+            # Nothing more runs in this process's context.
+            found.append(Finding("error on cuda", error.message, case))
+            break
+        wrong = disagreement(case, meant, results, "GPU")
         if wrong:
             found.append(Finding("mismatch on cuda", wrong, case))
     return found
