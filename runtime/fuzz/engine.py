@@ -39,7 +39,7 @@ def engine_layout(draft: Draft, shape: tuple[int, ...], bits: int, tensor: bool)
 def _shape(draft: Draft, element: Dtype) -> tuple[int, ...]:
     random = draft.random
     unit = 128 // element.bits
-    columns = unit * random.choice((1, 1, 2, 3, 4, 8))
+    columns = unit * random.choice((1, 1, 2, 3, 4, 8, 16))
     lead = random.choice(((), (1,), (4,), (8,), (16,), (5,), (2, 4), (3, 8)))
     if prod(lead) * columns > 1024:
         raise Refusal("too large")

@@ -46,8 +46,6 @@ from .inputs import at_head, draw_codes, packed
 from .known import Known, Refusal, multiplied, summed
 from .warp_groups import KINDS
 
-_USERS = 4  # warps that multiply
-
 
 @dataclass(frozen=True)
 class _Operand:
@@ -74,21 +72,22 @@ class _Product:
     empty: Value
     in_registers: bool
     num_bytes: int
+    users: int  # warps that multiply
     element: Dtype  # of what is stored
     out: Value | None
 
 
 def gemm_ring(draft: Draft) -> None:
     """A ring of operand tiles between a warp group and those who fetch for it."""
-    if draft.num_warps <= _USERS or len(draft.scopes) > 1:
+    if draft.num_warps <= 4 or len(draft.scopes) > 1:
         raise Refusal("no place for two groups")
     random = draft.random
     made = _draw(draft)
-    fetching = draft.num_warps - _USERS
-    parts = [((0, _USERS), _multiply), ((_USERS, fetching), _fetch)]
+    fetching = draft.num_warps - made.users
+    parts = [((0, made.users), _multiply), ((made.users, fetching), _fetch)]
     for warps, body in parts if random.random() < 0.5 else parts[::-1]:
         with draft.block(made.turns) as scope:
-            if fetching == _USERS and random.random() < 0.5:
+            if fetching == made.users and random.random() < 0.5:
                 count, change = (56, "less") if warps[0] else (160, "more")
                 draft.emit(SetRegisters, count=count, change=change)
             body(draft, made)
@@ -105,7 +104,9 @@ def _draw(draft: Draft) -> _Product:
     depth = fragments.wgmma_depth(left.name) * random.choice((1, 2))
     n = 8 * random.choice((1, 2, 4, 8))
     in_registers = random.random() < 0.4
-    a, known_a = _operand(draft, left, (64, depth), (stages, turns), False)
+    users = 8 if draft.num_warps > 8 else 4
+    m = 64 * random.choice((1, users // 4))
+    a, known_a = _operand(draft, left, (m, depth), (stages, turns), False)
     b, known_b = _operand(draft, right, (depth, n), (stages, turns), True)
     known = summed(total, multiplied(known_a, known_b), depth * turns, Known(0, 0, 0))
     draft.accept(known)
@@ -115,14 +116,14 @@ def _draw(draft: Draft) -> _Product:
         known = draft.accept(cast_known(total, element, known))
     out = None
     if random.random() < 0.5:
-        layout = swizzled((64, n), element.bits)
-        out = draft.emit(AllocShared, SharedType(element, (64, n), layout))
+        layout = swizzled((m, n), element.bits)
+        out = draft.emit(AllocShared, SharedType(element, (m, n), layout))
     full = draft.emit(AllocMbarrier, BarrierType((stages,)), count=1)
-    empty = draft.emit(AllocMbarrier, BarrierType((stages,)), count=_USERS)
+    empty = draft.emit(AllocMbarrier, BarrierType((stages,)), count=users)
     assert full is not None and empty is not None
     size = (prod(a.part) * left.bits + prod(b.part) * right.bits) // 8
     return _Product(
-        a, b, total, known, stages, turns, full, empty, in_registers, size, element, out
+        a, b, total, known, stages, turns, full, empty, in_registers, size, users, element, out
     )
 
 

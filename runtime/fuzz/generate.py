@@ -152,7 +152,7 @@ def generate(seed: int) -> Drawn:
     draft = Draft(random, free=random.random() < _FREE)
     draft.more, draft.families = random.choice(_THEMES)
     if draft.more is _ROLES:
-        draft.num_warps = random.choice((4, 4, 8, 8, 5, 2, 3))
+        draft.num_warps = random.choice((4, 4, 8, 8, 5, 5, 2, 3, 9))
     _start(draft)
     attempt(draft, lambda d: _pick(d, _SOURCES))
     fill(draft, random.choice((1, 2, 3, 4, 6)))

@@ -108,7 +108,7 @@ def _draw(draft: Draft, users: int, fillers: int) -> _Ring:
     random = draft.random
     element = dtype(random.choice(_ELEMENTS))
     unit = 128 // element.bits
-    shape = (random.choice((1, 2, 8, 16)), unit * random.choice((1, 2, 3, 4, 8)))
+    shape = (random.choice((1, 2, 8, 16)), unit * random.choice((1, 2, 3, 4, 8, 16)))
     stages, turns = random.randint(1, 4), random.randint(1, 6)
     way_in = random.choice(("stores", "bulk", "tensor", "tensor"))
     if way_in == "tensor" and shape[0] * shape[1] * element.bits % 1024:
