@@ -123,7 +123,9 @@ class Context:
     def warp(self) -> Register:
         """The warp's number in its group, which the assembler sees to be the same for its lanes."""
         pure, around = self.builder.pure, self.part
-        warp = pure("shr.u32", RegisterKind.B32, pure("mov.u32", RegisterKind.B32, special("tid.x")), 5)
+        warp = pure(
+            "shr.u32", RegisterKind.B32, pure("mov.u32", RegisterKind.B32, special("tid.x")), 5
+        )
         warp = pure("shfl.sync.idx.b32", RegisterKind.B32, warp, 0, 31, 0xFFFFFFFF)
         if around.first:
             warp = pure("sub.s32", RegisterKind.B32, warp, around.first // 32)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ..ptx import Builder, Instruction, Item, Label, Register, RegisterKind, has_effect, reads_memory
+from ..ptx import (
+    Builder,
+    Instruction,
+    Item,
+    Label,
+    Register,
+    RegisterKind,
+    has_effect,
+    reads_memory,
+)
 
 
 def is_only_arrival(items: list[Item]) -> bool:

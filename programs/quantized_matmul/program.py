@@ -28,7 +28,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
-from .many_tokens import walk_many
+from .geometry import MOST_CHUNKS
 from .staging import Source, source_of
 from .turn import Block
 
@@ -81,6 +81,7 @@ def quantized_matmul(
     for extent in (m, n, splits):
         vm.assume(extent >= 1)
     vm.assume(chunks >= 0)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % config.x_vector == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(
@@ -112,13 +113,10 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    if config.warp_groups:
-        walk_many(block, begin, totals)
-    else:
-        walk(block, begin, totals)
-        if config.units_last:
-            for tile, total in enumerate(totals):
-                total.set(total * config.unit(tile))
+    walk(block, begin, totals)
+    if config.units_last:
+        for tile, total in enumerate(totals):
+            total.set(total * config.unit(tile))
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 

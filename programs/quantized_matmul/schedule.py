@@ -21,7 +21,7 @@ from .geometry import Geometry
 ACCUMULATOR_REGISTERS = 64
 SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
 RESIDENT_WARPS = 16  # more leave a thread too few registers
-_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class Machine:
 
     multiprocessors: int = 132
     clusters: bool = True
-    # Whether many tokens run on warp groups (wide.py). Only by request until it is measured.
-    warp_groups: bool = False
+    warp_groups: bool = True  # whether there are any, for many tokens (wide.py)
 
 
 H100 = Machine()
@@ -44,8 +43,6 @@ class Schedule:
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
     these pass through shared memory, `stages` slots of a turn each, and words too if
     `stage_words` (`buffers` is 0 then).
-    With `warp_groups` the loop for many tokens runs (f16, one warp along k, `stages` of x);
-    `scale_weights` scales weights there, not sums.
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -60,23 +57,20 @@ class Schedule:
     cluster: bool = False
     stages: int = 0
     stage_words: bool = False
-    warp_groups: bool = False
-    scale_weights: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
         slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
-        cluster, `g` for warp groups, `gw` for those that scale weights.
+        cluster.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
         parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
-        groups = "g" * self.warp_groups + "w" * self.scale_weights
-        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{groups}"
+        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}"
 
     @property
     def warps(self) -> int:
@@ -101,7 +95,7 @@ class Schedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, cluster, depth, ahead, stages, staged, blocks, groups, scaled = match.groups()
+        *numbers, cluster, depth, ahead, stages, staged, blocks = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
         return cls(
@@ -115,8 +109,6 @@ class Schedule:
             bool(cluster),
             int(stages or 0),
             bool(staged),
-            bool(groups),
-            bool(scaled),
         )
 
 
