@@ -42,7 +42,6 @@ from functools import cache
 from .diagnostics import VMTypeError
 from .dtypes import Dtype
 from .packing import PAIRED, Packing, pairs
-from .places import field_places
 
 _F16_UNIT = -24  # exponent of an f16's last subnormal bit
 _BF16_UNIT = -133
@@ -149,6 +148,8 @@ def window_of(dest: Dtype, form: str = "") -> int:
 
 def _integer_form(source: Dtype, dest: Dtype, form: str) -> DecodeForm:
     """From raw = code * 2**e + magic: value = code - zero, or 2 * code - (2**b - 1) if bipolar."""
+    from .places import field_places  # here: an import of the VM decodes nothing yet
+
     if dest.name == "f16" or form:
         unit, magic = _F16_UNIT if dest.name == "f16" else _BF16_UNIT, 0.0
     elif source.bits == 8:

@@ -27,6 +27,7 @@ from math import gcd
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided
 
 LARGEST_CHUNK = 128
+MOST_CHUNKS = 1 << 22  # so that no place along k comes near 2**31
 
 # 64 features a block: 8192 of them are a block for each multiprocessor of an H100.
 DEFAULT_TILES = 4

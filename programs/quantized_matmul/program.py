@@ -28,6 +28,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
+from .geometry import MOST_CHUNKS
 from .staging import Source, source_of
 from .turn import Block
 
@@ -80,6 +81,7 @@ def quantized_matmul(
     for extent in (m, n, splits):
         vm.assume(extent >= 1)
     vm.assume(chunks >= 0)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % config.x_vector == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(

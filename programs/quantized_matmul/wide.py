@@ -26,6 +26,7 @@ from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
+from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
 from .wide_work import Exchange, Segment, Work
 
@@ -79,6 +80,7 @@ def quantized_matmul_wide(
     cut = config.cut
     for extent in (m, n, chunks, parts):
         vm.assume(extent >= 1)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(grid=[parts], warps=WARPS * (config.groups + 1))

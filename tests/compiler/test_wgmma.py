@@ -320,3 +320,29 @@ def test_what_cant_be_compiled() -> None:
     error = fails(odd)
     assert error.message == "index 1 of `%a` may be no multiple of 16"
     assert error.location is not None
+
+
+IDLE = """func @f(%x: *i8, %w: *i8, %y: *i32) warps = 8 {
+  %gx = global_view %x : global<i8, [64, 64]>
+  %gw = global_view %w : global<i8, [64, 24]>
+  %gy = global_view %y : global<i32, [64, 24]>
+  %acc = full {fill = -2} : reg<i32, [64, 24]>
+  %a = load %gx[0, 0] : reg<i8, [64, 64]>
+  %b = load %gw[0, 0] : reg<i8, [64, 24]>
+  %s = alloc_shared : shared<i8, [64, 24]>
+  store %s[0, 0], %b
+  fence_proxy_async
+  barrier
+  wgmma %acc, %a, %s[0, 0]
+  wgmma_commit
+  wgmma_wait
+  store %gy[0, 0], %acc
+}"""
+
+
+def test_no_warp_group_stays_idle(tmp_path: Path) -> None:
+    """Two of them share neither 64 rows nor 3 columns of blocks, so both have all."""
+    a, b = numbers("i8", (64, 64), 0), numbers("i8", (64, 24), 1)
+    found = agree(IDLE, [a, b, np.zeros((64, 24), np.int32)])[2]
+    np.testing.assert_array_equal(found, a.astype(np.int32) @ b.astype(np.int32) - 2)
+    assert "C75" not in assemble(compile_function(parse(IDLE)).ptx, "sm_90a", tmp_path)
