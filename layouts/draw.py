@@ -10,7 +10,6 @@ as have limit * limit cells together; `is_cropped` says whether something is mis
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from html import escape
 from itertools import islice, product
 from math import prod
 from typing import NamedTuple
@@ -178,3 +177,10 @@ def _colour(group: int, num_groups: int) -> str:
 
 def _text_svg(x: int, y: int, text: str, colour: str = _FAINT) -> str:
     return f'<text x="{x}" y="{y}" fill="{colour}">{escape(text)}</text>'
+
+
+def escape(text: str) -> str:
+    """The text as SVG and HTML show it."""
+    import html  # here: an import of the layouts draws nothing yet
+
+    return html.escape(text)

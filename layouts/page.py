@@ -4,10 +4,9 @@ The fragments carry their style with them, since a notebook gives them none.
 """
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import islice
 
-from .draw import draw_banks_svg, draw_svg, is_cropped
+from .draw import draw_banks_svg, draw_svg, escape, is_cropped
 from .errors import LayoutError
 from .holdings import Held, Index, access_costs, lines_of, registers_of
 from .memory_layout import MemoryLayout

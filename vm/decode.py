@@ -26,6 +26,10 @@ a half, code * 2**-133 without a constant, and floats with their bare fields, va
 SUBNORMAL_SCALE, so that the products stay clear of the subnormals of f32, and undo it with the
 factor.
 
+The form "narrow" is one of single bits to f16: they go to the four lowest bits, so that the factor
+repeats every four pairs and products of all of them may share a sum. It takes two more shifts a
+word.
+
 Codes that stand for infinities and NaNs decode to anything: a form says nothing about them, and
 the interpreter takes what they give for uninitialised. (`cast` keeps them.)
 """
@@ -38,14 +42,14 @@ from functools import cache
 from .diagnostics import VMTypeError
 from .dtypes import Dtype
 from .packing import PAIRED, Packing, pairs
-from .places import field_places
 
 _F16_UNIT = -24  # exponent of an f16's last subnormal bit
 _BF16_UNIT = -133
 _BF16_BYTE_UNIT = _BF16_UNIT + 127
 BF16_MAGIC = 128.0
 SUBNORMAL_SCALE = 2.0**64
-FORMS = ("", "subnormal")
+NARROW_WINDOW = 4
+FORMS = ("", "subnormal", "narrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,11 @@ class DecodeForm:
 
 @cache
 def decode_form(source: Dtype, dest: Dtype, packing: Packing, form: str = "") -> DecodeForm:
-    """The form of `decode` from `source` to `dest` ("f16" or "bf16"): the default or "subnormal".
+    """The form of `decode` from `source` to `dest` ("f16" or "bf16"): the default or one of FORMS.
 
     Raises VMTypeError for dtypes that have none: sources of more than 8 bits, bool, e8m0 (a scale,
     not an element), and exponents wider than those of f16; for the subnormal form also code books,
-    f16 and the contiguous packing.
+    f16 and the contiguous packing; for the narrow form all but single bits to f16.
     """
     _check(source, dest)
     if form:
@@ -100,8 +104,13 @@ def _check(source: Dtype, dest: Dtype) -> None:
 
 def _check_form(source: Dtype, dest: Dtype, packing: Packing, form: str) -> None:
     if form not in FORMS:
-        raise VMTypeError(f"unknown form `{form}` of `decode`", hint="subnormal, or none")
-    if dest.name != "bf16":
+        raise VMTypeError(f"unknown form `{form}` of `decode`", hint="subnormal, narrow, or none")
+    if form == "narrow" and (source.bits, dest.name) != (1, "f16"):
+        raise VMTypeError(
+            f"`narrow` is a form of single bits to `f16`, not of `{source}` to `{dest}`",
+            hint="leave it out",
+        )
+    if form == "subnormal" and dest.name != "bf16":
         raise VMTypeError(
             f"`{form}` is a form of `bf16`, not of `{dest}`",
             hint="codes become subnormals of `f16` without it",
@@ -132,13 +141,17 @@ def float_exponent(source: Dtype) -> int:
 
 def window_of(dest: Dtype, form: str = "") -> int:
     """How many low bits of a half a decode counts on, for integers of fewer than 8 bits."""
-    return 11 if dest.name == "f16" else 8 if form == "subnormal" else 7
+    if dest.name == "f16":
+        return NARROW_WINDOW if form == "narrow" else 11
+    return 8 if form == "subnormal" else 7
 
 
 def _integer_form(source: Dtype, dest: Dtype, form: str) -> DecodeForm:
     """From raw = code * 2**e + magic: value = code - zero, or 2 * code - (2**b - 1) if bipolar."""
+    from .places import field_places  # here: an import of the VM decodes nothing yet
+
     if dest.name == "f16" or form:
-        unit, magic = _BF16_UNIT if form else _F16_UNIT, 0.0
+        unit, magic = _F16_UNIT if dest.name == "f16" else _BF16_UNIT, 0.0
     elif source.bits == 8:
         unit, magic = _BF16_BYTE_UNIT, 0.0
     else:

@@ -51,9 +51,11 @@ class Collection:
 # whole fields.
 Shifts = tuple[tuple[int, int], ...]
 
-# By window (7, 8, 10 or 11 bits) and width.
+# By window (4, 7, 8, 10 or 11 bits) and width.
 _SHIFTS: dict[tuple[int, int], tuple[Shifts, ...]] = {
-    (11, 1): (((0, 0), (11, 11)),),
+    # Of sequences as cheap, the one after which the fewest places differ.
+    (11, 1): (((0, 0), (8, 8)),),
+    (11, 2): (((0, 0), (8, 8)),),
     (10, 1): (((0, 0), (10, 10)),),
     (10, 2): (((0, 0), (10, 10)),),
     (10, 3): tuple(((0, 0), (9, 9 - word)) for word in range(3)),
@@ -62,6 +64,7 @@ _SHIFTS: dict[tuple[int, int], tuple[Shifts, ...]] = {
     (10, 6): (((0, 0), (6, 4)),) * 3,
     (10, 7): tuple(((0, 0), (7, shift)) for shift in (4, 4, 6, 4, 4, 4, 4)),
     (10, 8): (((0, 0), (8, 8)),),
+    (4, 1): (((0, 0), (4, 4), (8, 8), (12, 12)),),
     (8, 1): (((0, 0), (8, 8)),),
     (8, 2): (((0, 0), (8, 8)),),
     (8, 3): tuple(((0, 0), (6, 4), (12, 12 - word)) for word in range(3)),
@@ -165,7 +168,8 @@ def field_places(bits: int, window: int, raised: bool = False) -> tuple[int, ...
     """The bit of a half at which each pair of a paired unit has its code once it is decoded.
 
     `window` is the number of low bits that count: 7 or 8 (bf16 with a constant or without), 10 or
-    11 (f16). All places + bits are within it, but for bytes. `raised` prefers places above 0.
+    11 (f16), 4 (f16 with places that repeat). All places + bits are within it, but for bytes.
+    `raised` prefers places above 0.
     """
     key = _key(bits, window)
     raised = raised and key in _RAISED

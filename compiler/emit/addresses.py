@@ -15,15 +15,15 @@ from tileloom.vm.expr import Expr
 from tileloom.vm.types import RegType
 
 from ..ptx import Address, Operand, Register, RegisterKind
+from .bounds import Bounds, Condition, Masks
 from .chunks import Element
 from .context import Context, GlobalBinding, SharedBinding
-from .linear import Facts, FactTable, Linear, gcd
+from .linear import Facts, Linear, gcd
 from .packed import element_positions
 from .scalars import Scalars
 
 B32, B64 = RegisterKind.B32, RegisterKind.B64
 Key = tuple[int, ...]
-Condition = Register | bool
 
 # Beyond this an immediate offset is added to the base: hardware has 24 signed bits.
 _MAX_IMMEDIATE = 1 << 22
@@ -45,6 +45,8 @@ class Access:
     common: Condition = True
     byte_bases: dict[Key, Linear] = field(default_factory=dict)
     hints: tuple[Operand, ...] = ()
+    promised: dict[Key, int] = field(default_factory=dict)  # what divides byte_bases besides
+    bounds: Bounds | None = None  # what `masks` come from, where they are left to `ragged`
 
     @property
     def is_global(self) -> bool:
@@ -68,7 +70,7 @@ class Access:
     def alignment(self, key: Key) -> int:
         """A power of two that divides base(key) in bytes, at most 16 counted."""
         known = self.context.facts.divisor(self.byte_bases[key])
-        divisor = known & -known or 16
+        divisor = max(known & -known or 16, self.promised.get(key, 1))
         if isinstance(self.binding, GlobalBinding):
             return min(divisor, self.binding.alignment, 16)
         return min(divisor, 16)
@@ -76,7 +78,14 @@ class Access:
     def address(self, key: Key, byte: int) -> Address:
         """The operand for the byte at `byte` after base(key)."""
         if isinstance(self.binding, GlobalBinding):
-            return self._global_address(self.byte_bases[key], self.binding.pointer, byte)
+            base = self.byte_bases[key]
+            if self.promised:  # sums of what all keys have in common are computed once
+                forms = [form.terms.items() for form in self.byte_bases.values()]
+                terms = sorted(
+                    base.terms.items(), key=lambda term: any(term not in f for f in forms)
+                )
+                base = Linear(dict(terms), base.const)
+            return self._global_address(base, self.binding.pointer, byte)
         return shared_address(self.context, self.binding, self.byte_bases[key] + byte)
 
     def _global_address(self, base: Linear, pointer: Register, byte: int) -> Address:
@@ -122,8 +131,14 @@ def build_access(
     dims: tuple[int, ...] | None,
     type_: RegType,
     in_bounds: bool,
+    alignment: int = 0,
+    near: bool = False,
 ) -> Access:
-    """The access of a tile of `type_` at `offsets` along memory dimensions `dims`."""
+    """The access of a tile of `type_` at `offsets` along memory dimensions `dims`.
+
+    With an `alignment` that its first element promises, masks are left to `ragged`; `near` keeps
+    what they are computed from in the current region.
+    """
     layout = type_.placed
     rank = len(offsets)
     if dims is None:
@@ -133,6 +148,8 @@ def build_access(
     bases = list(starts)
     for dim, memory_dim in enumerate(dims):
         bases[memory_dim] = bases[memory_dim] + context.spatial_index(layout, dim)
+        if near and layout.local_table[:, dim].any():
+            bases[memory_dim] = _copied(context, bases[memory_dim])
     places = _places(context, binding, bases, dims, layout)
     access = Access(context, binding, [], places.bases, {})
     masks = Masks(context, binding, bases, in_bounds)
@@ -142,15 +159,41 @@ def build_access(
     classes = [masks.classes(dims[d], layout, d) for d in range(type_.rank)]
     positions = element_positions(type_.packing, type_.dtype.bits, layout.num_locals)
     local = layout.local_table.tolist()
+    bounds = Bounds(masks, [d for d, c in zip(dims, classes, strict=True) if c is not None])
     for number, (key, const) in enumerate(zip(places.keys, places.consts, strict=True)):
         mask = tuple(c[v] for c, v in zip(classes, local[number], strict=True) if c is not None)
-        if mask and mask not in access.masks:
-            access.masks[mask] = _combine(context, masks, dims, classes, mask)
+        if mask and not alignment and mask not in access.masks:
+            access.masks[mask] = bounds.inside(mask)
         access.elements.append(
             Element(key, mask or None, const * type_.dtype.bits, positions[number])
         )
     find_byte_bases(access, type_.dtype.bits)
+    if alignment:
+        access.bounds = bounds
+        _promise(access, starts, alignment)
     return access
+
+
+def _copied(context: Context, form: Linear) -> Linear:
+    """The form in a register of the current region: what follows from it stays there too."""
+    if form.is_const:
+        return form
+    rest = form.without_const()
+    source = context.scalars.in_register(rest, context.scalars.is_wide(rest))
+    copy = context.builder.compute(f"mov.{source.kind.ptx_type}", source.kind, source)
+    context.facts.learn(copy, context.facts.facts(rest))
+    return Linear({copy: 1}, form.const)
+
+
+def _promise(access: Access, starts: list[Linear], alignment: int) -> None:
+    """What the promise about the element at `starts` says of the bases."""
+    context, binding = access.context, access.binding
+    start = Linear({}, 0)
+    for dim, form in enumerate(starts):
+        start = start + contribution(context, binding, dim, form, 0)
+    for key, base in access.bases.items():
+        known = context.facts.divisor((base - start) * (binding.dtype.bits // 8))
+        access.promised[key] = min(alignment, known & -known or alignment)
 
 
 @dataclass(eq=False)
@@ -283,99 +326,3 @@ def _in_bytes(context: Context, register: Register, coefficient: int) -> Linear 
         return None
     quotient = context.scalars.floor_divide(Linear.of(register), divisor)
     return quotient * (coefficient * divisor // 8)
-
-
-class Masks:
-    """Bounds conditions by memory dimension."""
-
-    def __init__(
-        self,
-        context: Context,
-        binding: GlobalBinding | SharedBinding,
-        bases: list[Linear],
-        in_bounds: bool,
-    ) -> None:
-        self.context = context
-        self.bases = bases
-        self.in_bounds = in_bounds
-        if isinstance(binding, GlobalBinding):
-            self.extents = list(binding.shape)
-        else:
-            self.extents = [Linear({}, extent) for extent in binding.layout.shape]
-
-    def classes(self, memory_dim: int, layout: RegisterLayout, dim: int) -> dict[int, int] | None:
-        """Per local value the value that stands for its class; None if all are proven inside."""
-        values = sorted(set(layout.local_table[:, dim].tolist()))
-        if self.in_bounds or self._proven(memory_dim, values[0], values[-1]):
-            return None
-        facts = self.context.facts
-        base, extent = self.bases[memory_dim], self.extents[memory_dim]
-        grain = gcd(facts.divisor(base), facts.divisor(extent)) or 1
-        return {value: value // grain * grain for value in values}
-
-    def of(self, memory_dim: int, value: int) -> Condition:
-        """0 <= base + value < extent"""
-        if self.in_bounds or self._proven(memory_dim, value, value):
-            return True
-        base, extent = self.bases[memory_dim], self.extents[memory_dim]
-        scalars, facts = self.context.scalars, self.context.facts
-        index, bound = base.without_const(), extent + -(base.const + value)
-        wide = scalars.is_wide(base) or scalars.is_wide(extent)
-        if facts.is_nonnegative(base + value):
-            decided = scalars.decided("<", index, bound)
-            if decided is not None:
-                return decided
-            if wide or _fits(facts, index):
-                return scalars.compare("<", index, bound)
-            # An offset near 2**31 and a thread's share make a sum that looks negative. Constants
-            # go to the extent's side where that costs nothing, or less in a loop.
-            stays = bound.const >= extent.const
-            known = bound.is_const or facts.is_nonnegative(bound)
-            if stays or (facts.is_nonnegative(index) and (known or _depth(bound) < _depth(index))):
-                return self._below_unsigned(index, self._natural(bound, extent), False)
-        # As unsigned numbers, negative indices lie beyond every extent.
-        return self._below_unsigned(base + value, scalars.register(extent, wide), wide)
-
-    def _below_unsigned(self, index: Linear, bound: Register | int, wide: bool) -> Condition:
-        register = self.context.scalars.in_register(index, wide)
-        opcode = f"setp.lt.u{64 if wide else 32}"
-        return self.context.builder.pure(opcode, RegisterKind.PRED, register, bound)
-
-    def _natural(self, bound: Linear, extent: Linear) -> Register | int:
-        """A bound made of an extent, or 0 where it would be less."""
-        scalars = self.context.scalars
-        limit = scalars.register(bound)
-        if isinstance(limit, int):
-            return max(limit, 0)
-        if bound.const >= extent.const or self.context.facts.is_nonnegative(bound):
-            return limit
-        return self.context.builder.pure("max.s32", B32, limit, 0)
-
-    def _proven(self, memory_dim: int, low: int, high: int) -> bool:
-        nonnegative = self.context.facts.is_nonnegative
-        base, extent = self.bases[memory_dim], self.extents[memory_dim]
-        return nonnegative(base + low) and nonnegative(extent - base + -(high + 1))
-
-
-def _depth(form: Linear) -> int:
-    """Of the innermost loop that a form changes in."""
-    regions = [register.region for register in form.terms]
-    return max((1 << 30 if region is None else region for region in regions), default=0)
-
-
-def _fits(facts: FactTable, form: Linear) -> bool:
-    """Whether 31 bits hold a sum of natural numbers, provably."""
-    highest = facts.upper(form)
-    return list(form.terms.values()) == [1] or (highest is not None and highest < 1 << 31)
-
-
-def _combine(
-    context: Context,
-    masks: Masks,
-    dims: tuple[int, ...],
-    classes: list[dict[int, int] | None],
-    mask: tuple[int, ...],
-) -> Condition:
-    checked = [memory_dim for memory_dim, c in zip(dims, classes, strict=True) if c is not None]
-    parts = [masks.of(memory_dim, v) for memory_dim, v in zip(checked, mask, strict=True)]
-    return context.scalars.conjunction(*parts)

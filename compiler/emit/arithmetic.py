@@ -298,6 +298,13 @@ class Arithmetic(Unsigned):
             result = self._logical("and", result, part)
         return result
 
+    def disjunction(self, *parts: Register | bool) -> Register | bool:
+        """Any of them."""
+        result: Register | bool = False
+        for part in parts:
+            result = self._logical("or", result, part)
+        return result
+
 
 def _is_small(a: Facts, b: Facts) -> bool:
     """Whether 32 bits hold a product of two values, provably."""

@@ -13,7 +13,8 @@ from tileloom.vm.expr import Expr
 from tileloom.vm.types import RegType
 
 from ..ptx import Register, RegisterKind
-from .addresses import Access, Masks, contribution, find_byte_bases
+from .addresses import Access, contribution, find_byte_bases
+from .bounds import Masks
 from .chunks import Element
 from .context import Context, GlobalBinding, SharedBinding
 from .elements import unpack_elements

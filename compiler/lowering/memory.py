@@ -1,31 +1,27 @@
-"""Lowering of views, shared tiles, loads, stores and asynchronous copies."""
+"""Lowering of views, shared tiles, loads and stores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from tileloom.layouts import RegisterLayout
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction
 from tileloom.vm.instructions.cluster import LoadRemote, StoreRemote
-from tileloom.vm.instructions.memory import (
-    CopyAsync,
-    CopyAsyncCommit,
-    CopyAsyncWait,
-    GlobalView,
-    Load,
-    Store,
-)
+from tileloom.vm.instructions.memory import GlobalView, Load, Store
 from tileloom.vm.ir import Value
 from tileloom.vm.types import GlobalType, RegType
 
 from ..emit.addresses import Access, build_access
 from ..emit.bits import Piece, assemble, split_at_words
 from ..emit.caching import cache_hints
-from ..emit.chunks import Chunk, Element, plan_chunks, whole_bytes
+from ..emit.chunks import Chunk, plan_chunks, whole_bytes
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.locals import as_words, from_words, pack_bools
 from ..emit.ownership import one_owner_a_byte
+from ..emit.ragged import Ragged
 from ..emit.subbyte import load_elements, store_elements
 from ..emit.tiles import Tile, tile_type, vector_layout
 from ..ptx import Operand, Register, RegisterKind, Vector
@@ -68,10 +64,12 @@ def tile_access(
     binding: GlobalBinding | SharedBinding,
     instruction: Load | Store | LoadRemote | StoreRemote,
     type_: RegType,
+    near: bool = False,
 ) -> Access:
     """A tile's elements in memory, as the threads that hold it access them."""
-    offsets, dims = instruction.offsets, instruction.dims
-    access = build_access(context, binding, offsets, dims, type_, instruction.in_bounds)
+    place = (instruction.offsets, instruction.dims)
+    alignment = instruction.alignment if isinstance(instruction, Load | Store) else 0
+    access = build_access(context, binding, *place, type_, instruction.in_bounds, alignment, near)
     access.common = context.scalars.conjunction(access.common, context.owns(type_.placed))
     return access
 
@@ -88,7 +86,31 @@ def lower_load(context: Context, instruction: Load) -> None:
             context.bind(result, words)
             return
     modifiers, access.hints = cache_hints(context, instruction.cache if access.is_global else "")
-    context.bind(result, load_tile(access, result.type, f"ld.{access.space}{modifiers}"))
+    opcode = f"ld.{access.space}{modifiers}"
+    if access.bounds is None:
+        context.bind(result, load_tile(access, result.type, opcode))
+        return
+    near = partial(tile_access, context, binding, instruction, result.type, near=True)
+    context.bind(result, _load_ragged(access, near, result.type, opcode))
+
+
+def _load_ragged(
+    access: Access, near: Callable[[], Access], type_: RegType, opcode: str
+) -> list[Register]:
+    """The words of a tile that may begin and end inside a thread's run of neighbours."""
+    context, ragged = access.context, Ragged(access, type_.dtype.bits)
+    words = load_words(ragged.whole, type_, opcode)
+    if ragged.partial is False:
+        return words
+    kind = words[0].kind
+    found = context.builder.storages(len(words), kind)
+    for target, word in zip(found, words, strict=True):
+        context.copy(target, word)
+    with context.guarded(ragged.partial):
+        rest = replace(ragged.rest(near()), hints=access.hints)
+        for target, word in zip(found, load_words(rest, type_, opcode), strict=True):
+            context.builder.emit(f"or.{kind.ptx_type}", (target,), (target, word))
+    return found
 
 
 def load_tile(access: Access, type_: RegType, opcode: str) -> list[Register]:
@@ -112,7 +134,7 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
     words: list[Register | None] = [None] * num_words
     pieces: list[list[Piece]] = [[] for _ in range(num_words)]
     for chunk in chunks:
-        loaded = _load_chunk(access, chunk, opcode)
+        loaded = load_chunk(access, chunk, opcode)
         for field in chunk.fields:
             cuts = split_at_words(field.chunk_bit, field.width, field.tile_bit)
             for source, source_bit, width, target, target_bit in cuts:
@@ -124,7 +146,7 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
     return from_words(access.context, type_, found) if bits == 64 else found
 
 
-def _load_chunk(access: Access, chunk: Chunk, opcode: str) -> list[Register]:
+def load_chunk(access: Access, chunk: Chunk, opcode: str) -> list[Register]:
     """The chunk's words, zero where the mask is false."""
     builder = access.context.builder
     condition = access.condition(chunk.mask)
@@ -173,7 +195,15 @@ def lower_store(context: Context, instruction: Store) -> None:
     place = (instruction.offsets, instruction.dims, tile.type)
     if not one_owner_a_byte(context, binding, *place):
         raise shared_bytes(tile, instruction)
-    store_words(access, tile)
+    if access.bounds is None:
+        store_words(access, tile)
+        return
+    ragged = Ragged(access, tile.bits)
+    store_words(ragged.whole, tile)
+    if ragged.partial is not False:
+        with context.guarded(ragged.partial):
+            near = tile_access(context, binding, instruction, tile.type, near=True)
+            store_words(ragged.rest(near), tile)
 
 
 def check_whole_bytes(access: Access, tile: Tile, instruction: Instruction) -> None:
@@ -239,7 +269,7 @@ def _store_chunk(access: Access, chunk: Chunk, words: list[Register], wide: bool
 
 def _merged(access: Access, chunk: Chunk, words: list[Register]) -> list[Register]:
     """Words of a chunk that covers some bytes in part: the other bits as they are in memory."""
-    old = _load_chunk(access, chunk, f"ld.{access.space}")
+    old = load_chunk(access, chunk, f"ld.{access.space}")
     covered = [0] * len(words)
     for field in chunk.fields:
         for word, bit, width, _, _ in split_at_words(field.chunk_bit, field.width, 0):
@@ -259,120 +289,6 @@ def _chunk_words(context: Context, chunk: Chunk, words: list[Register]) -> list[
         for source, source_bit, width, target, target_bit in cuts:
             pieces[target].append(Piece(words[source], source_bit, width, target_bit))
     return [assemble(context.builder, parts) for parts in pieces]
-
-
-def copy_layout(context: Context, instruction: CopyAsync) -> RegisterLayout:
-    """Which thread copies what: unless said, runs of up to 16 bytes along the last dimension."""
-    if instruction.layout is not None:
-        return instruction.layout
-    source = instruction.source
-    assert isinstance(source, Value) and isinstance(source.type, GlobalType)
-    bits = source.type.dtype.bits
-    return vector_layout(context.num_threads, instruction.shape, bits)
-
-
-@lowering(CopyAsync)
-def lower_copy_async(context: Context, instruction: CopyAsync) -> None:
-    source, target = instruction.source, instruction.target
-    assert isinstance(source, Value) and isinstance(source.type, GlobalType)
-    layout = copy_layout(context, instruction)
-    type_ = RegType(source.type.dtype, instruction.shape, layout)
-    bits = type_.dtype.bits
-    reads = build_access(
-        context,
-        memory_binding(context, source),
-        instruction.source_offsets,
-        instruction.dims,
-        type_,
-        False,
-    )
-    writes = build_access(
-        context, memory_binding(context, target), instruction.target_offsets, None, type_, False
-    )
-    owns = context.owns(layout, single_replica=True)
-    if not reads.byte_aligned or not writes.byte_aligned:
-        raise LoweringError("`copy_async`: elements start inside a byte", instruction.location)
-    widths = [reads.alignment(key) for key in reads.bases]
-    widths += [writes.alignment(key) for key in writes.bases]
-    alignment: dict[object, int] = dict.fromkeys(reads.bases, min(widths))
-    targets = writes.elements
-    chunks = plan_chunks(reads.elements, bits, alignment)
-    if not all(_lands_whole(targets, chunk, bits) for chunk in chunks):
-        chunks = plan_chunks(reads.elements, bits, alignment, max(1, bits // 8))
-        if not all(_lands_whole(targets, chunk, bits) for chunk in chunks):
-            raise LoweringError(
-                "`copy_async`: elements of one byte land in several", instruction.location
-            )
-    hints = cache_hints(context, instruction.cache)[1]
-    for chunk in chunks:
-        number, inside = divmod(chunk.fields[0].tile_bit, bits)
-        landing = targets[number]
-        place = (landing.key, (landing.bit + inside) // 8)
-        _copy_chunk(reads, writes, chunk, place, owns, hints)
-
-
-def _lands_whole(targets: list[Element], chunk: Chunk, bits: int) -> bool:
-    """Whether a chunk's elements lie side by side in the target too, aligned as in the source."""
-    first, inside = divmod(chunk.fields[0].tile_bit, bits)
-    last = (chunk.fields[-1].tile_bit + chunk.fields[-1].width - 1) // bits
-    landing = targets[first]
-    # Part of a byte can't be copied: the rest of it in the target would be lost.
-    covered = sum(field.width for field in chunk.fields)
-    if covered != 8 * chunk.width or (landing.bit + inside) % 8:
-        return False
-    if len(chunk.fields) > 1 or (landing.bit // 8 - chunk.byte) % min(chunk.width, 16):
-        return False
-    return all(
-        e.key == landing.key and e.bit == landing.bit + bits * number
-        for number, e in enumerate(targets[first : last + 1])
-    )
-
-
-def _copy_chunk(
-    reads: Access,
-    writes: Access,
-    chunk: Chunk,
-    place: tuple[object, int],
-    owns: Register | bool,
-    hints: tuple[Operand, ...],
-) -> None:
-    """One cp.async to a base and byte of the target.
-
-    Below 4 bytes the hardware has none, so the bytes go through a register.
-    """
-    context = reads.context
-    builder, scalars = context.builder, context.scalars
-    inside = reads.condition(chunk.mask)
-    source = reads.address(chunk.key, chunk.byte)  # type: ignore[arg-type]
-    target = writes.address(*place)  # type: ignore[arg-type]
-    allowed = scalars.conjunction(owns, writes.condition(None))
-    if allowed is False:
-        return
-    predicate = allowed if isinstance(allowed, Register) else None
-    if chunk.width < 4 or inside is False:
-        words = _load_chunk(reads, chunk, "ld.global")
-        kind = f"u{8 * chunk.width}" if chunk.width < 4 else "b32"
-        for number, word in enumerate(words):
-            each = target._replace(offset=target.offset + 4 * number)
-            builder.emit(f"st.shared.{kind}", (), (each, word), predicate)
-        return
-    cache = "cg" if chunk.width == 16 else "ca"
-    srcs: tuple[Operand, ...] = (target, source, chunk.width)
-    if isinstance(inside, Register):
-        # A source size of 0 fills the target with zeros and reads nothing.
-        srcs = (*srcs, builder.pure("selp.b32", B32, chunk.width, 0, inside))
-    hint = ".L2::cache_hint" if hints else ""
-    builder.emit(f"cp.async.{cache}.shared.global{hint}", (), (*srcs, *hints), predicate)
-
-
-@lowering(CopyAsyncCommit)
-def lower_copy_async_commit(context: Context, instruction: CopyAsyncCommit) -> None:
-    context.builder.emit("cp.async.commit_group")
-
-
-@lowering(CopyAsyncWait)
-def lower_copy_async_wait(context: Context, instruction: CopyAsyncWait) -> None:
-    context.builder.emit("cp.async.wait_group", (), (instruction.pending,))
 
 
 @layout_default(Load, LoadRemote, phase=2)

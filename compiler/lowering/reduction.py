@@ -167,9 +167,12 @@ def _crosses_shared(step: int, extent: int) -> bool:
 
 
 def _pieces(step: int, extent: int) -> list[tuple[int, int]]:
-    """A digit as the part within a warp and the part between warps, where it spans both."""
-    if step & (step - 1) == 0 and extent & (extent - 1) == 0 and step < 32 < step * extent:
-        return [(step, 32 // step), (32, step * extent // 32)]
+    """A digit as the part that lanes of a warp exchange and the part between others, if it has
+    both."""
+    if step & (step - 1) == 0 and step < 32:
+        lanes = min(extent & -extent, 32 // step)
+        if 1 < lanes < extent:
+            return [(step, lanes), (step * lanes, extent // lanes)]
     return [(step, extent)]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from tileloom.programs import samples
-from tileloom.programs.rows.schedule import row_schedule
-from tileloom.runtime.devices import choose
+from tileloom.programs.rows.command import schedule_for
+from tileloom.runtime.devices import choose, target_of
 from tileloom.vm.ir import Function
 
 from .program import layer_norm, layer_norm_reference, rms_norm, rms_norm_reference
 
 KERNELS = {"layer": layer_norm, "rms": rms_norm}
+PARAMETERS = {"layer": 2, "rms": 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Norms random rows and says how far they are from float64's."""
     device, element = choose(args.device), args.element
     shape = (args.rows, args.columns)
-    schedule = row_schedule(args.columns, samples.itemsize(element))
+    schedule = schedule_for(args.columns, element, target_of(device), PARAMETERS[args.norm])
     rng = np.random.default_rng(args.seed)
     x, exact = samples.draw(rng, shape, element)
     drawn = [samples.draw(rng, (args.columns,), element) for _ in range(2)]
@@ -59,5 +60,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for rows of this length and dtype."""
-    schedule = row_schedule(args.columns, samples.itemsize(args.element))
+    schedule = schedule_for(args.columns, args.element, args.target, PARAMETERS[args.norm])
     return [KERNELS[args.norm].trace(element=args.element, schedule=schedule)]

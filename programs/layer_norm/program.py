@@ -10,72 +10,63 @@ the mean is large.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tileloom import vm
+from tileloom.programs.rows.block import RowBlock, added, single
 from tileloom.programs.rows.schedule import RowSchedule
-from tileloom.vm.dsl.values import Pointer, Scalar, ScalarLike, Tile
+from tileloom.vm.dsl.values import Pointer, ScalarLike, Tile
+from tileloom.vm.dtypes import dtype
 
 
 class _Rows:
-    """The rows that a block norms."""
+    """The rows that a block norms, or its part of a row."""
 
-    def __init__(self, x: Pointer, y: Pointer, rows: Scalar, columns: Scalar, s: RowSchedule):
-        vm.launch(grid=[vm.cdiv(rows, s.rows)], warps=s.num_warps)
-        vm.assume(columns % s.vector == 0)
-        self.schedule, self.columns, self.dtype = s, columns, x.dtype
-        self.alignment = s.alignment(x.dtype.bits // 8)
-        self.first = vm.block_index() * s.rows
-        self.source, self.target = (
-            vm.global_view(p, [rows, columns], alignment=self.alignment) for p in (x, y)
-        )
-        self.kept = None if s.loops else self._load(0)
-
-    def _load(self, at: ScalarLike) -> Tile:
-        s = self.schedule
-        return vm.load(self.source, [self.first, at], s.shape, s.layout).to(vm.f32)
-
-    def turns(self) -> Iterable[ScalarLike]:
-        """The first column of each tile of the rows."""
-        s = self.schedule
-        return vm.range(0, self.columns, s.columns) if s.loops else (0,)
+    def __init__(self, x: Pointer, block: RowBlock, parts: int) -> None:
+        self.block, self.source = block, block.view(x)
+        block.stage(self.source)
+        self.kept = None if block.schedule.loops else block.load(self.source, block.first)
+        block.meet(parts)
 
     def values(self, at: ScalarLike) -> Tile:
-        """A tile of the rows in f32, zero right of the last column."""
-        return self._load(at) if self.kept is None else self.kept
+        """A tile of the rows in f32, zero outside."""
+        return self.block.load(self.source, at) if self.kept is None else self.kept
 
     def differences(self, at: ScalarLike, mean: Tile) -> Tile:
-        """The rows less their means, zero right of the last column."""
-        return vm.where(self.schedule.inside(self.columns - at), self.values(at) - mean, 0.0)
+        """The rows less their means, zero outside."""
+        return vm.where(self.block.inside(at), self.values(at) - mean, 0.0)
 
-    def mean_square(self, part: Callable[[ScalarLike], Tile]) -> Tile:
-        """[rows, 1]: the mean square of a row's tiles."""
-        return self.mean(lambda at: _square(part(at)))
+    def total(self, part: Callable[[ScalarLike], Tile]) -> Tile:
+        """[rows, 1]: the sum over the block's tiles, which are zero outside."""
+        block, s = self.block, self.block.schedule
+        if not s.loops:
+            return vm.reduce(part(block.first), "sum", 1)
+        total = vm.full(vm.f32, s.shape, 0.0, s.layout)
+        for at in block.turns():
+            total.set(total + part(at))
+        return vm.reduce(total, "sum", 1)
 
-    def mean(self, part: Callable[[ScalarLike], Tile]) -> Tile:
-        """[rows, 1]: the mean of a row's tiles, which are zero right of the last column."""
-        s = self.schedule
-        if s.loops:
-            total = vm.full(vm.f32, s.shape, 0.0, s.layout)
-            for at in self.turns():
-                total.set(total + part(at))
-        else:
-            total = part(0)
-        count = vm.full(vm.i32, (1, 1)) + self.columns
-        return vm.reduce(total, "sum", 1) / count.to(vm.f32)
-
-    def parameters(self, pointer: Pointer, at: ScalarLike) -> Tile:
-        """[1, columns]: a parameter of each column in f32."""
-        view = vm.global_view(pointer, [1, self.columns], alignment=self.alignment)
-        return vm.load(view, [0, at], (1, self.schedule.columns)).to(vm.f32)
-
-    def store(self, at: ScalarLike, values: Tile) -> None:
-        """Writes a tile of the result."""
-        vm.store(self.target, [self.first, at], values.to(self.dtype))
+    def mean_and_variance(self) -> tuple[Tile, Tile]:
+        """[rows, 1] each. Parts of a row are taken about their own means first, so that blocks meet
+        once."""
+        block = self.block
+        count = single(block.columns) if block.schedule.cluster == 1 else block.count()
+        own = self.total(self.values)
+        mean = own / vm.maximum(count, 1.0)
+        squares = self.total(lambda at: _square(self.differences(at, mean)))
+        if block.schedule.cluster == 1:
+            return mean, squares / count
+        owns, counts, squared = block.exchange(own, count, squares)
+        mean = added(owns) / single(block.columns)
+        apart = [
+            n * _square(part / vm.maximum(n, 1.0) - mean)
+            for part, n in zip(owns, counts, strict=True)
+        ]
+        return mean, added([*squared, *apart]) / single(block.columns)
 
 
 def _square(value: Tile) -> Tile:
@@ -94,14 +85,14 @@ def layer_norm(
     element: str = "f16",
     schedule: RowSchedule = RowSchedule(),  # noqa: B008 - frozen
 ) -> None:
-    block = _Rows(x, y, rows, columns, schedule)
-    mean = block.mean(block.values)
-    square = block.mean_square(lambda at: block.differences(at, mean))
-    scale = vm.rsqrt(square + epsilon)
+    block = RowBlock(rows, columns, dtype(element), schedule)
+    held, target = _Rows(x, block, 3), block.view(y)
+    mean, variance = held.mean_and_variance()
+    scale = vm.rsqrt(variance + epsilon)
     for at in block.turns():
-        normal = (block.values(at) - mean) * scale
-        weights, biases = (block.parameters(p, at) for p in (weight, bias))
-        block.store(at, vm.fma(normal, weights, biases))
+        for place, values in block.pieces(at, held.values(at)):
+            weights, biases = (block.parameters(p, place) for p in (weight, bias))
+            block.store(target, place, vm.fma((values - mean) * scale, weights, biases))
 
 
 @vm.kernel
@@ -115,10 +106,13 @@ def rms_norm(
     element: str = "f16",
     schedule: RowSchedule = RowSchedule(),  # noqa: B008 - frozen
 ) -> None:
-    block = _Rows(x, y, rows, columns, schedule)
-    scale = vm.rsqrt(block.mean_square(block.values) + epsilon)
+    block = RowBlock(rows, columns, dtype(element), schedule)
+    held, target = _Rows(x, block, 1), block.view(y)
+    (squares,) = block.exchange(held.total(lambda at: _square(held.values(at))))
+    scale = vm.rsqrt(added(squares) / single(columns) + epsilon)
     for at in block.turns():
-        block.store(at, block.values(at) * scale * block.parameters(weight, at))
+        for place, values in block.pieces(at, held.values(at)):
+            block.store(target, place, values * scale * block.parameters(weight, place))
 
 
 def layer_norm_reference(

@@ -14,7 +14,7 @@ from tileloom.vm.ir import Function
 
 from .hopper import HopperSchedule, matmul_wgmma
 from .program import Schedule, matmul, reference
-from .specialised import Specialised, matmul_specialised
+from .specialised import matmul_specialised, specialised_schedule
 from .split_k import matmul_part, matmul_split_k
 
 
@@ -36,9 +36,9 @@ def schedule_for(k: int, n: int) -> Schedule:
 def hopper_product(m: int, k: int, n: int) -> tuple[Any, Any]:
     """The program of warp groups and its tile for c of m rows and n columns: by the copy engine
     where rows of k and n elements start at multiples of 16 bytes."""
-    rows, columns = 64 if m <= 64 else 128, 256 if n > 128 else 128
     if k % 8 == 0 and n % 8 == 0:
-        return matmul_specialised, Specialised(rows, columns)
+        return matmul_specialised, specialised_schedule(m, n)
+    rows, columns = 64 if m <= 64 else 128, 256 if n > 128 else 128
     vector = next(v for v in (4, 2) if k % v == 0 and n % v == 0)
     return matmul_wgmma, HopperSchedule(rows, columns, vector=vector)
 

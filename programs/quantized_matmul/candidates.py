@@ -7,9 +7,12 @@ from dataclasses import replace
 from itertools import product
 
 from .geometry import Geometry
-from .schedule import RESIDENT_WARPS, SHARED_BYTES, Schedule, choose
+from .schedule import SHARED_BYTES, Schedule, choose, resident_warps
 
-_SHAPES = ((4, 1), (8, 1), (16, 1), (4, 2), (8, 2), (2, 4), (4, 4))  # warps along k and features
+# Warps along k and features. Many along features share rows of x, which cost as much as words do
+# where tokens are many or bits few.
+_SHAPES = ((4, 1), (8, 1), (16, 1), (4, 2), (8, 2), (2, 4), (4, 4), (1, 8))
+_FEWEST_BLOCKS, _MOST_BLOCKS = 64, 1024
 
 
 def candidates(geometry: Geometry, m: int) -> list[Schedule]:
@@ -43,14 +46,16 @@ def _staged(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
         blocks = -(-geometry.num_blocks // features) * parts
         turns = geometry.num_chunks // (k_warps * parts)
         # Few blocks leave multiprocessors idle, many gain nothing from a cluster.
-        if turns < 2 or (parts > 1 and blocks > 1024) or (parts < 8 and blocks < 64):
+        if turns < 2 or (parts > 1 and blocks > _MOST_BLOCKS):
             continue
-        for stages in (2, 3, 4):
+        if blocks < _FEWEST_BLOCKS and parts < 8:
+            continue
+        for stages in (2, 3) if parts == 1 else (2,):
             schedule = Schedule(
                 k_warps, features, tokens, parts, 0,
                 cluster=parts > 1, stages=stages, stage_words=True,
             )  # fmt: skip
             resident = SHARED_BYTES // (stages * schedule.slot_bytes(geometry) + 1024)
-            wanted = max(1, RESIDENT_WARPS // schedule.warps)
+            wanted = max(1, resident_warps(geometry, tokens) // schedule.warps)
             if resident >= 1 and (stages == 2 or resident >= wanted) and stages <= turns:
                 yield replace(schedule, min_blocks=min(resident, wanted))

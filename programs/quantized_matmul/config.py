@@ -8,7 +8,7 @@ from functools import cached_property
 from tileloom.vm.dtypes import dtype
 
 from .forms import WeightForm, weight_form
-from .geometry import Cut, Layouts
+from .geometry import LARGEST_CHUNK, Cut, Layouts
 
 REDUCTION_BYTES = 32 * 1024
 
@@ -34,8 +34,6 @@ class Config:
     ahead: bool = False  # x and scales are read a turn ahead
     stages: int = 0  # or wait in so many slots of shared memory
     stage_words: bool = False  # and words beside them
-    warp_groups: bool = False  # multiply on the tensor cores of warp groups (many_tokens.py)
-    scale_weights: bool = False  # and scale weights, not sums: for many tokens or small groups
 
     @cached_property
     def layouts(self) -> Layouts:
@@ -45,7 +43,10 @@ class Config:
     def form(self) -> WeightForm:
         """What weights are turned into; a warp multiplies as much of x as its tokens are."""
         x_cost = self.tokens / (2 * self.cut.block_features)
-        return weight_form(self.weight, self.activation, x_cost)
+        # One more factor takes a multiply-add and a register an accumulator; multiply-adds run at
+        # twice the rate of the decode's operations.
+        factor_cost = 0.75 * self.tokens / LARGEST_CHUNK
+        return weight_form(self.weight, self.activation, x_cost, factor_cost, self.cut.tiles)
 
     @property
     def features(self) -> int:
@@ -57,17 +58,43 @@ class Config:
         """Whether zero points are read from memory."""
         return self.zero_point in ("int", "float")
 
+    @property
+    def complemented(self) -> bool:
+        """Whether codes are complemented on the way, which costs nothing: of symmetric weights of
+        one bit, code - 1 = -(1 - code), that leaves no zero point behind."""
+        return self.weight == "u1" and self.zero_point == "symmetric"
+
     def constant(self, j: int) -> float:
         """(c + z 2^f) 2^-f as far as it is known at compile time, for pair j of a unit.
 
         Over the scale of x, as `factor`.
         """
-        zero = 2.0 ** (dtype(self.weight).bits - 1) if self.zero_point == "symmetric" else 0.0
+        zero = 0.0
+        if self.zero_point == "symmetric" and not self.complemented:
+            zero = 2.0 ** (dtype(self.weight).bits - 1)
         return zero / self.form.x_scale + self.form.left.constants[j] * self.factor(j)
 
     def factor(self, j: int) -> float:
-        """2^-f for pair j of a unit, over the scale of x."""
-        return 2.0 ** -self.form.left.exponents[j] / self.form.x_scale
+        """2^-f for pair j of a unit, over the scale of x; negative of complemented codes."""
+        sign = -1.0 if self.complemented else 1.0
+        return sign * 2.0 ** -self.form.left.exponents[j] / self.form.x_scale
+
+    def factors(self, tile: int) -> dict[float, list[int]]:
+        """The parts of k by the factor of their codes in a feature tile, the most common first."""
+        found: dict[float, list[int]] = {}
+        for part in range(self.cut.parts):
+            found.setdefault(self.factor(self.pair(part, tile)), []).append(part)
+        return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
+
+    def unit(self, tile: int) -> float:
+        """What a feature tile's totals are to be multiplied by: the factor most parts share."""
+        return next(iter(self.factors(tile)))
+
+    @property
+    def units_last(self) -> bool:
+        """Whether totals are multiplied by their unit at the end. bf16 has smaller numbers than f32
+        could hold a product of: with these, scales are multiplied."""
+        return self.form.x_scale == 1.0
 
     def pair(self, part: int, tile: int) -> int:
         """The pair of a unit that belongs to a part of k and a feature tile."""
@@ -77,6 +104,16 @@ class Config:
     def needs_sums(self) -> bool:
         """Whether the rank-1 term is there at all."""
         return self.has_zeros or any(self.constant(j) for j in range(self.cut.pairs))
+
+    @property
+    def needs_parts(self) -> bool:
+        """Whether the parts of k differ in their constants, so that each needs a sum of its own."""
+        cut = self.cut
+        return any(
+            self.constant(self.pair(part, tile)) != self.constant(tile)
+            for part in range(cut.parts)
+            for tile in range(cut.tiles)
+        )
 
     @property
     def tiles_a_pass(self) -> int:

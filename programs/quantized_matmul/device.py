@@ -70,7 +70,8 @@ def maps_of(plan: Plan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMa
 def machine_of(ordinal: int) -> Machine:
     """What the choice of schedules needs to know of a GPU."""
     gpu = device(ordinal)
-    return Machine(gpu.num_multiprocessors, gpu.compute_capability >= (9, 0))
+    version = gpu.compute_capability
+    return Machine(gpu.num_multiprocessors, version >= (9, 0), version == (9, 0))
 
 
 @dataclass

@@ -41,10 +41,9 @@ class Plan:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        tokens = -(-self.m // self.config.tokens)
-        if isinstance(self.config, WideConfig) and self.config.cluster == 1:
+        if isinstance(self.config, WideConfig):
             return self.parts, 1, 1
-        return tokens, self.feature_blocks, self.schedule.splits
+        return -(-self.m // self.config.tokens), self.feature_blocks, self.schedule.splits
 
     @property
     def parts(self) -> int:
@@ -90,16 +89,6 @@ def plan(
             return wide
         schedule = None
     chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
-    if chosen.warp_groups and (activation != "f16" or chosen.k_warps > 1):
-        raise VMValueError(
-            f"`{chosen}` can't multiply {activation} by {chosen.k_warps} warps along k",
-            hint="warp groups (`g`) take f16 and one warp along k; a `WideSchedule` takes bf16 too",
-        )
-    if chosen.scale_weights and packed.zero_point == "float":
-        raise VMValueError(
-            f"`{chosen}` scales weights, which float zero points may put beyond f16",
-            hint="a schedule that scales sums",
-        )
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,
@@ -118,8 +107,6 @@ def plan(
         min_blocks=chosen.min_blocks,
         stages=chosen.stages,
         stage_words=chosen.stage_words,
-        warp_groups=chosen.warp_groups,
-        scale_weights=chosen.scale_weights,
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

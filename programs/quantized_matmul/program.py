@@ -19,7 +19,9 @@ arrival sums it: always in the same order, so that results repeat bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from math import lcm
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
@@ -27,8 +29,7 @@ from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
 from .geometry import MOST_CHUNKS
-from .many_tokens import walk_many
-from .staging import source_of
+from .staging import Source, source_of
 from .turn import Block
 
 Emit = Callable[[int, Tile], None]
@@ -112,7 +113,7 @@ def quantized_matmul(
     )
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
-    (walk_many if config.warp_groups else walk)(block, begin, totals)
+    walk(block, begin, totals)
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
@@ -130,39 +131,45 @@ def _chunk_view(
 def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     """The main loop: the warps walk their chunks, reading words, x and scales ahead of use."""
     config, step = block.config, block.config.k_warps
-    if config.buffers < 2 or not config.cut.contiguous:
-        _walk_with_one(block, begin, totals)
-        return
-    words = [block.words(begin + turn * step) for turn in range(config.buffers)]
+    # Buffers of words in registers where groups are padded have no turns of one distance.
+    buffers = config.buffers if config.cut.contiguous else min(config.buffers, 1)
+    words = [block.words(begin + turn * step) for turn in range(buffers)]
     source = source_of(block, begin)
     vm.wait_dependencies()
     source.begin()
-    for chunk in vm.range(begin, block.end, config.buffers * step):
-        # A turn past the end reads zeros and adds nothing.
-        for turn in range(config.buffers):
-            at = chunk + turn * step
-            block.add(words[turn], source.take(at), totals)
-            words[turn].set(block.words(at + config.buffers * step))
-            source.advance()
+    # Buffers and slots go round in a turn of the loop, so that their numbers are known.
+    turns = lcm(max(1, buffers), max(1, config.stages))
+    for first in vm.range(begin, block.end, turns * step):
+        for turn in range(turns):
+            chunk = first + turn * step
+            with vm.when(chunk < block.end) if turn else nullcontext():
+                _turn(block, source, words, chunk, turn, totals)
     source.end()
 
 
-def _walk_with_one(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
-    """The loop with one buffer of words, filled during a turn for the next, or none."""
-    config, step = block.config, block.config.k_warps
-    words = block.words(begin) if config.buffers else None
-    source = source_of(block, begin)
-    vm.wait_dependencies()
-    source.begin()
-    for chunk in vm.range(begin, block.end, step):
-        coming = block.words(chunk + step) if words is not None else None
-        operands = source.take(chunk)
-        now = source.words(chunk) if words is None else words
-        block.add(now, operands, totals)
-        if words is not None and coming is not None:
-            words.set(coming)
-        source.advance()
-    source.end()
+def _turn(
+    block: Block,
+    source: Source,
+    words: Sequence[Tile],
+    chunk: Scalar,
+    turn: int,
+    totals: Sequence[Tile],
+) -> None:
+    """One chunk a warp; its buffer of words, if there is one, is filled again."""
+    config = block.config
+    slot = turn % max(1, config.stages)
+    if not words:
+        operands = source.take(chunk, slot)
+        block.add(source.words(chunk, slot), operands, totals)
+    else:
+        buffer = words[turn % len(words)]
+        # What follows is on its way during the products, but where other turns' are anyway.
+        coming = block.words(chunk + config.k_warps) if len(words) == 1 else None
+        block.add(buffer, source.take(chunk, slot), totals)
+        if coming is None:
+            coming = block.words(chunk + len(words) * config.k_warps)
+        buffer.set(coming)
+    source.advance()
 
 
 @dataclass
@@ -193,6 +200,8 @@ class Output:
 
 def finish(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:
     """Sums what warps and blocks computed apart, and writes y."""
+    if config.units_last:
+        totals = [total * config.unit(tile) for tile, total in enumerate(totals)]
     if config.cluster > 1:
         _meet_in_cluster(config, block, totals, output)
     elif config.split:

@@ -21,7 +21,7 @@ from .geometry import Geometry
 ACCUMULATOR_REGISTERS = 64
 SHARED_BYTES = 222 * 1024  # of a multiprocessor of an H100, what the driver keeps taken off
 RESIDENT_WARPS = 16  # more leave a thread too few registers
-_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?(?:(g)(w?))?"
+_WORD = r"k(\d+)f(\d+)t(\d+)s(\d+)(c?)(?:d(\d+))?(x?)(?:a(\d+)(w?))?(?:b(\d+))?"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class Machine:
 
     multiprocessors: int = 132
     clusters: bool = True
-    # Whether many tokens run on warp groups (wide.py). Only by request until it is measured.
-    warp_groups: bool = False
+    warp_groups: bool = True  # whether there are any, for many tokens (wide.py)
 
 
 H100 = Machine()
@@ -44,8 +43,6 @@ class Schedule:
     `buffers` of words a warp reads that many turns ahead, x and scales one turn if `ahead`; or
     these pass through shared memory, `stages` slots of a turn each, and words too if
     `stage_words` (`buffers` is 0 then).
-    With `warp_groups` the loop for many tokens runs (f16, one warp along k, `stages` of x);
-    `scale_weights` scales weights there, not sums.
     `min_blocks` limits registers so that many blocks fit a multiprocessor (0: no limit). In a
     `cluster` the parts of k (2, 4 or 8) meet in distributed shared memory, else in a workspace.
     """
@@ -60,23 +57,20 @@ class Schedule:
     cluster: bool = False
     stages: int = 0
     stage_words: bool = False
-    warp_groups: bool = False
-    scale_weights: bool = False
 
     def __str__(self) -> str:
         """In one word, for reports: `k8f1t16s1`, `k8f1t16s1d2xb2`.
 
         `d2` stands for two buffers (one is the rule), `x` for x read ahead, `a3` for x in three
         slots of shared memory (`a3w`: and words), `b2` for two blocks a multiprocessor, `c` for a
-        cluster, `g` for warp groups, `gw` for those that scale weights.
+        cluster.
         """
         depth = "" if self.buffers == 1 else f"d{self.buffers}"
         blocks = f"b{self.min_blocks}" if self.min_blocks else ""
         warps = f"k{self.k_warps}f{self.feature_warps}"
         parts = f"s{self.splits}{'c' * self.cluster}"
         x = "x" * self.ahead + (f"a{self.stages}{'w' * self.stage_words}" if self.stages else "")
-        groups = "g" * self.warp_groups + "w" * self.scale_weights
-        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}{groups}"
+        return f"{warps}t{self.tokens}{parts}{depth}{x}{blocks}"
 
     @property
     def warps(self) -> int:
@@ -101,7 +95,7 @@ class Schedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `k8f1t16s1`")
-        *numbers, cluster, depth, ahead, stages, staged, blocks, groups, scaled = match.groups()
+        *numbers, cluster, depth, ahead, stages, staged, blocks = match.groups()
         k_warps, feature_warps, tokens, splits = map(int, numbers)
         buffers = 1 if depth is None else int(depth)
         return cls(
@@ -115,8 +109,6 @@ class Schedule:
             bool(cluster),
             int(stages or 0),
             bool(staged),
-            bool(groups),
-            bool(scaled),
         )
 
 
@@ -137,7 +129,7 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
-        recorded = _nearest(geometry, tokens, weight or f"u{geometry.bits}")
+        recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
             return staged(recorded, geometry)
     chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
@@ -146,22 +138,32 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
 
 def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     """The same blocks, with operands by way of shared memory: it takes fewer instructions and
-    registers. Words too up to 4 bits, where two slots of a turn fit; x has to be shared by two
+    registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
     feature blocks where its slots would be as large as theirs."""
     if schedule.stages:
         return schedule
     in_memory = schedule.splits > 1 and not schedule.cluster
     pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
+    most = resident_warps(geometry, schedule.tokens)
     if schedule.tokens == 16 and pairs and not in_memory:
         parts = 2 if geometry.num_blocks <= 2 * H100.multiprocessors else schedule.splits
-        schedule = replace(schedule, feature_warps=2, splits=parts, cluster=parts > 1)
-    words = geometry.bits <= 4
+        k_warps = min(schedule.k_warps, most // 2)
+        schedule = replace(
+            schedule, k_warps=k_warps, feature_warps=2, splits=parts, cluster=parts > 1
+        )
+    words = geometry.bits < 8
     buffers = 0 if words else min(schedule.buffers, 1)
     found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
     resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
     if resident == 0:
         return schedule
-    return replace(found, min_blocks=min(resident, max(1, RESIDENT_WARPS // found.warps)))
+    return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
+
+
+def resident_warps(geometry: Geometry, tokens: int) -> int:
+    """Warps of a multiprocessor whose threads have registers enough: the codes of odd widths leave
+    several factors behind, each with sums of its own."""
+    return RESIDENT_WARPS // 2 if tokens == 16 and geometry.bits in (3, 5, 6, 7) else RESIDENT_WARPS
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,13 @@ class Entry:
     weight: str
     k: int
     n: int
-    tokens: int
+    m: int
     schedule: Schedule
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a block."""
+        return 8 if self.m <= 8 else 16
 
 
 @cache
@@ -181,16 +188,21 @@ def entries() -> tuple[Entry, ...]:
     text = files(__package__).joinpath("schedules", "h100.jsonl").read_text("utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return tuple(
-        Entry(r["weight"], r["k"], r["n"], 8 if r["m"] <= 8 else 16, Schedule.parse(r["schedule"]))
-        for r in rows
+        Entry(r["weight"], r["k"], r["n"], r["m"], Schedule.parse(r["schedule"])) for r in rows
     )
 
 
-def _nearest(geometry: Geometry, tokens: int, weight: str) -> Schedule | None:
-    """The schedule of the nearest recorded problem, if it is within a factor of two and legal."""
+def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule | None:
+    """The schedule of the nearest recorded problem, if it is within a factor of two and legal. Of
+    problems that differ in nothing but tokens it is the one of nearest m: copies of x beyond m cost
+    nothing, so that other blocks may be the fastest for one token than for eight."""
     kin = _kin(weight, geometry.bits)
     found = [e for e in entries() if e.tokens == tokens and e.weight == kin]
-    nearest = min(found, key=lambda e: _distance(e, geometry), default=None)
+
+    def distance(entry: Entry) -> tuple[float, float]:
+        return _distance(entry, geometry), abs(log2(entry.m / m))
+
+    nearest = min(found, key=distance, default=None)
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
     chosen = nearest.schedule

@@ -23,10 +23,10 @@ class Source(Protocol):
     def begin(self) -> None:
         """From here on x may be read."""
 
-    def take(self, chunk: Scalar) -> Operands:
-        """The operands of the turn at `chunk`."""
+    def take(self, chunk: Scalar, slot: int = 0) -> Operands:
+        """The operands of the turn at `chunk`, whose number is `slot` modulo the slots."""
 
-    def words(self, chunk: Scalar) -> Tile:
+    def words(self, chunk: Scalar, slot: int = 0) -> Tile:
         """The codes of the turn at `chunk`, where they aren't kept in registers."""
 
     def advance(self) -> None:
@@ -52,10 +52,10 @@ class Direct:
     def begin(self) -> None:
         """Nothing is kept."""
 
-    def take(self, chunk: Scalar) -> Operands:
+    def take(self, chunk: Scalar, slot: int = 0) -> Operands:
         return self.block.others(chunk)
 
-    def words(self, chunk: Scalar) -> Tile:
+    def words(self, chunk: Scalar, slot: int = 0) -> Tile:
         return self.block.words(chunk)
 
     def advance(self) -> None:
@@ -69,19 +69,19 @@ class Ahead:
     """Operands in registers, read a turn before they are used."""
 
     def __init__(self, block: Block, begin: Scalar) -> None:
-        self.block, self.start = block, begin
+        self.block, self.first = block, begin
         self.current: Operands | None = None
         self.following: Operands | None = None
 
     def begin(self) -> None:
-        self.current = self.block.others(self.start)
+        self.current = self.block.others(self.first)
 
-    def take(self, chunk: Scalar) -> Operands:
+    def take(self, chunk: Scalar, slot: int = 0) -> Operands:
         assert self.current is not None
         self.following = self.block.others(chunk + self.block.config.k_warps)
         return self.current
 
-    def words(self, chunk: Scalar) -> Tile:
+    def words(self, chunk: Scalar, slot: int = 0) -> Tile:
         return self.block.words(chunk)
 
     def advance(self) -> None:
@@ -109,12 +109,12 @@ class Staged:
         self.scales, self.zeros = self._slots(), self._slots() if config.has_zeros else None
         self._turns = [begin + turn * config.k_warps for turn in range(config.stages - 1)]
         # Weights depend on nothing that came before.
-        for chunk in self._turns:
-            self._start_words(chunk)
+        for slot, chunk in enumerate(self._turns):
+            self._start_words(chunk, slot)
 
     def begin(self) -> None:
-        for chunk in self._turns:
-            self._start(chunk)
+        for slot, chunk in enumerate(self._turns):
+            self._start(chunk, slot)
 
     def _slots(self) -> MemoryTile | None:
         """[stages, F, W, 8, T, 2] of scales or zeros; None where one row serves every turn."""
@@ -123,7 +123,7 @@ class Staged:
             return None
         return vm.alloc_shared(f16, (config.stages, *config.layouts.scales(config.k_warps).shape))
 
-    def take(self, chunk: Scalar) -> Operands:
+    def take(self, chunk: Scalar, slot: int = 0) -> Operands:
         block, config = self.block, self.block.config
         vm.copy_async_wait(config.stages - 2)
         if config.feature_warps > 1:
@@ -131,22 +131,22 @@ class Staged:
         else:
             vm.warp_barrier()
         # The slot that the last turn read is free now.
-        coming = chunk + (config.stages - 1) * config.k_warps
-        self._start_words(coming)
-        self._start(coming)
-        slot, layout = self._slot(chunk), config.layouts.x()
+        coming, free = chunk + (config.stages - 1) * config.k_warps, (slot - 1) % config.stages
+        self._start_words(coming, free)
+        self._start(coming, free)
+        layout = config.layouts.x()
         rows = vm.load(self.rows, [slot, 0, 0], layout.shape, layout, dims=(1, 2), in_bounds=True)
-        scales = self._per_feature(self.scales, block.scales_view, chunk)
+        scales = self._per_feature(self.scales, block.scales_view, chunk, slot)
         if not config.has_zeros:
             return Operands(rows, scales, None)
-        return Operands(rows, scales, self._per_feature(self.zeros, block.zeros_view, chunk))
+        return Operands(rows, scales, self._per_feature(self.zeros, block.zeros_view, chunk, slot))
 
-    def words(self, chunk: Scalar) -> Tile:
+    def words(self, chunk: Scalar, slot: int = 0) -> Tile:
         """The codes of the turn whose operands were taken."""
         if self.codes is None:
             return self.block.words(chunk)
         layout, dims = self.block.config.layouts.words(), tuple(range(1, 7))
-        offsets: list[ScalarLike] = [self._slot(chunk), 0, 0, 0, 0, 0, 0]
+        offsets: list[ScalarLike] = [slot, 0, 0, 0, 0, 0, 0]
         return vm.load(self.codes, offsets, layout.shape, layout, dims=dims, in_bounds=True)
 
     def advance(self) -> None:
@@ -158,25 +158,22 @@ class Staged:
             if tile is not None:
                 vm.free_shared(tile)
 
-    def _slot(self, chunk: Scalar) -> Scalar:
-        return chunk // self.block.config.k_warps % self.block.config.stages
-
-    def _start_words(self, chunk: Scalar) -> None:
+    def _start_words(self, chunk: Scalar, slot: int) -> None:
         """Starts copying the codes of the turn at `chunk`, each to the thread that will decode
         it."""
         if self.codes is None:
             return
         block, layout = self.block, self.block.config.layouts.words()
         vm.copy_async(
-            self.codes, [self._slot(chunk), 0, 0, 0, 0, 0, 0], block.words_view,
+            self.codes, [slot, 0, 0, 0, 0, 0, 0], block.words_view,
             [block.first, chunk, 0, 0, 0, 0], layout.shape, layout=layout, cache="stream",
         )  # fmt: skip
 
-    def _start(self, chunk: Scalar) -> None:
+    def _start(self, chunk: Scalar, slot: int) -> None:
         """Starts copying what else the turn at `chunk` needs into its slot."""
         block, config = self.block, self.block.config
         view, start = block.x_place(chunk)
-        layout, slot = config.layouts.x_copy(), self._slot(chunk)
+        layout = config.layouts.x_copy()
         vm.copy_async(
             self.rows, [slot, 0, 0], view, [block.token, start], layout.shape, layout=layout
         )
@@ -189,10 +186,12 @@ class Staged:
                 )  # fmt: skip
         vm.copy_async_commit()
 
-    def _per_feature(self, slots: MemoryTile | None, view: MemoryTile, chunk: Scalar) -> Tile:
+    def _per_feature(
+        self, slots: MemoryTile | None, view: MemoryTile, chunk: Scalar, slot: int
+    ) -> Tile:
         """[F, rows, 8, T, 2] scales or zeros."""
         if slots is None:
             return self.block.per_feature(view, chunk)
         layout, dims = self.block.config.layouts.scales(self.block.config.k_warps), range(1, 6)
-        offsets: list[ScalarLike] = [self._slot(chunk), 0, 0, 0, 0, 0]
+        offsets: list[ScalarLike] = [slot, 0, 0, 0, 0, 0]
         return vm.load(slots, offsets, layout.shape, layout, dims=tuple(dims), in_bounds=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f32
+from tileloom.vm.dtypes import dtype, f32, u32
 
 from .config import Config
 
@@ -80,33 +80,92 @@ class Block:
         return vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
 
     def add(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
-        """Adds the product of one chunk a warp to the totals of all feature tiles."""
-        parts, values = self.x_parts(self.scaled_x(operands.x)), self.decoded(words)
+        """Adds the product of one chunk a warp to the totals of all feature tiles, each of them in
+        its unit (`Config.unit`)."""
+        config = self.config
+        steps = self.x_steps(self.scaled_x(operands.x))
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
-        sums = RankOne(self.config, [self.sums(x) for x in parts])
-        for tile, total in enumerate(totals):
-            product = sums.known_zero(tile)
-            for part, x in enumerate(parts):
-                factor = self.config.factor(self.config.pair(part, tile))
-                product = scaled(self.product(values, part, tile, x), factor, product)
-            assert product is not None
+        sums = RankOne(config, self.sums_of(steps))
+        products = self.products(words, steps)
+        for tile, (total, product) in enumerate(zip(totals, products, strict=True)):
+            unit, scale = config.unit(tile), self.tile(scales, tile)
+            product = sums.less_known_zero(tile, unit, product)
             if zeros is not None:
-                product = vm.fma(-self.tile(zeros, tile), sums.unscaled, product)
-            total.set(vm.fma(self.tile(scales, tile), product, total))
+                product = vm.fma(self.tile(zeros, tile) * (-1.0 / unit), sums.unscaled, product)
+            if not config.units_last:
+                scale = scale * unit
+            total.set(vm.fma(scale, product, total))
 
-    def product(self, values: Tile, part: int, tile: int, x: Tile) -> Tile:
-        """[W, F * 16, tokens]: decoded codes of a feature tile times x, over one part of k."""
-        layout = self.config.layouts.accumulator()
-        acc = vm.full(f32, layout.shape, 0.0, layout)
-        vm.mma(acc, self.operand(values, part, tile), x)
-        return acc
+    def products(self, words: Tile, steps: Sequence[Sequence[Tile]]) -> list[Tile]:
+        """[W, F * 16, tokens] of each feature tile, in its unit: decoded codes times x."""
+        config, layout = self.config, self.config.layouts.accumulator()
+        factors = [config.factors(tile) for tile in range(config.cut.tiles)]
+        sums = [
+            {factor: vm.full(f32, layout.shape, 0.0, layout) for factor in found}
+            for found in factors
+        ]
+        # A step's codes are decoded and multiplied before the next one's: few values are alive.
+        step = self.step()
+        for number, parts in enumerate(steps):
+            values = step.decoded(words[:, :, number : number + 1, :, :, :])
+            for tile, found in enumerate(factors):
+                for factor, members in found.items():
+                    for part in members:
+                        vm.mma(sums[tile][factor], step.operand(values, part, tile), parts[part])
+        return [self.in_unit(tile, sums_of_tile) for tile, sums_of_tile in enumerate(sums)]
+
+    def in_unit(self, tile: int, sums: dict[float, Tile]) -> Tile:
+        """The sum over all parts of k, out of those of each factor."""
+        unit = self.config.unit(tile)
+        whole = sums[unit]
+        for factor, part in sums.items():
+            if factor != unit:
+                whole = vm.fma(part, factor / unit, whole)
+        return whole
+
+    def x_steps(self, rows: Tile) -> list[list[Tile]]:
+        """[W, 16, tokens] of x for each unit of a thread along k and each part of it."""
+        config, cut = self.config, self.config.cut
+        split = vm.reshape(rows, (config.tokens, config.k_warps, cut.steps, cut.parts, 16))
+        shape = (config.tokens, config.k_warps, 16)
+        return [
+            [
+                vm.transpose(vm.reshape(split[:, :, s : s + 1, q : q + 1, :], shape), (1, 2, 0))
+                for q in range(cut.parts)
+            ]
+            for s in range(cut.steps)
+        ]
+
+    def step(self) -> Block:
+        """The same block whose chunks are one unit of a thread along k."""
+        cut = self.config.cut
+        return replace(self, config=replace(self.config, cut=replace(cut, chunk=16 * cut.parts)))
+
+    def sums_of(self, steps: Sequence[Sequence[Tile]]) -> list[Tile | None]:
+        """Sums over each part of k; of all in the first's place where their constants agree."""
+        config, parts = self.config, range(self.config.cut.parts)
+        if not config.needs_sums:
+            return [None for _ in parts]
+        layout = config.layouts.accumulator()
+        count = len(parts) if config.needs_parts else 1
+        sums = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(count)]
+        units = self.step().config.layouts.ones()
+        ones = vm.full(dtype(config.activation), units.shape, 1.0, units)
+        for operands in steps:
+            for part, x in enumerate(operands):
+                vm.mma(sums[part % len(sums)], ones, x)
+        return list(sums)
 
     def decoded(self, words: Tile) -> Tile:
         """[W, F, T, 16, s, q, 16]: decoded codes."""
         config = self.config
         if not config.form.decoded:
             return self.values(words)
+        if config.complemented:
+            complement = vm.empty(u32, words.shape, config.layouts.words())
+            complement.set(~words)
+            words = complement
         decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
         return self._split(decoded)
 
@@ -201,13 +260,27 @@ class RankOne:
 
     def known_zero(self, tile: int) -> Tile | None:
         """What the constants known at compile time add to a feature tile's sum, negated."""
-        config = self.config
-        constants = tuple(
-            config.constant(config.pair(part, tile)) for part in range(len(self.parts))
-        )
+        constants = self._constants(tile, 1.0)
         if constants not in self._known:
             self._known[constants] = self._weighted(constants)
         return self._known[constants]
+
+    def less_known_zero(self, tile: int, unit: float, product: Tile) -> Tile:
+        """A feature tile's sum, in a unit, without what those constants add to it."""
+        constants = self._constants(tile, unit)
+        if not any(constants):
+            return product
+        if len(set(constants)) == 1:
+            return vm.fma(self.whole, -constants[0], product)
+        weighted = self._weighted(constants)
+        assert weighted is not None
+        return product + weighted
+
+    def _constants(self, tile: int, unit: float) -> tuple[float, ...]:
+        """Of the parts of k."""
+        config = self.config
+        parts = range(config.cut.parts)
+        return tuple(config.constant(config.pair(part, tile)) / unit for part in parts)
 
     def _weighted(self, constants: tuple[float, ...]) -> Tile | None:
         if not any(constants):

@@ -7,7 +7,8 @@ fragments it decodes are the register operand of `wgmma`.
 
 One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
 The warp groups decode, scale the fragments and multiply, a span of k at a time: while one span is
-multiplied, the next is decoded. Parts of k meet in distributed shared memory, in rank order.
+multiplied, the next is decoded. Blocks take a tile of the product each, or share all tiles evenly:
+then the block with the beginning of a tile collects the sums of the others, in the order of k.
 
 Fragments are values of the weights, rounded once to the activation's dtype, after zero points are
 taken away and scales applied: scales are brought down (`scale_down`) so far that no weight exceeds
@@ -16,18 +17,18 @@ an f16, and results up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tileloom import vm
-from tileloom.layouts import RegisterLayout, fragments
+from tileloom.layouts import fragments
 from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
+from .wide_work import Exchange, Segment, Work
 
 
 @dataclass
@@ -52,74 +53,6 @@ class Ring:
         consumers = WARPS * config.groups
         ring = vm.Pipeline(config.stages, producers=WARPS, consumers=consumers)
         return Ring(words, x, scales, zeros, ring)
-
-
-@dataclass
-class Work:
-    """What a thread block has to do: chunks of tiles of the product, counted through all tiles.
-
-    Tiles are numbered tokens first, so that blocks at work together read the same weights. A block
-    takes `each` chunks in a row, the first block the last ones: those it may wait for are blocks
-    that were started before it.
-    """
-
-    config: WideConfig
-    chunks: Scalar
-    token_tiles: Scalar
-    tiles: Scalar
-    parts: Scalar
-    each: Scalar
-    number: Scalar  # of this block's part
-
-    @staticmethod
-    def of(config: WideConfig, m: Scalar, blocks: Scalar, chunks: Scalar, parts: Scalar) -> Work:
-        token_tiles = vm.cdiv(m, config.tokens)
-        tiles = token_tiles * vm.cdiv(blocks, config.blocks)
-        number = parts - 1 - vm.block_index(0)
-        return Work(
-            config, chunks, token_tiles, tiles, parts, vm.cdiv(tiles * chunks, parts), number
-        )
-
-    @contextmanager
-    def segments(self) -> Iterator[Segment]:
-        """The tiles of this block one after the other, each with the chunks it takes of it."""
-        config = self.config
-        if config.cluster > 1:
-            each = vm.cdiv(self.chunks, config.cluster)
-            first = vm.block_index(2) * each
-            turns = vm.larger(vm.smaller(self.chunks - first, each), 0)
-            place = (vm.block_index(0) * config.tokens, vm.block_index(1) * config.blocks)
-            yield Segment(self, vm.constant(0), *place, first, turns)
-            return
-        begin = self.number * self.each
-        end = vm.smaller(begin + self.each, self.tiles * self.chunks)
-        at, stop = vm.var(begin, i32), vm.var(end, i32)
-        with vm.loop(at < stop):
-            tile = vm.var(at // self.chunks, i32)
-            first, turns = vm.var(0, i32), vm.var(self.chunks, i32)
-            if config.split:
-                first.set(at - tile * self.chunks)
-                turns.set(vm.smaller(self.chunks - first, stop - at))
-            token = vm.var(tile % self.token_tiles * config.tokens, i32)
-            block = vm.var(tile // self.token_tiles * config.blocks, i32)
-            yield Segment(self, tile, token, block, first, turns)
-            at.set(at + turns)
-
-
-@dataclass
-class Segment:
-    """A block's part of a tile of the product."""
-
-    work: Work
-    tile: Scalar
-    token: Scalar  # the first
-    block: Scalar  # the first feature block
-    begin: Scalar  # the first chunk
-    turns: Scalar  # chunks
-
-    @property
-    def config(self) -> WideConfig:
-        return self.work.config
 
 
 @vm.kernel
@@ -150,14 +83,11 @@ def quantized_matmul_wide(
     vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
-    grid: list[ScalarLike] = [parts]
-    if config.cluster > 1:
-        grid = [vm.cdiv(m, config.tokens), vm.cdiv(blocks, config.blocks), config.cluster]
-    vm.launch(grid=grid, warps=WARPS * (config.groups + 1), cluster=(1, 1, config.cluster))
+    vm.launch(grid=[parts], warps=WARPS * (config.groups + 1))
     vm.launch_dependents()
     work = Work.of(config, m, blocks, chunks, parts)
     ring = Ring.alloc(config)
-    leaving = Leaving.alloc(config)
+    leaving = vm.alloc_shared(dtype(config.left), config.slots().shape, config.slots())
     rows = vm.constant(1) if cut.one_scale else chunks
     per_row = 16 * cut.tiles
     views = Views(
@@ -175,15 +105,12 @@ def quantized_matmul_wide(
                 fetch(work, ring, views, warp)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
-            vm.set_registers(MULTIPLYING[config.groups], "more")
+            vm.set_registers(MULTIPLYING, "more")
             use = ring.turns.consumer()
             exchange = Exchange(work, group, partials, flags)
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, exchange, output)
-    if config.cluster > 1:
-        with work.segments() as segment:
-            meet_in_cluster(segment, leaving.sums, output)
 
 
 @dataclass
@@ -239,7 +166,7 @@ def multiply(
 
     A span is decoded while the products of the one before it run.
     """
-    config, cut = part.config, part.config.cut
+    config = part.config
     column, tiles = config.place(group)
     layout = fragments.wgmma_d(config.tokens)
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in tiles]
@@ -268,8 +195,7 @@ def multiply(
                 use.release(behind=1, per="warp")
         use.advance()
     vm.wgmma_wait(0)
-    with vm.when(part.turns > 0):
-        use.release(behind=1, per="warp")
+    use.release(behind=1, per="warp")
     return totals
 
 
@@ -336,21 +262,6 @@ class Weights:
 
 
 @dataclass
-class Leaving:
-    """Shared memory through which results leave."""
-
-    sums: MemoryTile | None  # [blocks, tokens, features], where the blocks of a cluster meet
-    slots: MemoryTile | None  # [warps, tokens at a time, features of a warp]
-
-    @staticmethod
-    def alloc(config: WideConfig) -> Leaving:
-        if config.cluster > 1:
-            return Leaving(vm.alloc_shared(f32, config.sums().shape, config.sums()), None)
-        layout = config.slots()
-        return Leaving(None, vm.alloc_shared(dtype(config.left), layout.shape, layout))
-
-
-@dataclass
 class Output:
     """Where results go: y[token, feature] = sum * unit + bias[feature], rounded once."""
 
@@ -363,22 +274,28 @@ class Output:
 
     def write(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
         """Writes [blocks, tokens, features], from a feature of the first block on."""
-        blocks, tokens, features = sums.shape
-        size = self.config.cut.block_features
         if self.config.whole_blocks:
-            shape = [vm.cdiv(self.n, size), size]
-            if self.config.bias:
-                view = vm.global_view(self.bias, [shape[0], 1, size], alignment=4)
-                sums = sums + vm.cast(
-                    vm.load(view, [block, 0, feature], (blocks, 1, features)), f32
-                )
-            view = vm.global_view(self.y, [self.m, *shape], alignment=16)
-            sums = vm.cast(sums, dtype(self.config.out))
-            vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
-            return
+            self._write_blocks(token, block, feature, sums)
+        else:
+            self._write_each(token, block, feature, sums)
+
+    def _write_blocks(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
+        """Where there are whole feature blocks, they are a dimension of their own."""
+        size = self.config.cut.block_features
+        count = vm.cdiv(self.n, size)
+        if self.config.bias:
+            shape = (sums.shape[0], 1, sums.shape[2])
+            bias = vm.global_view(self.bias, [count, 1, size], alignment=4)
+            sums = sums + vm.cast(vm.load(bias, [block, 0, feature], shape), f32)
+        view = vm.global_view(self.y, [self.m, count, size], alignment=16)
+        sums = vm.cast(sums, dtype(self.config.out))
+        vm.store(view, [token, block, feature], vm.transpose(sums, (1, 0, 2)))
+
+    def _write_each(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
+        blocks, tokens, features = sums.shape
         view = vm.global_view(self.y, [self.m, self.n], alignment=2)
         for index in range(blocks):
-            start = (block + index) * size + feature
+            start = (block + index) * self.config.cut.block_features + feature
             one = vm.reshape(sums[index : index + 1, :, :], (tokens, features))
             if self.config.bias:
                 bias = vm.global_view(self.bias, [1, self.n], alignment=4)
@@ -386,65 +303,9 @@ class Output:
             vm.store(view, [token, start], vm.cast(one, dtype(self.config.out)))
 
 
-@dataclass
-class Exchange:
-    """Where blocks that share a tile leave sums: the last of its blocks to begin collects them."""
-
-    work: Work
-    group: int
-    partials: Pointer  # [part, slab, row, token]
-    flags: Pointer  # [part, warp group]: whether they are there
-
-    def _views(self) -> tuple[MemoryTile, MemoryTile]:
-        config, parts = self.work.config, self.work.parts
-        shape = [parts, config.groups * config.slabs, *self._held.shape]
-        partials = vm.global_view(self.partials, shape, alignment=16)
-        return partials, vm.global_view(self.flags, [parts, config.groups])
-
-    @property
-    def _held(self) -> RegisterLayout:
-        """Sums of a slab in the order of lanes and what they hold: 16 bytes of a lane in a row."""
-        layout = fragments.wgmma_d(self.work.config.tokens)
-        return layout.reshape(self._split).permute(_AS_HELD)
-
-    @property
-    def _split(self) -> tuple[int, ...]:
-        return WARPS, 2, 8, self.work.config.tokens // 8, 4, 2
-
-    def give(self, totals: list[Tile]) -> None:
-        """Leaves the sums of a tile that another block has the beginning of."""
-        partials, flags = self._views()
-        for slab, total in enumerate(totals, self.group * self.work.config.slabs):
-            held = vm.transpose(vm.reshape(total, self._split), _AS_HELD)
-            place = [self.work.number, slab, *(0 for _ in held.shape)]
-            vm.store(partials, place, held, dims=_HELD_DIMS)
-        vm.release(flags, [self.work.number, self.group], 1)
-
-    def take(self, segment: Segment, totals: list[Tile]) -> None:
-        """Adds what the blocks leave that have the rest of the tile, in the order of k."""
-        partials, flags = self._views()
-        layout = self._held
-        last = ((segment.tile + 1) * self.work.chunks - 1) // self.work.each + 1
-        numbers = (self.work.number + 1, vm.var(last, i32))
-        for number in vm.range(*numbers):
-            vm.lock(flags, [number, self.group], 1)
-            for slab, total in enumerate(totals, self.group * self.work.config.slabs):
-                place = [number, slab, *(0 for _ in layout.shape)]
-                held = vm.load(partials, place, layout.shape, layout, dims=_HELD_DIMS)
-                held = vm.transpose(held, tuple(_AS_HELD.index(d) for d in range(6)))
-                total.set(total + vm.reshape(held, total.shape))
-        for number in vm.range(*numbers):
-            vm.release(flags, [number, self.group], 0)
-
-
-# From (warp, row half, row, tokens, lane, token) of an accumulator, to have 16 bytes in a row.
-_AS_HELD = (3, 0, 2, 4, 1, 5)
-_HELD_DIMS = (2, 3, 4, 5, 6, 7)
-
-
 def finish(
     part: Segment,
-    leaving: Leaving,
+    leaving: MemoryTile,
     group: int,
     totals: list[Tile],
     exchange: Exchange,
@@ -462,16 +323,12 @@ def finish(
         leave(part, leaving, group, totals, output)
 
 
-def leave(part: Segment, leaving: Leaving, group: int, totals: list[Tile], output: Output) -> None:
-    """A warp group writes its slabs to y, some tokens at a time; or leaves them to the cluster."""
+def leave(
+    part: Segment, leaving: MemoryTile, group: int, totals: list[Tile], output: Output
+) -> None:
+    """A warp group writes its slabs to y, some tokens at a time."""
     config = part.config
     column, tiles = config.place(group)
-    if leaving.sums is not None:
-        for tile, total in zip(tiles, totals, strict=True):
-            slab = vm.reshape(total, (WARPS, 16, config.tokens))
-            vm.store(leaving.sums, [WARPS * column, 0, 16 * tile], slab, dims=(0, 2, 1))
-        return
-    assert leaving.slots is not None
     totals = [vm.cast(total * output.scale_unit, dtype(config.left)) for total in totals]
     put = vm.store_matrix if dtype(config.left).bits == 16 else vm.store
     meet = vm.warp_barrier if config.whole_blocks else vm.barrier
@@ -484,31 +341,9 @@ def leave(part: Segment, leaving: Leaving, group: int, totals: list[Tile], outpu
             # Said, not left to be found: warps meet by themselves only who know what they hold.
             held = fragments.wgmma_d(high - low).reshape((WARPS, 16, high - low))
             slab = vm.convert_layout(slab, held)
-            put(leaving.slots, [WARPS * group, 0, 16 * number], slab, dims=(0, 2, 1))
+            put(leaving, [WARPS * group, 0, 16 * number], slab, dims=(0, 2, 1))
         meet()
         layout = config.results(high - low)
-        rows = vm.load(leaving.slots, [WARPS * group, 0, 0], layout.shape, layout)
+        rows = vm.load(leaving, [WARPS * group, 0, 0], layout.shape, layout)
         block = part.block + WARPS * column
         output.write(part.token + low, block, 16 * tiles[0], rows)
-
-
-def meet_in_cluster(part: Segment, sums: MemoryTile | None, output: Output) -> None:
-    """The blocks of a cluster sum the parts of k, each a slice of the features, in rank order."""
-    assert sums is not None
-    config = part.config
-    mine = config.blocks // config.cluster
-    vm.cluster_barrier()
-    with vm.warp_group(0, WARPS * config.groups):
-        vm.wait_dependencies()
-        for index in range(mine):
-            block = vm.cluster_rank() * mine + index
-            for low in range(0, config.tokens, config.meeting_tokens):
-                layout = config.meeting(min(config.tokens - low, config.meeting_tokens))
-                shape, place = layout.shape, [block, low, 0]
-                whole = vm.load_remote(sums, place, 0, shape, layout)
-                for rank in range(1, config.cluster):
-                    whole = whole + vm.load_remote(sums, place, rank, shape, layout)
-                whole = whole * output.scale_unit
-                output.write(part.token + low, part.block + block, 0, whole)
-    # Nobody leaves while others read its memory.
-    vm.cluster_barrier()

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided, swizzled
-
 from tileloom.vm.dtypes import dtype
 
 from .geometry import Cut, Layouts
 
 WARPS = 4  # of a warp group
-FETCHING = 24  # registers of a thread of the warp group that fetches
-MULTIPLYING = {2: 240, 4: 112}  # of those that multiply, by their number
+FETCHING, MULTIPLYING = 24, 240  # registers of a thread, for two warp groups that multiply
 LARGEST_TOKENS = 128
 
 
@@ -39,8 +37,7 @@ class WideConfig:
     groups: int = 2
     slabs: int = 2  # of 64 features, for each warp group
     stages: int = 4
-    cluster: int = 1  # blocks that split k
-    rows: int = 32  # of k in a span, at least: what is decoded while another is multiplied
+    rows: int = 64  # of k in a span, at least: what is decoded while another is multiplied
     whole_blocks: bool = False  # features are whole feature blocks, and y lies at 16 bytes
     split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
 
@@ -104,8 +101,6 @@ class WideConfig:
     @property
     def leaving_bytes(self) -> int:
         """Shared memory through which results leave."""
-        if self.cluster > 1:
-            return 4 * self.sums().size
         return self.slots().size * dtype(self.left).bits // 8
 
     @property
@@ -128,30 +123,6 @@ class WideConfig:
     def x_slots(self) -> MemoryLayout:
         """[stages, chunk, tokens] of x, rows of tokens along k, swizzled."""
         return swizzled([self.stages, self.tokens, self.cut.chunk], 16).permute(0, 2, 1)
-
-    def sums(self) -> MemoryLayout:
-        """[blocks, tokens, features] of results. Rows are 16 bytes longer than their elements, for
-        the sake of the banks."""
-        row = self.cut.block_features + 4
-        return strided(
-            (self.blocks, self.tokens, self.cut.block_features), (self.tokens * row, row, 1)
-        )
-
-    @property
-    def meeting_tokens(self) -> int:
-        """Tokens that the threads of a cluster's block read at a time."""
-        return 32 * WARPS * self.groups * 8 // self.cut.block_features
-
-    def meeting(self, tokens: int) -> RegisterLayout:
-        """[1, tokens, features]: lanes along features, eight each."""
-        across, threads = self.cut.block_features // 8, 32 * WARPS * self.groups
-        down = gcd(threads // across, tokens)
-        return RegisterLayout.from_modes(
-            (1, tokens, self.cut.block_features),
-            ((1,), (tokens // down, down), (across, 8)),
-            spatial=[replicate(threads // (across * down)), (1, 1), (2, 0)],
-            local=[(1, 0), (2, 1)],
-        )
 
     @property
     def leaving_tokens(self) -> int:

@@ -1,8 +1,8 @@
 """Which kernel of warp groups serves many tokens: a function of the cut, m, n and the machine.
 
-What a turn costs a multiprocessor is the largest of three: reading its operands from memory,
-products on the tensor cores, and instructions of the decode. A block's turns are split over a
-cluster where too few blocks would fill the machine.
+What a turn of a block costs is the larger of reading its words from memory and of decoding and
+multiplying them. Where blocks share tiles, sums are handed over besides. The constants are fitted
+to times measured on an H100 (benchmarks/results).
 """
 
 from __future__ import annotations
@@ -16,45 +16,48 @@ from tileloom.vm.diagnostics import VMValueError
 
 from .geometry import Geometry
 from .schedule import Machine, Schedule
-from .wide_config import LARGEST_TOKENS, WARPS, WideConfig
+from .wide_config import LARGEST_TOKENS, WideConfig
 
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17
 GROUPS = 2  # warp groups that multiply
-_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:b(\d+))?(?:p(\d+))?"
+_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:b(\d+))?(?:p(\d+))?"
+_ROWS = 64  # of k that are decoded at a time, as a rule
 _ACCUMULATORS = 128  # registers of a thread
 
-# Of one multiprocessor of an H100, a clock.
-_FROM_MEMORY, _FROM_L2, _PRODUCTS, _ISSUES = 13.2, 24.0, 2048, 4 * 32
-_SLOTS = 2.2  # issue slots a weight, decode and scales
-_START, _LEAVE, _MEET, _TURN = 2500, 2500, 2500, 150  # clocks
+# Microseconds of an H100.
+_BYTES = 23_100.0  # that one of its multiprocessors reads
+_TURN, _TOKEN = 0.56, 0.0057  # a turn of 256 features and 128 rows of k, and each token of it
+_CROWD = 0.002  # more for each token, where all multiprocessors multiply
+_START, _COLLECT = 4.0, 0.03  # a block; each token of the sums of another
+_SEVERAL = 1.04  # turns of blocks that go through several tiles
+_STAGES = 4  # more gained nothing
+_STANDARD = 256 * 128  # weights of that turn
 
 
 @dataclass(frozen=True)
 class WideSchedule:
     """Tokens a block, warp groups that multiply, slabs of 64 features of each, stages of operands
-    in flight, and blocks of a cluster that split k, or blocks that share all tiles evenly (`parts`;
-    0: a block for each tile). `rows` of k are decoded at a time."""
+    in flight, and blocks that share all tiles evenly (`parts`; 0: a block for each tile). `rows` of
+    k are decoded at a time."""
 
     tokens: int
     groups: int
     slabs: int
     stages: int
-    cluster: int = 1
     parts: int = 0
-    rows: int = 32
+    rows: int = _ROWS
 
     def __str__(self) -> str:
-        """In one word, for reports: `n64g2h2a4c2`."""
-        parts = f"c{self.cluster}" if self.cluster > 1 else ""
-        parts += f"b{self.parts}" if self.parts else ""
-        span = f"p{self.rows}" if self.rows != 32 else ""
+        """In one word, for reports: `n64g2h2a4b132`."""
+        parts = f"b{self.parts}" if self.parts else ""
+        span = f"p{self.rows}" if self.rows != _ROWS else ""
         return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}{span}"
 
     @property
     def splits(self) -> int:
-        """Parts of k."""
-        return self.cluster
+        """Parts of k that each have a grid of their own: blocks share them instead."""
+        return 1
 
     @classmethod
     def parse(cls, text: str) -> WideSchedule:
@@ -66,8 +69,9 @@ class WideSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
-        *numbers, cluster, parts, rows = match.groups()
-        return cls(*map(int, numbers), int(cluster or 1), int(parts or 0), int(rows or 32))
+        *numbers, parts, rows = match.groups()
+        tokens, groups, slabs, stages = map(int, numbers)
+        return cls(tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS))
 
 
 def parse_schedule(text: str) -> Schedule | WideSchedule:
@@ -87,7 +91,7 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
     """
     slabs, tiles = schedule.slabs, config.cut.tiles
     columns, rest = divmod(schedule.groups * slabs, tiles)
-    if rest or tiles % slabs or columns < 1 or WARPS * columns % schedule.cluster:
+    if rest or tiles % slabs or columns < 1:
         raise VMValueError(
             f"`{schedule}` doesn't fit weights of {tiles} feature tiles a block",
             hint=f"such as `n16g2h{max(1, tiles // 2)}a2`",
@@ -98,7 +102,6 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
         groups=schedule.groups,
         slabs=schedule.slabs,
         stages=schedule.stages,
-        cluster=schedule.cluster,
         rows=schedule.rows,
     )
 
@@ -110,52 +113,60 @@ def choose_wide(
     """The schedule for m tokens; None where the kernel doesn't fit the problem."""
     if m < FEWEST_TOKENS or not machine.warp_groups or not geometry.cut.contiguous:
         return None
-    found = list(wide_candidates(geometry, m, config))
+    found = list(wide_candidates(geometry, m, config, machine.multiprocessors))
 
-    def clocks(schedule: WideSchedule) -> float:
-        return _clocks(geometry, m, machine, configure(schedule, config))
+    def time(schedule: WideSchedule) -> float:
+        return _microseconds(geometry, m, machine, configure(schedule, config), schedule.parts)
 
-    return min(found, key=clocks, default=None)
+    return min(found, key=time, default=None)
 
 
-def wide_candidates(geometry: Geometry, m: int, config: WideConfig) -> Iterator[WideSchedule]:
+def wide_candidates(
+    geometry: Geometry, m: int, config: WideConfig, multiprocessors: int = 132
+) -> Iterator[WideSchedule]:
     """The schedules that fit, each with as many stages as there is room for."""
     cut = geometry.cut
     # The assembler runs the products of more than two slabs one after the other.
     for slabs in (s for s in (1, 2) if cut.tiles % s == 0 and GROUPS * s >= cut.tiles):
         largest = min(LARGEST_TOKENS, 2 * _ACCUMULATORS // slabs // 8 * 8)
-        for tiles in range(-(-m // largest), -(-m // largest) + 2):
-            tokens = -(-m // tiles // 8) * 8 if m % tiles == 0 else -(-(m // tiles + 1) // 8) * 8
-            for cluster in (1, 2, 4):
-                schedule = WideSchedule(tokens, GROUPS, slabs, 6, cluster)
-                fitting = _with_stages(schedule, config)
-                if fitting and (cluster == 1 or geometry.num_chunks >= 2 * cluster):
-                    yield fitting
+        for tiles in sorted({*range(-(-m // largest), -(-m // largest) + 2), -(-m // 64)}):
+            each = -(-m // tiles)
+            tokens = -(-each // 8) * 8
+            schedule = _with_stages(WideSchedule(tokens, GROUPS, slabs, _STAGES), config)
+            if schedule is None:
+                continue
+            blocks = -(-m // tokens) * -(-geometry.num_blocks // configure(schedule, config).blocks)
+            yield schedule
+            for parts in sorted({multiprocessors, multiprocessors // blocks * blocks}):
+                if blocks < 8 * parts and parts != blocks and geometry.num_chunks > 1:
+                    yield replace(schedule, parts=parts)
 
 
 def _with_stages(schedule: WideSchedule, config: WideConfig) -> WideSchedule | None:
-    if WARPS * schedule.slabs * schedule.groups // config.cut.tiles % schedule.cluster:
-        return None
     whole = configure(schedule, config)
-    room = SHARED_BYTES - whole.leaving_bytes
-    stages = min(schedule.stages, room // whole.stage_bytes)
+    stages = min(schedule.stages, (SHARED_BYTES - whole.leaving_bytes) // whole.stage_bytes)
     return replace(schedule, stages=stages) if stages >= 2 else None
 
 
-def _clocks(geometry: Geometry, m: int, machine: Machine, config: WideConfig) -> float:
+def _microseconds(
+    geometry: Geometry, m: int, machine: Machine, config: WideConfig, parts: int
+) -> float:
     """About how long the product takes."""
-    blocks = -(-geometry.num_blocks // config.blocks) * -(-m // config.tokens) * config.cluster
-    waves = -(-blocks // machine.multiprocessors)
-    turns = -(-geometry.num_chunks // config.cluster)
-    weights = config.features * config.cut.chunk
-    busy = min(blocks, machine.multiprocessors) / machine.multiprocessors
+    tiles = -(-geometry.num_blocks // config.blocks) * -(-m // config.tokens)
+    chunks, at_work = geometry.num_chunks, min(parts or tiles, machine.multiprocessors)
+    busy = at_work / machine.multiprocessors
+    weights = config.features * config.cut.chunk / _STANDARD
     x_bytes = 2 * config.tokens * config.cut.chunk
-    turn = max(
-        # Blocks of other tokens read the same weights at about the same time.
-        (config.stage_bytes - x_bytes) / _FROM_MEMORY * busy,
-        config.stage_bytes / _FROM_L2 * busy,
-        weights * config.tokens / _PRODUCTS,
-        weights * _SLOTS / _ISSUES,
-    )
-    ends = _LEAVE * config.tokens / 64 + (_MEET if config.cluster > 1 else 0)
-    return waves * (_START + turns * (turn + _TURN) + ends)
+    multiply = weights * (_TURN + _TOKEN * config.tokens) * (1 + busy * _CROWD * config.tokens)
+    # Blocks of other tokens read the same words at about the same time.
+    sharing = min(-(-m // config.tokens), at_work)
+    read = (config.stage_bytes - x_bytes) / _BYTES * busy / sharing
+    turn = max(multiply, read)
+    if not parts:
+        waves = -(-tiles // machine.multiprocessors)
+        return waves * (_START + chunks * turn)
+    if tiles >= machine.multiprocessors:
+        turn *= _SEVERAL
+    each = -(-tiles * chunks // parts)
+    others = chunks // each - 1 if chunks % each == 0 else -(-(chunks - 1) // each)
+    return _START + each * turn + others * _COLLECT * config.tokens * weights

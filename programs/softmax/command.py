@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tileloom.programs import samples
-from tileloom.programs.rows.schedule import row_schedule
-from tileloom.runtime.devices import choose
+from tileloom.programs.rows.command import schedule_for
+from tileloom.runtime.devices import choose, target_of
 from tileloom.vm.ir import Function
 
 from .program import reference, softmax
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Takes the softmax of random rows and says how far it is from float64's."""
     device, element = choose(args.device), args.element
     shape = (args.rows, args.columns)
-    schedule = row_schedule(args.columns, samples.itemsize(element))
+    schedule = schedule_for(args.columns, element, target_of(device))
     x, exact = samples.draw(np.random.default_rng(args.seed), shape, element, 3.0)
     y = samples.poisoned(shape, element)
     us = samples.timed(
@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for rows of this length and dtype."""
-    schedule = row_schedule(args.columns, samples.itemsize(args.element))
+    schedule = schedule_for(args.columns, args.element, args.target)
     return [softmax.trace(element=args.element, schedule=schedule)]

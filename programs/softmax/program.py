@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom import vm
+from tileloom.programs.rows.block import RowBlock, added
 from tileloom.programs.rows.schedule import RowSchedule
-from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
+from tileloom.vm.dsl.values import MemoryTile, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -29,45 +30,78 @@ def softmax(
     element: str = "f16",
     schedule: RowSchedule = RowSchedule(),  # noqa: B008 - frozen
 ) -> None:
-    s, kind = schedule, dtype(element)
-    vm.launch(grid=[vm.cdiv(rows, s.rows)], warps=s.num_warps)
-    vm.assume(columns % s.vector == 0)
-    alignment = s.alignment(kind.bits // 8)
-    source, target = (vm.global_view(p, [rows, columns], alignment=alignment) for p in (x, y))
-    row = vm.block_index() * s.rows
-    if s.loops:
-        _in_turns(source, target, row, columns, s)
+    block = RowBlock(rows, columns, dtype(element), schedule)
+    source, target = block.view(x), block.view(y)
+    block.stage(source)
+    if schedule.loops:
+        _in_turns(block, source, target)
         return
-    values = _values(source, row, 0, columns, s)
-    powers = vm.exp(values - vm.reduce(values, "max", 1))
-    shares = powers * vm.rcp(vm.reduce(powers, "sum", 1))
-    vm.store(target, [row, 0], shares.to(kind))
+    values = _values(block, source, block.first)
+    block.meet(2)
+    best = vm.reduce(values, "max", 1)
+    if schedule.cluster > 1:
+        best = vm.maximum(best, _LOWEST)  # the block's part may be empty
+    powers = vm.exp(values - best)
+    largest, scale = _scale(block, best, vm.reduce(powers, "sum", 1))
+    if schedule.cluster > 1:
+        scale = scale * vm.exp(best - largest)
+    block.store(target, block.first, powers * scale)
 
 
-def _values(
-    source: MemoryTile, row: Scalar, at: ScalarLike, columns: Scalar, s: RowSchedule
-) -> Tile:
-    """A tile of the rows in f32, minus infinity right of the last column."""
-    values = vm.load(source, [row, at], s.shape, s.layout).to(vm.f32)
-    return vm.where(s.inside(columns - at), values, _NOTHING)
+def _values(block: RowBlock, source: MemoryTile, at: ScalarLike) -> Tile:
+    """A tile of the rows in f32, minus infinity outside."""
+    return vm.where(block.inside(at), block.load(source, at), _NOTHING)
 
 
-def _in_turns(
-    source: MemoryTile, target: MemoryTile, row: Scalar, columns: Scalar, s: RowSchedule
-) -> None:
+def _scale(block: RowBlock, best: Tile, total: Tile) -> tuple[Tile, Tile]:
+    """The rows' largest values, and one over their sums of powers scaled to these, from those of
+    the block's part."""
+    bests, totals = block.exchange(best, total)
+    if len(bests) == 1:
+        return best, vm.rcp(total)
+    largest = bests[0]
+    for other in bests[1:]:
+        largest = vm.maximum(largest, other)
+    scaled = [each * vm.exp(b - largest) for b, each in zip(bests, totals, strict=True)]
+    return largest, vm.rcp(added(scaled))
+
+
+def _in_turns(block: RowBlock, source: MemoryTile, target: MemoryTile) -> None:
+    s = block.schedule
+    block.meet(2)
+    own, powers = (_staged_parts if s.staged else _parts)(block, source)
+    largest, scale = _scale(block, own, powers)
+    for again in block.turns():
+        values = _values(block, source, again)
+        block.store(target, again, vm.exp(values - largest) * scale)
+
+
+def _parts(block: RowBlock, source: MemoryTile) -> tuple[Tile, Tile]:
+    """The largest value and the sum of powers scaled to it, in one pass."""
+    s = block.schedule
     # Not minus infinity, whose difference from itself would be no number.
     best = vm.full(vm.f32, s.shape, _LOWEST, s.layout)
     total = vm.full(vm.f32, s.shape, 0.0, s.layout)
-    for at in vm.range(0, columns, s.columns):
-        values = _values(source, row, at, columns, s)
+    for at in block.turns():
+        values = _values(block, source, at)
         better = vm.maximum(best, values)
         total.set(total * vm.exp(best - better) + vm.exp(values - better))
         best.set(better)
-    largest = vm.reduce(best, "max", 1)
-    scale = vm.rcp(vm.reduce(total * vm.exp(best - largest), "sum", 1))
-    for again in vm.range(0, columns, s.columns):
-        values = _values(source, row, again, columns, s)
-        vm.store(target, [row, again], (vm.exp(values - largest) * scale).to(target.dtype))
+    own = vm.reduce(best, "max", 1)
+    return own, vm.reduce(total * vm.exp(best - own), "sum", 1)
+
+
+def _staged_parts(block: RowBlock, source: MemoryTile) -> tuple[Tile, Tile]:
+    """The same with fewer exponentials, where it costs little to read the values once more."""
+    s = block.schedule
+    best = vm.full(vm.f32, s.shape, _LOWEST, s.layout)
+    for at in block.turns():
+        best.set(vm.maximum(best, _values(block, source, at)))
+    own = vm.reduce(best, "max", 1)
+    total = vm.full(vm.f32, s.shape, 0.0, s.layout)
+    for at in block.turns():
+        total.set(total + vm.exp(_values(block, source, at) - own))
+    return own, vm.reduce(total, "sum", 1)
 
 
 def reference(x: NDArray[Any]) -> NDArray[np.float64]:

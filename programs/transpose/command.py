@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(args.seed)
     x = rng.integers(0, 100, shape).astype(kind)
     y = np.full((args.batch, args.columns, args.rows), 101, kind)
-    schedule = schedule_for(args.rows, args.columns, kind.itemsize)
+    schedule = schedule_for(*shape[1:], kind.itemsize, args.batch)
     us = samples.timed(
         lambda: transpose(x, y, *shape, device=device, element=args.element, schedule=schedule)
     )
@@ -57,5 +57,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program for matrices of this shape and dtype."""
     itemsize = np.dtype(ELEMENTS[args.element]).itemsize
-    schedule = schedule_for(args.rows, args.columns, itemsize)
+    schedule = schedule_for(args.rows, args.columns, itemsize, args.batch)
     return [transpose.trace(element=args.element, schedule=schedule)]

@@ -26,24 +26,28 @@ def transpose(
     s, kind = schedule, dtype(element)
     tile_rows, tile_columns = s.layout.shape
     down, across = vm.cdiv(rows, tile_rows), vm.cdiv(columns, tile_columns)
-    vm.launch(grid=[across * down * batch], warps=s.num_warps)
+    # Neighbours write next to each other: what their parts of an output row share is written once.
+    vm.launch(grid=[down * across * batch] if s.flat else [down, across, batch], warps=s.num_warps)
     vm.assume(rows % s.row_grain == 0)
     vm.assume(columns % s.column_grain == 0)
-    itemsize = kind.bits // 8
-    source = vm.global_view(x, [batch, rows, columns], alignment=s.column_grain * itemsize)
-    target = vm.global_view(y, [batch, columns, rows], alignment=s.row_grain * itemsize)
-    column = vm.block_index() % across * tile_columns
-    row = vm.block_index() // across % down * tile_rows
-    matrix = vm.block_index() // across // down
-    tile = vm.load(source, [matrix, row, column], (tile_rows, tile_columns), s.layout)
+    source_grain, target_grain = (kind.bits // 8 * g for g in (s.column_grain, s.row_grain))
+    source = vm.global_view(x, [batch, rows, columns], alignment=source_grain)
+    target = vm.global_view(y, [batch, columns, rows], alignment=target_grain)
+    place, beside, matrix = (vm.block_index(axis) for axis in range(3))
+    if s.flat:
+        place, beside, matrix = place % down, place // down % across, place // down // across
+    row, column = place * tile_rows, beside * tile_columns
+    shape = s.layout.shape
+    # Most tiles have no element outside: the promises let them do with one condition.
+    tile = vm.load(source, [matrix, row, column], shape, s.layout, alignment=source_grain)
     if isinstance(s, Shared):
         shared = vm.alloc_shared(kind, s.memory.shape, s.memory)
         vm.store(shared, [0, 0], tile)
         vm.barrier()
-        turned = vm.load(shared, [0, 0], (tile_columns, tile_rows), s.transposed, dims=(1, 0))
+        turned = vm.load(shared, [0, 0], shape[::-1], s.transposed, dims=(1, 0))
     else:
         turned = vm.transpose(tile)
-    vm.store(target, [matrix, column, row], turned)
+    vm.store(target, [matrix, column, row], turned, alignment=target_grain)
 
 
 def reference(x: NDArray[Any]) -> NDArray[Any]:

@@ -20,6 +20,8 @@ from tileloom.programs.rows.schedule import vector_of
 _LANES = (8, 4)
 _MAX_EDGE = 8  # of bytes; larger squares would fill the registers
 _WORD = 4
+_MAX_BLOCKS = 65535  # of a grid, but along its first axis
+_LEAST_TILE = 32  # columns
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Squares:
     edge: int = 8
     row_warps: int = 2
     column_warps: int = 4
+    flat: bool = False  # a grid of one axis, as long as need be
 
     @property
     def num_warps(self) -> int:
@@ -60,6 +63,7 @@ class Shared:
     writes: int = 1
     tile: int = 64
     num_warps: int = 8
+    flat: bool = False
 
     @property
     def row_grain(self) -> int:
@@ -99,12 +103,14 @@ class Shared:
 Schedule = Squares | Shared
 
 
-def schedule_for(rows: int, columns: int, itemsize: int) -> Schedule:
-    """The schedule for matrices of this shape with elements of `itemsize` bytes."""
+def schedule_for(rows: int, columns: int, itemsize: int, batch: int = 1) -> Schedule:
+    """The schedule for a batch of matrices of this shape with elements of `itemsize` bytes."""
     edge = min(_MAX_EDGE, vector_of(columns, itemsize), vector_of(rows, itemsize))
+    many = batch > _MAX_BLOCKS or columns > _MAX_BLOCKS * _LEAST_TILE
     if edge > 1 and edge * itemsize >= 2 * _WORD:
-        return Squares(edge)
+        return Squares(edge, flat=many)
     word = max(1, _WORD // itemsize)
-    return Shared(
-        itemsize, min(word, vector_of(columns, itemsize)), min(word, vector_of(rows, itemsize))
-    )
+    reads, writes = (min(word, vector_of(extent, itemsize)) for extent in (columns, rows))
+    if itemsize == _WORD:
+        return Shared(itemsize, reads, writes, num_warps=32, flat=many)
+    return Shared(itemsize, reads, writes, flat=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,12 @@ def _bring(
     shape = shared.type.shape
     zeros = (Const(0),) * len(shape)
     cache = draft.random.choice(("", "stream", "keep"))
-    target = {"target": shared.value, "source": view, "barrier": barrier, "index": (Const(0),)}
+    target: dict[str, Any] = {
+        "target": shared.value,
+        "source": view,
+        "barrier": barrier,
+        "index": (Const(0),),
+    }
     if tensor:
         draft.emit(
             CopyTensor, target_offsets=zeros, source_offsets=offsets, shape=shape, cache=cache,

@@ -15,6 +15,7 @@ from tileloom.programs.layer_norm.program import (
 from tileloom.programs.rows.schedule import RowSchedule, row_schedule
 
 from .closeness import assert_close
+from .test_softmax import PARTS
 
 SHAPES = [(1, 1), (3, 2), (130, 3), (9, 64), (5, 77), (3, 1000), (2, 3000), (2, 4099)]
 TURNS = RowSchedule(32, 2, 4, loops=True)
@@ -57,6 +58,15 @@ def test_rows_too_long_for_registers(device: str) -> None:
     for element, shape in (("f16", (3, 1000)), ("bf16", (2, 300)), ("f32", (5, 12))):
         x, _ = samples.draw(np.random.default_rng(0), shape, element)
         check(x, element, device, TURNS)
+
+
+@pytest.mark.parametrize("schedule", PARTS)
+def test_rows_in_parts(device: str, schedule: RowSchedule) -> None:
+    for element, shape in (("f16", (5, 900)), ("f32", (3, 84)), ("bf16", (9, 4))):
+        rows, columns = shape
+        columns += schedule.shifts
+        x, _ = samples.draw(np.random.default_rng(rows), (rows, columns), element)
+        check(x, element, device, schedule)
 
 
 @pytest.mark.parametrize("schedule", [None, TURNS])

@@ -95,18 +95,26 @@ def test_recorded_problems_get_their_own_schedule() -> None:
     assert len(entries()) >= 100
     for entry in entries():
         geometry = Geometry(dtype(entry.weight).bits, entry.k, entry.n, 128)
-        check_legal(entry.schedule, geometry, entry.tokens)
-        chosen = choose(geometry, entry.tokens, weight=entry.weight)
+        check_legal(entry.schedule, geometry, entry.m)
+        chosen = choose(geometry, entry.m, weight=entry.weight)
         in_memory = entry.schedule.splits > 1 and not entry.schedule.cluster
         assert chosen == staged(entry.schedule, geometry) or in_memory
-        assert chosen.stages == 2 and chosen.tokens == entry.tokens
+        assert chosen.stages >= 2 and chosen.tokens == entry.tokens
+
+
+def test_few_tokens_choose_by_the_nearest_number_of_them() -> None:
+    recorded = {e.m: e.schedule for e in entries() if (e.weight, e.k, e.n) == ("u2", 8192, 8192)}
+    geometry = Geometry(2, 8192, 8192, 128)
+    assert recorded[1] != recorded[8]
+    chosen = [choose(geometry, m) for m in range(1, 17)]
+    assert chosen == [recorded[1]] * 2 + [recorded[8]] * 6 + [recorded[16]] * 8
 
 
 def test_every_recorded_choice_is_a_program_that_fits() -> None:
     configs = set()
     for entry in entries():
-        problem = Problem(entry.weight, entry.k, entry.n, entry.tokens)
-        chosen = choose(problem.geometry, entry.tokens, weight=entry.weight)
+        problem = Problem(entry.weight, entry.k, entry.n, entry.m)
+        chosen = choose(problem.geometry, entry.m, weight=entry.weight)
         configs.add(problem.plan(chosen).config)
     assert len(configs) >= 20
     for config in sorted(configs, key=repr)[::4]:

@@ -10,6 +10,8 @@ import pytest
 
 from tileloom import vm
 from tileloom.compiler import compile_function
+from tileloom.programs.activations.program import quantize_rows
+from tileloom.programs.activations.schedule import schedule_for as activation_schedule
 from tileloom.programs.batched_matmul.program import batched_matmul
 from tileloom.programs.convolution.program import convolution
 from tileloom.programs.elementwise.formulas import FORMULAS
@@ -31,8 +33,13 @@ from tileloom.runtime.errors import ToolMissingError
 from tileloom.runtime.toolkit import find_assembler
 from tileloom.vm.ir import Function
 
-LONG = row_schedule(1 << 16, 2)
+LONG = row_schedule(1 << 16, 2, parameters=2)
 PROGRAMS: dict[str, Callable[[], Function]] = {
+    "activations": lambda: quantize_rows.trace(schedule=activation_schedule(8192)),
+    "activations e4m3": lambda: quantize_rows.trace(
+        out="e4m3", group=128, schedule=activation_schedule(8192, 128)
+    ),
+    "activations long": lambda: quantize_rows.trace(schedule=activation_schedule(1 << 16)),
     "batched_matmul": lambda: batched_matmul.trace(turned_b=True, out="f32"),
     "convolution": lambda: convolution.trace(),
     "elementwise": lambda: elementwise.trace(formula=FORMULAS["bias_gelu_residual"]),
@@ -53,7 +60,7 @@ PROGRAMS: dict[str, Callable[[], Function]] = {
     "rotary interleaved": lambda: rotary.trace(schedule=rotary_schedule(32, 64, 2, True)),
     "scan": lambda: scan_part.trace(exclusive=True, carried=True),
     "softmax": lambda: softmax.trace(),
-    "softmax long": lambda: softmax.trace(schedule=LONG),
+    "softmax long": lambda: softmax.trace(schedule=row_schedule(1 << 16, 2)),
     "softmax 16384": lambda: softmax.trace(element="f32", schedule=row_schedule(16384, 4)),
     "transpose": lambda: transpose.trace(),
     "transpose f32": lambda: transpose.trace(element="f32", schedule=Squares(4)),

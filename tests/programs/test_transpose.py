@@ -20,7 +20,7 @@ def check(
     kind = np.dtype(ELEMENTS[element])
     x = np.random.default_rng(rows).integers(0, 100, shape).astype(kind)
     y = np.full((batch, columns, rows), 101, kind)
-    chosen = schedule or schedule_for(rows, columns, kind.itemsize)
+    chosen = schedule or schedule_for(rows, columns, kind.itemsize, batch)
     transpose(x, y, *shape, device=device, element=element, schedule=chosen)
     np.testing.assert_array_equal(y, reference(x))
 
@@ -31,7 +31,9 @@ def test_every_shape(device: str, element: str) -> None:
         check(shape, element, device)
 
 
-@pytest.mark.parametrize("schedule", [Squares(4, 1, 2), Shared(2, 2, 2), Shared(2, 1, 2)])
+@pytest.mark.parametrize(
+    "schedule", [Squares(4, 1, 2, flat=True), Shared(2, 2, 2), Shared(2, 1, 2, flat=True)]
+)
 def test_schedules(device: str, schedule: Schedule) -> None:
     check((2, 44, 68), "f16", device, schedule)
 
@@ -51,7 +53,8 @@ def test_shared_memory_meets_no_bank_twice(itemsize: int) -> None:
 @pytest.mark.parametrize(("element", "edge"), [("f16", 8), ("f32", 4), ("bf16", 8)])
 def test_aligned_matrices_move_16_bytes_at_once(element: str, edge: int) -> None:
     ptx = transpose.compile(element=element, schedule=Squares(edge)).ptx
-    assert ptx.count("ld.global.v4.b32") == edge and ptx.count("st.global.v4.b32") == edge
+    # Where the whole square is inside, and where not.
+    assert ptx.count("ld.global.v4.b32") == ptx.count("st.global.v4.b32") == 2 * edge
     assert "ld.global.b" not in ptx and "shared" not in ptx
 
 
@@ -67,4 +70,13 @@ def test_every_schedule_suits_its_shape() -> None:
                     assert s.layout.shape == s.transposed.shape == s.memory.shape
                 assert s.layout.num_threads == 32 * s.num_warps
     assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 4) == Squares(4)
-    assert schedule_for(64, 63, 2) == Shared(2, 1, 2)
+    assert schedule_for(64, 63, 2) == Shared(2, 1, 2, flat=True)
+    assert schedule_for(64, 63, 4) == Shared(4, num_warps=32)
+    for itemsize in (1, 2, 4, 8):
+        for rows, columns, batch in (
+            (2, 3, 65536),
+            (8, 8, 65536),
+            (1, 1 << 24, 1),
+            (8, 1 << 24, 1),
+        ):
+            assert schedule_for(rows, columns, itemsize, batch).flat

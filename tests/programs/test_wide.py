@@ -17,7 +17,7 @@ from tileloom.programs.quantized_matmul import linear, pack, quantize
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.plan import plan, traced
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
-from tileloom.programs.quantized_matmul.schedule import H100, Machine
+from tileloom.programs.quantized_matmul.schedule import Machine
 from tileloom.programs.quantized_matmul.wide_config import WideConfig
 from tileloom.programs.quantized_matmul.wide_schedule import (
     SHARED_BYTES,
@@ -32,7 +32,7 @@ from tileloom.runtime.toolkit import find_program
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import bf16, dtype
 
-MACHINE = Machine(warp_groups=True)
+MACHINE, WITHOUT = Machine(), Machine(warp_groups=False)
 BARS = {"f16": 6e-4, "bf16": 4e-3}
 ULP = {"f16": 2.0**-11, "bf16": 2.0**-8}
 NAMES = ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i2", "i4", "i7", "i8", "b1", "b3", "b8",
@@ -105,13 +105,13 @@ def test_every_device(name: str, activation: str, zero_point: str | None, device
         (17, 128, 1, 128, None),
         (33, 392, 300, 64, None),  # a short group, ragged features and tokens
         (129, 1024, 520, 128, "n48g2h2a2"),
-        (64, 1024, 520, 128, "n64g2h2a3c4"),
-        (40, 640, 264, 128, "n16g2h2a3c2"),  # parts of k of unlike length
+        (64, 1024, 520, 128, "n64g2h2a3b9"),
+        (40, 640, 264, 128, "n16g2h2a3b4"),  # parts of k of unlike length
         (24, 96, 130, 48, None),
         (20, 1032, 64, 1032, None),  # one row of scales
         (130, 256, 128, 64, "n128g2h2a2"),
         (40, 160, 128, 80, None),  # spans of unlike length
-        (18, 256, 256, 128, "n8g2h2a2c2"),
+        (18, 256, 256, 128, "n8g2h2a2b2p32"),
         (40, 640, 512, 128, "n16g2h2a3b4"),  # blocks that share tiles: 30 chunks by 8
         (40, 640, 520, 128, "n40g2h2a3b7"),  # tiles of three blocks
         (40, 256, 520, 128, "n8g2h2a2b30"),  # a block for each chunk
@@ -126,13 +126,13 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str 
 
 @pytest.mark.parametrize(
     "schedule",
-    ["n16g2h2a2", "n24g2h2a3c2", "n16g2h2a3c4", "n16g2h2a2b1", "n8g2h2a2b5", "n24g2h2a3b3"],
+    ["n16g2h2a2", "n24g2h2a3p16", "n16g2h2a3b2p32", "n16g2h2a2b1", "n8g2h2a2b5", "n24g2h2a3b3"],
 )
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", 20, 520, 264, device, group=128, schedule=schedule)
 
 
-@pytest.mark.parametrize("schedule", ["n24g2h2a2", "n24g2h2a2c2"])
+@pytest.mark.parametrize("schedule", ["n24g2h2a2", "n24g2h2a2b3"])
 def test_bias_and_output_dtypes(schedule: str) -> None:
     check("u4", 20, 256, 200, bias=True, schedule=schedule, group=128)
     check("u4", 20, 256, 200, bias=True, out="f32", schedule=schedule, group=128)
@@ -181,11 +181,11 @@ def test_every_choice_is_legal(problem: tuple[Geometry, WideConfig], m: int) -> 
         assert 8 <= schedule.tokens <= 128 and schedule.tokens % 8 == 0 and schedule.stages >= 2
         whole = configure(schedule, config)
         assert whole.slabs * whole.tokens <= 256 and whole.columns >= 1
-        assert whole.blocks % whole.cluster == 0 and whole.shared_bytes <= SHARED_BYTES
-    assert choose_wide(geometry, m, H100, config) is None
+        assert whole.shared_bytes <= SHARED_BYTES and schedule.parts <= MACHINE.multiprocessors
+    assert choose_wide(geometry, m, WITHOUT, config) is None
 
 
-@pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c", "k8f1"])
+@pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c2", "k8f1"])
 def test_a_wrong_word_is_told(text: str) -> None:
     with pytest.raises(VMError, match="is no schedule"):
         parse_schedule(text)
@@ -210,14 +210,14 @@ def test_groups_and_rows_that_a_schedule_by_request_does_not_serve() -> None:
 def test_rows_of_x_that_the_copy_engine_cannot_read() -> None:
     """Rows of an odd number of elements: the other kernel serves them."""
     q = pack(quantize(np.zeros((100, 64)), "u4", 32))
-    for machine, vector, is_wide in ((MACHINE, 8, True), (MACHINE, 4, False), (H100, 8, False)):
+    for machine, vector, is_wide in ((MACHINE, 8, True), (MACHINE, 4, False), (WITHOUT, 8, False)):
         chosen = plan(q, 64, "f16", "f16", vector=vector, machine=machine)
         assert isinstance(chosen.config, WideConfig) is is_wide
 
 
 @pytest.mark.parametrize(
     ("name", "schedule"),
-    [("u4", "n64g2h2a4c4"), ("u4", "n128g2h2a3"), ("u3", "n96g2h2a2"), ("u8", "n64g2h2a3")],
+    [("u4", "n64g2h2a4b132"), ("u4", "n128g2h2a3"), ("u3", "n96g2h2a2"), ("u8", "n64g2h2a3")],
 )
 def test_machine_code(name: str, schedule: str, tmp_path: Path) -> None:
     """Weights are the left operand from registers, and nothing is serialised."""

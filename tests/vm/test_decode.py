@@ -105,6 +105,20 @@ def test_subnormals_of_bf16_have_no_constant(bits: int) -> None:
     assert default == decode_form(dtype(f"u{bits}"), bf16, PAIRED, "") != form
 
 
+@pytest.mark.parametrize("name", ["u1", "b1"])
+def test_narrow_single_bits_share_factors(name: str) -> None:
+    form = decode_form(dtype(name), f16, PAIRED, "narrow")
+    assert form.exponents == form.exponents[:4] * 4 and len(set(form.exponents)) == 4
+    default = decode_form(dtype(name), f16, PAIRED)
+    assert default.exponents == default.exponents[:8] * 2 and len(set(default.exponents)) == 8
+
+
+@pytest.mark.parametrize(("name", "dest"), [("u2", f16), ("u1", bf16), ("e2m1", f16)])
+def test_only_single_bits_are_narrow(name: str, dest: Dtype) -> None:
+    with pytest.raises(VMTypeError, match="`narrow` is a form of single bits"):
+        decode_form(dtype(name), dest, PAIRED, "narrow")
+
+
 @pytest.mark.parametrize("source", NARROW, ids=str)
 def test_subnormals_are_exact_and_scaled_products_normal(source: Dtype) -> None:
     if source.kind == "codebook":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _MAX_QUOTED = 80
@@ -30,6 +29,8 @@ def did_you_mean(name: object, candidates: Iterable[str]) -> str | None:
     """The hint "did you mean `x`?" with the closest of `candidates`, or None if none is near."""
     if not isinstance(name, str) or len(name) > _MAX_COMPARED:
         return None
+    import difflib  # here: an import of the VM has nothing to compare yet
+
     # Sorted, so that ties are broken the same way in every process.
     names = sorted(set(candidates))
     folded = {candidate.casefold(): candidate for candidate in reversed(names)}

@@ -113,6 +113,7 @@ def load(
     dims: Shape | None = None,
     in_bounds: bool = False,
     cache: str = "",
+    alignment: int = 0,
 ) -> Tile:
     """A register tile read from memory; elements outside the extents are zero."""
     annotation = RegType(as_memory(source).dtype, as_shape(shape), as_layout(layout))
@@ -125,6 +126,7 @@ def load(
             dims=as_dims(dims),
             in_bounds=in_bounds,
             cache=cache,
+            alignment=alignment,
         )
     )
 
@@ -136,6 +138,7 @@ def store(
     *,
     dims: Shape | None = None,
     in_bounds: bool = False,
+    alignment: int = 0,
 ) -> None:
     """Writes a register tile to memory; elements outside the extents are dropped."""
     emit(
@@ -145,6 +148,7 @@ def store(
         value=operand(value),
         dims=as_dims(dims),
         in_bounds=in_bounds,
+        alignment=alignment,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -94,6 +93,8 @@ def predefined() -> list[Dtype]:
 
 def suggestions(name: str) -> list[str]:
     """Return the names closest to an unknown one, the best first."""
+    import difflib  # here: an import of the VM has nothing to compare yet
+
     close = difflib.get_close_matches(name.lower(), sorted(_DTYPES), n=3, cutoff=0.5)
     aliases = {"float": "f32", "half": "f16", "double": "f64", "int": "i32", "uint": "u32"}
     plain = re.sub(r"^(float|uint|int|bfloat)(\d+)$", _abbreviate, name.lower())

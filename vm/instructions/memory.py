@@ -69,6 +69,10 @@ class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True
     Tile dimension i runs along memory dimension `dims[i]` (default: the last ones). An element
     outside the memory's extents is zero; `in_bounds` promises that there is none. `cache` is a
     hint: "" (default), "stream" (read once: evict first, no L1 allocation), "keep".
+
+    `alignment`, of a global view, promises that the element at `offsets` (which may lie outside the
+    extents) is a multiple of so many bytes after the view's first, whatever the strides are: a
+    thread's neighbours then move together where all are inside, one by one where some are not.
     """
 
     source: Operand
@@ -76,6 +80,7 @@ class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True
     dims: tuple[int, ...] | None = None
     in_bounds: bool = False
     cache: str = ""
+    alignment: int = 0
 
     def result_type(self, annotation: Type | None) -> RegType:
         source = memory(self, self.source)
@@ -90,18 +95,23 @@ class Load(Instruction, name="load", effect=Effect.READS_MEMORY, needs_type=True
                 hint=f"load as `{source.dtype.name}`, then `view` or `cast`",
             )
         check_cache_hint(self, self.cache)
+        _check_alignment(self, source, self.alignment)
         return type_
 
 
 @instruction
 class Store(Instruction, name="store", effect=Effect.WRITES_MEMORY, result=False):
-    """Writes a register tile to memory at `offsets`; elements outside the extents are dropped."""
+    """Writes a register tile to memory at `offsets`; elements outside the extents are dropped.
+
+    `alignment`: as with `load`.
+    """
 
     target: Operand
     offsets: Indices
     value: Operand
     dims: tuple[int, ...] | None = None
     in_bounds: bool = False
+    alignment: int = 0
 
     def result_type(self, annotation: Type | None) -> None:
         target, value = memory(self, self.target), reg(self, self.value, "the stored value")
@@ -115,6 +125,21 @@ class Store(Instruction, name="store", effect=Effect.WRITES_MEMORY, result=False
                 self.target,
                 hint=f"cast it: {cast_hint(self.value, target.dtype)}",
             )
+        _check_alignment(self, target, self.alignment)
+
+
+def _check_alignment(
+    instruction: Instruction, memory: GlobalType | SharedType, alignment: int
+) -> None:
+    """A promise of no bytes (0) holds everywhere, others for whole elements of global views."""
+    if alignment == 0:
+        return
+    if alignment not in (1, 2, 4, 8, 16):
+        fail(instruction, f"`alignment` {alignment} is no power of two up to 16")
+    if not isinstance(memory, GlobalType):
+        fail(instruction, "`alignment` is a promise about global views")
+    if 8 * alignment % memory.dtype.bits or memory.dtype.bits % 8:
+        fail(instruction, f"`alignment` {alignment} holds no whole `{memory.dtype.name}`")
 
 
 @instruction

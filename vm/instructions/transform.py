@@ -74,7 +74,8 @@ class Decode(Instruction, name="decode"):
     packing unit (`tileloom.vm.decode.decode_form`). The program applies f and c elsewhere.
 
     `form = subnormal` asks for the bf16 without a constant: subnormals, so that what they are
-    multiplied by has to be scaled up (by 2^64) beforehand.
+    multiplied by has to be scaled up (by 2^64) beforehand. `form = narrow`, of single bits to f16,
+    has the same f at every fourth pair.
 
     Codes of infinities and NaNs decode to no value: the interpreter takes them for uninitialised.
     """

@@ -78,6 +78,7 @@ def load(group: ThreadGroup, instruction: Load) -> Tile:
     at = group.indices(instruction.offsets)
     box = place(at, source.shape, type_.shape, instruction.dims)
     check_promise(group, instruction, source, box)
+    _check_alignment(group, instruction, source, at)
     if box.empty:
         return Tile(type_.dtype, np.zeros(type_.shape, storage(type_.dtype)))
     if isinstance(source, GlobalTensor):
@@ -97,6 +98,7 @@ def store(group: ThreadGroup, instruction: Store) -> None:
     at = group.indices(instruction.offsets)
     box = place(at, target.shape, value.shape, instruction.dims)
     check_promise(group, instruction, target, box)
+    _check_alignment(group, instruction, target, at)
     if box.empty:
         return
     data, poison = box.cut(value.data), None if value.poison is None else box.cut(value.poison)
@@ -123,6 +125,25 @@ def check_promise(
             f"the tile leaves `%{memory.name}` of shape {list(memory.shape)}, "
             "but `in_bounds` promises that it does not",
             hint="drop `in_bounds`",
+        )
+
+
+def _check_alignment(
+    group: ThreadGroup,
+    instruction: Load | Store,
+    memory: GlobalTensor | SharedTile,
+    at: tuple[int, ...],
+) -> None:
+    """A tile that was promised to begin at a multiple of some bytes must. Raises ExecutionError."""
+    if not instruction.alignment or not group.checks:
+        return
+    assert isinstance(memory, GlobalTensor)
+    first = sum(i * s for i, s in zip(at, memory.strides, strict=True)) * memory.dtype.bits // 8
+    if first % instruction.alignment:
+        raise ExecutionError(
+            f"the tile begins {first} bytes after `%{memory.name}`, but `alignment` promises a "
+            f"multiple of {instruction.alignment}",
+            hint="drop `alignment`",
         )
 
 

@@ -70,6 +70,10 @@ def plans_of(source: Dtype, target: str) -> list[Case]:
         plan = plan_decode(source, bf16, PAIRED, count, target, "subnormal")
         values = wanted_decode(source, bf16, PAIRED, codes, "subnormal")
         found.append(Case(plan, bf16, PAIRED, values, finite(source, codes)))
+    if source.bits == 1 and source.kind != "codebook":
+        plan = plan_decode(source, f16, PAIRED, count, target, "narrow")
+        values = wanted_decode(source, f16, PAIRED, codes, "narrow")
+        found.append(Case(plan, f16, PAIRED, values))
     return found
 
 

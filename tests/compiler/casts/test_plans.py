@@ -102,6 +102,19 @@ def test_subnormal_decodes(source: Dtype) -> None:
     assert not any("x2" in op.opcode for op in plan.ops), "no arithmetic at all"
 
 
+@pytest.mark.parametrize("name", ["u1", "b1"])
+def test_narrow_decodes(name: str) -> None:
+    source = dtype(name)
+    count = 4 * pairs(1)
+    codes = all_codes(source, count)
+    form = decode_form(source, f16, PAIRED, "narrow")
+    place = np.arange(count) // 2 % len(form.exponents)
+    wanted = np.ldexp(source.decode(codes).astype(np.float64), np.array(form.exponents)[place])
+    wanted += np.array(form.constants)[place]
+    plan = plan_decode(source, f16, PAIRED, count, "sm_80", "narrow")
+    assert np.array_equal(f16.decode(outputs(plan, source, f16, PAIRED, codes)), wanted)
+
+
 @pytest.mark.parametrize(
     "name", ["u1", "i2", "u3", "i4", "b3", "u5", "i7", "i8", "e2m1", "e3m2", "nf4"]
 )

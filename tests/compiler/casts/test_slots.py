@@ -74,6 +74,11 @@ def test_subnormal_decodes_stay_within_their_budgets(name: str, budget: float) -
     assert slots is not None and slots <= budget
 
 
+def test_narrow_decodes_take_two_more_shifts_a_word() -> None:
+    slots = slots_per_element("narrow", dtype("u1"), f16, PAIRED, "sm_90a")
+    assert slots is not None and slots <= 0.54 + 2 / 32
+
+
 @pytest.mark.parametrize(("name", "budgets"), CASTS.items())
 def test_casts_stay_within_their_budgets(name: str, budgets: tuple[float, float]) -> None:
     for dest, budget in zip((f16, bf16), budgets, strict=True):
