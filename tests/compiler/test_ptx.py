@@ -49,6 +49,20 @@ def test_operands_print_as_ptx() -> None:
     assert print_instruction(param) == "ld.param.u64 %d1, [x];"
 
 
+def test_a_value_made_of_a_vector_stays_where_its_parts_are() -> None:
+    builder = Builder()
+    high = builder.pure("mov.b32", B32, 7)
+    with builder.region():
+        low = builder.pure("mov.u32", B32, special("tid.x"))
+        inner = builder.storage(B32)
+        builder.emit("mov.b32", (inner,), (low,))
+        builder.pure("mov.b64", B64, Vector((low, high)))
+        builder.pure("mov.b64", B64, Vector((inner, high)))
+        inside = texts(builder.recent())
+    assert [text.split()[0] for text in inside] == ["mov.b32", "mov.b64"]
+    assert "mov.b64" in " ".join(texts(builder.recent()))
+
+
 def test_immediates_beyond_f32_are_infinite() -> None:
     assert Float32.of(1e300).bits == 0x7F800000 and Float32.of(-1e300).bits == 0xFF800000
 
