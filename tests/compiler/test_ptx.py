@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from execution import TARGETS, assemble
 
+from tileloom.compiler.passes.complements import absorb_complements
 from tileloom.compiler.passes.peephole import clean, renumber
 from tileloom.compiler.ptx import (
     Address,
@@ -100,6 +101,50 @@ def test_a_region_forgets_its_values() -> None:
     with builder.region():
         j = builder.once()
         assert builder.pure("neg.s32", B32, j) is not first
+
+
+def masked_complement(source: Register, builder: Builder, shift: int, mask: int) -> list[str]:
+    """What becomes of (~source >> shift) & mask, and of the complement itself, which is stored."""
+    value = builder.pure("not.b32", B32, source)
+    if shift:
+        value = builder.pure("shr.u32", B32, value, shift)
+    masked = builder.pure("and.b32", B32, value, mask)
+    builder.emit("st.global.b32", (), (Address(Symbol("a")), masked))
+    items = absorb_complements(clean(builder.finish()))
+    renumber(items)
+    return texts(items)
+
+
+def test_masks_read_what_a_complement_is_of() -> None:
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert masked_complement(x, builder, 0, 0x80010001) == [
+        "mov.u32 %r0, %tid.x;",
+        "lop3.b32 %r1, %r0, 2147549185, 0, 12;",
+        "st.global.b32 [a], %r1;",
+    ]
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert masked_complement(x, builder, 8, 0x00800080) == [
+        "mov.u32 %r0, %tid.x;",
+        "shr.u32 %r1, %r0, 8;",
+        "lop3.b32 %r2, %r1, 8388736, 0, 12;",
+        "st.global.b32 [a], %r2;",
+    ]
+
+
+def test_masks_of_shifted_in_zeros_are_left() -> None:
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert "and.b32 %r3, %r2, 16777216;" in masked_complement(x, builder, 8, 0x01000000)
+
+
+def test_complements_of_what_changes_are_left() -> None:
+    builder = Builder()
+    changing = builder.storage()
+    builder.emit("mov.u32", (changing,), (special("tid.x"),))
+    builder.emit("add.s32", (changing,), (changing, 1))
+    assert "and.b32 %r2, %r1, 1;" in masked_complement(changing, builder, 0, 1)
 
 
 def test_dead_code_and_copies_vanish() -> None:
