@@ -117,6 +117,7 @@ def test_integers_of_one_scale(name: str, device: str) -> None:
         (18, 256, 256, 128, "b8h2a4c2"),
         (33, 640, 390, 128, "b16h1a3s7t"),  # tiles cut between blocks, some more than once
         (50, 384, 200, 128, "b64h2a2s9"),
+        (50, 384, 300, 128, "b16h1a3r5t"),  # blocks that take a tile after the other
         (7, 77, 50, 77, ""),  # rows that are no multiple of 16
     ],
 )
@@ -127,10 +128,12 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str)
         check("u3", "i8", m, k, n, group=group, schedule=schedule)
 
 
-@pytest.mark.parametrize("schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b144h1a2t", "b8h1a2s5t"])
+@pytest.mark.parametrize(
+    "schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b144h1a2t", "b8h1a2s5t", "b8h1a2r3"]
+)
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", "i8", 20, 264, 136, device, group=128, schedule=schedule)
-    check("u8", "i8", 20, 136, 200, device, group="channel", schedule=schedule)
+    check("u8", "i8", 20, 136, 200, device, group="channel", schedule=schedule.rstrip("t"))
     check("u3", "e4m3", 20, 264, 136, device, group=128, schedule=schedule)
 
 
