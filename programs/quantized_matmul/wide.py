@@ -98,11 +98,6 @@ def quantized_matmul_wide(
         blocks,
     )
     output = Output(config, bias, y, m, n, scale_unit)
-    with vm.warp_group(WARPS * config.groups, WARPS):
-        vm.set_registers(FETCHING, "less")
-        for warp in range(WARPS):
-            with vm.warp_group(warp, 1), vm.single_thread():
-                fetch(work, ring, views, warp)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
@@ -111,6 +106,12 @@ def quantized_matmul_wide(
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, exchange, output)
+    # Last: what fetching computes would else be kept in few registers across the whole.
+    with vm.warp_group(WARPS * config.groups, WARPS):
+        vm.set_registers(FETCHING, "less")
+        for warp in range(WARPS):
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring, views, warp)
 
 
 @dataclass
