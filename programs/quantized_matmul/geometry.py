@@ -266,13 +266,13 @@ class Layouts:
             local=[],
         )
 
-    def sums_by_column(self) -> RegisterLayout:
-        """[W, 1, 8]: sums where products have their tokens."""
+    def sums_by_column(self, tokens: int) -> RegisterLayout:
+        """[W, 1, tokens]: sums where products have their tokens."""
         return RegisterLayout.from_modes(
-            (self.k_warps, 1, 8),
-            ((self.k_warps,), (1,), (4, 2)),
-            spatial=[(0, 0), replicate(8 * self.feature_warps), (2, 0)],
-            local=[(2, 1)],
+            (self.k_warps, 1, tokens),
+            ((self.k_warps,), (1,), (tokens // 8, 4, 2)),
+            spatial=[(0, 0), replicate(8 * self.feature_warps), (2, 1)],
+            local=[(2, 0), (2, 2)],
         )
 
     def accumulator(self) -> RegisterLayout:

@@ -181,7 +181,8 @@ class Block:
                 )
                 vm.mma(sums, vm.reshape(box, (config.k_warps, 16, 16)), ones)
             eight = self.by_column(sums)
-            whole = eight if whole is None else vm.concat(whole, eight, 2)
+            layout = layouts.sums_by_column(first + 8)
+            whole = eight if whole is None else vm.concat(whole, eight, 2, layout)
         assert whole is not None
         return whole
 
@@ -193,7 +194,7 @@ class Block:
         row = layouts.sums_by_row()
         even = vm.view(halves[:, :1, :, :, :1], f32, row.shape, row)
         odd = vm.view(halves[:, 1:, :, :, :1], f32, row.shape, row)
-        return vm.convert_layout(even + odd, layouts.sums_by_column())
+        return vm.convert_layout(even + odd, layouts.sums_by_column(8))
 
     def decoded(self, words: Tile) -> Tile:
         """[W, F, T, 16, s, q, 16]: decoded codes."""
