@@ -22,8 +22,8 @@ from .emit.scalars import Scalars
 from .lowering.control import lower_block
 from .lowering.conversion import conversion_of
 from .passes.bank_swizzles import swizzle_shared
-from .passes.inference import Conversion, infer_layouts
 from .passes.complements import absorb_complements
+from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
 from .passes.shared_layouts import place_shared_operands

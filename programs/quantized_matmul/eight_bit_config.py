@@ -55,7 +55,7 @@ class ByteConfig:
     @property
     def promotes(self) -> bool:
         """Whether the sums of a chunk are scaled and added in f32: all but integers of one scale,
-        which have room for 2^17 products and more. (Sums of 8-bit floats are not f32's.)"""
+        which don't wrap. (Sums of 8-bit floats are not f32's.)"""
         return self.activation != "i8" or not self.cut.one_scale
 
     @property

@@ -115,9 +115,6 @@ def quantized_matmul(
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     walk(block, begin, totals)
-    if config.units_last:
-        for tile, total in enumerate(totals):
-            total.set(total * config.unit(tile))
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
@@ -204,6 +201,8 @@ class Output:
 
 def finish(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:
     """Sums what warps and blocks computed apart, and writes y."""
+    if config.units_last:
+        totals = [total * config.unit(tile) for tile, total in enumerate(totals)]
     if config.cluster > 1:
         _meet_in_cluster(config, block, totals, output)
     elif config.split:

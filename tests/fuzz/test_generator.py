@@ -20,7 +20,7 @@ from tileloom.vm.ir import Break, For, Group, If, Return, While, walk
 from tileloom.vm.text import parse
 
 NOT_DRAWN: set[str] = set()
-PROGRAMS = 500
+PROGRAMS = 700
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,12 @@ from tileloom.programs.activations.activations import Activations, quantize_acti
 from tileloom.programs.quantized_matmul import (
     Quantized,
     command,
+    eight_bit_packing,
     linear,
     pack,
     prepare,
     quantize,
+    unpack,
 )
 from tileloom.programs.quantized_matmul.eight_bit_config import ByteConfig
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
@@ -150,6 +152,19 @@ def test_the_largest_codes(activation: str, device: str) -> None:
         assert np.allclose(y, x.dequantize() @ q.dequantize(), rtol=1e-5)
 
 
+def test_so_many_rows_that_integers_would_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^17 products of -128 by itself are 2^31: such sums are formed in parts."""
+    assert ByteGeometry(8, (1 << 17) - 1, 1, 1 << 17).cut.one_scale
+    assert not ByteGeometry(8, 1 << 17, 1, 1 << 17).cut.one_scale
+    monkeypatch.setattr(eight_bit_packing, "MOST_ROWS", 300)
+    check("i8", "i8", 20, 290, 72, group="channel")
+    check("i8", "i8", 20, 300, 72, group="channel")
+    q = quantize(np.ones((300, 8)), "i8", "channel")
+    p = pack(q, "i8")
+    assert p.geometry.scale_rows == 3
+    assert np.array_equal(unpack(p).dequantize(), q.dequantize())
+
+
 def test_floats_are_quantized_first(device: str) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 200)).astype(np.float16)
@@ -226,8 +241,6 @@ def test_bytes_are_the_values(name: str, activation: str) -> None:
 
 @given(st.sampled_from(WEIGHTS), st.integers(1, 400), st.integers(1, 200), st.integers(1, 6))
 def test_packing_round_trips(which: tuple[str, str], k: int, n: int, groups: int) -> None:
-    from tileloom.programs.quantized_matmul import unpack
-
     name, activation = which
     rng = np.random.default_rng(k)
     kind, group = dtype(name), 64 * groups
