@@ -239,6 +239,42 @@ class Layouts:
             local=[(2, 0), (2, 1), (1, 1), (2, 3)],
         )
 
+    def right_ones(self) -> RegisterLayout:
+        """[W, 16, 8]: the B operand of sums over rows."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16, 8),
+            ((self.k_warps,), (2, 4, 2), (8,)),
+            spatial=[(0, 0), replicate(self.feature_warps), (2, 0), (1, 1)],
+            local=[(1, 0), (1, 2)],
+        )
+
+    def sums(self) -> RegisterLayout:
+        """[W, 16, 8]: their accumulator."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16, 8),
+            ((self.k_warps,), (2, 8), (4, 2)),
+            spatial=[(0, 0), replicate(self.feature_warps), (1, 1), (2, 0)],
+            local=[(1, 0), (2, 1)],
+        )
+
+    def sums_by_row(self) -> RegisterLayout:
+        """[W, 1, 8]: sums where that accumulator has them."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 1, 8),
+            ((self.k_warps,), (1,), (8,)),
+            spatial=[(0, 0), replicate(self.feature_warps), (2, 0), replicate(4)],
+            local=[],
+        )
+
+    def sums_by_column(self, tokens: int) -> RegisterLayout:
+        """[W, 1, tokens]: sums where products have their tokens."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 1, tokens),
+            ((self.k_warps,), (1,), (tokens // 8, 4, 2)),
+            spatial=[(0, 0), replicate(8 * self.feature_warps), (2, 1)],
+            local=[(2, 0), (2, 2)],
+        )
+
     def accumulator(self) -> RegisterLayout:
         """[W, F * 16, tokens]: mma's accumulator of one feature tile."""
         return RegisterLayout.from_modes(

@@ -9,8 +9,9 @@ a feature tile and a part q of k (geometry.py). With z the zero point (2^(b-1) w
 
     sum_k (value - z) x = sum_q 2^-f * (sum_{k in q} decoded x - (c + z 2^f) sum_{k in q} x)
 
-so a group costs one multiply-add an accumulator and part, and the rank-1 terms come from one more
-product, with a matrix of ones. Groups accumulate in f32, chunk by chunk.
+so a group costs one multiply-add an accumulator and factor, for parts of one factor share a sum;
+what all chunks have in common, 2^-f, waits for the end. The rank-1 terms cost one more, and come
+from a product with a matrix of ones. Groups accumulate in f32, chunk by chunk.
 
 The warps that split k meet in shared memory, the blocks that split k in a workspace whose last
 arrival sums it: always in the same order, so that results repeat bit for bit.
