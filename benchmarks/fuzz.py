@@ -1,12 +1,13 @@
 """A long run of random programs on interpreter and emulator, one row of data a chunk of seeds.
 
     python benchmarks/fuzz.py --seed 20000 --count 20000 [--assemble 8] --out rows.jsonl
+    python benchmarks/fuzz.py --seed 20000 --count 2000 --device cuda --out rows.jsonl
 
 Every program is drawn, read back from its text, compiled with the verifier between passes, and run
 on both executors; of each fourth the program after layout inference runs too. The programs of each
 `--assemble`-th chunk are compiled and assembled for all targets, those of the other chunks only
-compiled for one. A run that was stopped goes on behind its last row. The exit status is 1 if
-executors disagree.
+compiled for one. On a GPU all are assembled and compared with the interpreter instead. A run that
+was stopped goes on behind its last row. The exit status is 1 if executors disagree.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ def processor_time() -> float:
     )
 
 
-def row_of(seeds: range, assembles: bool, findings_folder: Path) -> dict[str, Any]:
+def row_of(seeds: range, assembles: bool, device: str, findings_folder: Path) -> dict[str, Any]:
     """One chunk: how many programs, what differs, and what it took."""
-    settings = replace(default_settings("emulator"), assembles=assembles, own_target=not assembles)
+    settings = default_settings(device)
+    if device == "emulator":
+        settings = replace(settings, assembles=assembles, own_target=not assembles)
     wall, processor = time.perf_counter(), processor_time()
     chunk = run_chunk(seeds, settings)
     spent = processor_time() - processor
@@ -51,10 +54,12 @@ def row_of(seeds: range, assembles: bool, findings_folder: Path) -> dict[str, An
     return {
         "first_seed": seeds.start,
         "programs": len(seeds),
+        "device": device,
+        "of_sm_90": chunk.newest,
         "mismatches": len(chunk.findings),
         "findings": [f"{f.case.seed}: {f.kind}: {f.message[:200]}" for f in chunk.findings],
         "refused": sum(chunk.refusals.values()),
-        "median_ms": round(median(chunk.milliseconds), 2),
+        "median_ms": round(median(chunk.milliseconds or [0.0]), 2),
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(spent, 2),
         "assembled_for": list(settings.targets or ("sm_80", "sm_89", "sm_90a"))
@@ -78,6 +83,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20000, help="the first program's")
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--assemble", type=int, default=8, help="each how-manieth chunk; 0: none")
+    parser.add_argument("--device", choices=("emulator", "cuda"), default="emulator")
     parser.add_argument("--commit", required=True, help="of the sources that run")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -87,7 +93,7 @@ def main() -> int:
     for start in range(first, stop, CHUNK):
         seeds = range(start, min(start + CHUNK, stop))
         assembles = args.assemble > 0 and (start - args.seed) // CHUNK % args.assemble == 0
-        row = row_of(seeds, assembles, args.out.with_suffix(".findings"))
+        row = row_of(seeds, assembles, args.device, args.out.with_suffix(".findings"))
         row["commit"] = args.commit
         wrong += row["mismatches"]
         with args.out.open("a") as file:

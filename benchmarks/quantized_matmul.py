@@ -7,6 +7,10 @@ Shapes are k x n. Each row is the median of replays of a CUDA graph of back-to-b
 weights rotate through more memory than the cache holds; implementations are measured in turn, twice
 each. Every configuration is checked against float64 in the same run. `floor_us` is the larger of
 the bytes moved once at 3.05 TB/s and the multiply-adds at 986 TFLOP/s. Needs torch.
+
+`--activations i8,e4m3 --impls tileloom,torch` times 8-bit activations, already quantized, beside
+torch's int8 or fp8 product (its weights have 8 bits); their multiply-adds go at 1910 TOP/s, errors
+are against float64 on the quantized operands.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import eight_bit
 from cases import Case, Data, Problem
 
 from tileloom.programs.quantized_matmul.device import (
@@ -30,6 +35,7 @@ from tileloom.programs.quantized_matmul.device import (
     gpu_weights,
     launch,
 )
+from tileloom.programs.quantized_matmul.eight_bit_schedule import ByteSchedule
 from tileloom.programs.quantized_matmul.packing import Packed
 from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
@@ -187,6 +193,40 @@ def measured(
         }
 
 
+def measured_bytes(
+    case: Case, impls: list[str], schedules: list[Any], data: Data
+) -> Iterator[dict[str, Any]]:
+    """The rows of a case of 8-bit activations."""
+    problem = eight_bit.draw(case, data)
+    candidates, plans = [], []
+    for schedule in schedules if "tileloom" in impls else ():
+        plan, launches, out = eight_bit.ours(problem, schedule, data)
+        plans.append(plan)
+        candidates.append(Candidate("tileloom", str(plan.schedule), launches, lambda out=out: out))
+    if "torch" in impls:
+        name, launches = eight_bit.torch_bytes(case, data)
+        candidates.append(Candidate(name, "", launches, lambda: None))
+    times = time_in_turn(candidates)
+    for candidate in candidates:
+        out = candidate.result()
+        yield {
+            "impl": candidate.impl,
+            "weight": case.weight,
+            "activation": case.activation,
+            "group": case.group,
+            "zero_point": case.zero_point,
+            "k": case.k,
+            "n": case.n,
+            "m": case.m,
+            "pdl": False,
+            "us": round(times[f"{candidate.impl} {candidate.schedule}"], 3),
+            "floor_us": round(eight_bit.floor_us(problem.packed, case.m), 3),
+            "rel_error": -1.0 if out is None else eight_bit.relative_error(problem, out, data),
+            "schedule": candidate.schedule,
+            "tiles": 0,
+        }
+
+
 def cases_of(args: argparse.Namespace) -> Iterator[Case]:
     shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
     groups = [int(g) if g.isdecimal() else g for g in args.groups.split(",")]
@@ -217,9 +257,15 @@ def main() -> int:
     args = parser.parse_args()
     data = Data(0)
     about = environment(data, args.commit)
-    schedules = [parse_schedule(s) if s else None for s in args.schedules.split(",")]
+    words, impls = args.schedules.split(","), args.impls.split(",")
     for case in cases_of(args):
-        for row in measured(case, args.impls.split(","), schedules, data, args.pdl):
+        if case.activation in eight_bit.ACTIVATIONS:
+            own = [ByteSchedule.parse(s) if s else None for s in words]
+            rows = measured_bytes(case, impls, own, data)
+        else:
+            schedules = [parse_schedule(s) if s else None for s in words]
+            rows = measured(case, impls, schedules, data, args.pdl)
+        for row in rows:
             ratio = row["us"] / row["floor_us"]
             print(
                 f"{row['weight']:>5} {row['k']}x{row['n']} m={row['m']:<4} {row['impl']:<9}"

@@ -79,9 +79,10 @@ def read_log(log: str) -> Report:
             around = _AROUND.search(line)
             text = f"{match['code']}: {match['text'].strip()}"
             complaint = Complaint(text, int(around[1]) if around else None)
-            # Of the same family is that registers can't change hands, which costs speed only.
-            of_registers = "setmaxnreg" in text
-            (report.warnings if of_registers else report.serialised).append(complaint)
+            # Of the same family is that registers can't change hands, which costs speed only; and
+            # who prints or asserts beside products has them one after the other.
+            is_accepted = "setmaxnreg" in text or "at a function call" in text
+            (report.warnings if is_accepted else report.serialised).append(complaint)
         else:
             _read_complaint(line.strip(), report)
     if len(report.errors) > 1:

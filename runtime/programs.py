@@ -27,6 +27,7 @@ from .compiled import CompiledKernel
 
 GROUP = "tileloom.programs"
 SOURCE_TREE = {
+    "activations": "tileloom.programs.activations.command",
     "batched_matmul": "tileloom.programs.batched_matmul.command",
     "convolution": "tileloom.programs.convolution.command",
     "elementwise": "tileloom.programs.elementwise.command",

@@ -9,6 +9,9 @@ from .plan import Half, Plan, Word
 
 B16, B32 = RegisterKind.B16, RegisterKind.B32
 
+# Operations with a 16-bit result, which stands in both halves of their word.
+GIVES_HALF = {"cvt.rn.satfinite.e4m3x2.f32"}
+
 
 def emit_plan(builder: Builder, plan: Plan, inputs: Sequence[Register]) -> list[Register]:
     """Emits a plan's operations; returns the registers of its outputs.
@@ -30,8 +33,13 @@ def emit_plan(builder: Builder, plan: Plan, inputs: Sequence[Register]) -> list[
         return source
 
     for op in plan.ops:
+        sources = [operand(source) for source in op.srcs]
+        if op.opcode in GIVES_HALF:
+            pair = builder.compute(op.opcode, B16, *sources)
+            words[op.dst] = builder.compute("mov.b32", B32, Vector((pair, pair)))
+            continue
         value = builder.pure if op.is_constant else builder.compute
-        words[op.dst] = value(op.opcode, B32, *(operand(source) for source in op.srcs))
+        words[op.dst] = value(op.opcode, B32, *sources)
     return [words[number] for number in plan.outputs]
 
 

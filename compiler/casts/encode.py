@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from tileloom.vm.dtypes import Dtype, bf16, f16, f32
 from tileloom.vm.packing import CONTIGUOUS
 
+from ..targets import Target
 from .halves import exact_code
 from .narrow import joined, saturated
 from .plan import Half, PlanBuilder, Word
@@ -38,7 +39,9 @@ def can_narrow(source: Dtype, dest: Dtype) -> bool:
     return narrow_float and (source.is_float or source.bits <= 16)
 
 
-def narrowed(plan: PlanBuilder, source: Dtype, dest: Dtype, count: int) -> list[Word]:
+def narrowed(
+    plan: PlanBuilder, source: Dtype, dest: Dtype, count: int, target: Target
+) -> list[Word]:
     """Contiguous elements of `source` as contiguous elements of `dest`."""
     if dest.kind in ("uint", "int") and not source.is_float:
         words = integers(plan, source, CONTIGUOUS, count)
@@ -47,7 +50,7 @@ def narrowed(plan: PlanBuilder, source: Dtype, dest: Dtype, count: int) -> list[
     words = _as_f32(plan, source, count)
     if dest.kind == "float":
         few_bits = source.bits == 16 or not source.is_float
-        return packed_floats(plan, dest, words, few_bits, nans=source.is_float)
+        return packed_floats(plan, dest, words, target, few_bits, nans=source.is_float)
     kind = "s32" if dest.kind == "int" else "u32"
     rounded = [plan.op(f"cvt.rni.{kind}.f32", word) for word in words]
     low = 0 if kind == "u32" else -(2**31)
@@ -55,13 +58,31 @@ def narrowed(plan: PlanBuilder, source: Dtype, dest: Dtype, count: int) -> list[
 
 
 def packed_floats(
-    plan: PlanBuilder, dest: Dtype, words: Sequence[Word], few_bits: bool, nans: bool
+    plan: PlanBuilder,
+    dest: Dtype,
+    words: Sequence[Word],
+    target: Target,
+    few_bits: bool,
+    nans: bool,
 ) -> list[Word]:
     """f32 elements as floats of at most 8 bits.
 
     `few_bits` promises at most 16 significant ones; without `nans` there are none.
     """
+    if dest.name == "e4m3" and target.has("cvt.fp8"):
+        return _converted(plan, words)
     return joined(plan, dest, [_encoded(plan, dest, word, few_bits, nans) for word in words])
+
+
+def _converted(plan: PlanBuilder, words: Sequence[Word]) -> list[Word]:
+    """By the hardware's conversion of pairs, which has infinities saturate as e4m3 does. (That to
+    e5m2 does so too, where our infinities stay.)"""
+    padded = [*words, *[words[-1]] * (-len(words) % 4)]
+    pairs = [
+        plan.op("cvt.rn.satfinite.e4m3x2.f32", padded[i + 1], padded[i])
+        for i in range(0, len(padded), 2)
+    ]
+    return [plan.op("prmt.b32", pairs[i], pairs[i + 1], 0x5410) for i in range(0, len(pairs), 2)]
 
 
 def _as_f32(plan: PlanBuilder, source: Dtype, count: int) -> list[Word]:

@@ -58,7 +58,7 @@ def plan_cast(
     plan = PlanBuilder(packing.words(source.bits, count))
     chosen = _target(target)
     if source.bits > 8:
-        words = encode.narrowed(plan, source, dest, count)
+        words = encode.narrowed(plan, source, dest, count, chosen)
     elif dest in (f16, bf16):
         words = _cast_halves(plan, source, half_type(dest), packing, count, chosen)
     elif dest == f32:
@@ -70,7 +70,7 @@ def plan_cast(
     else:
         wide = _cast_f32(plan, source, packing, count, chosen)
         words = encode.packed_floats(
-            plan, dest, wide, few_bits=True, nans=source.specials != "none"
+            plan, dest, wide, chosen, few_bits=True, nans=source.specials != "none"
         )
     return plan.plan(words, count)
 

@@ -251,8 +251,8 @@ class Arithmetic(Unsigned):
 
     # Conditions
 
-    def compare(self, op: str, a: Linear, b: Linear) -> Register | bool:
-        """The predicate `a op b`, or its value where the facts decide it."""
+    def decided(self, op: str, a: Linear, b: Linear) -> bool | None:
+        """The value of `a op b` where the facts decide it."""
         difference = b - a
         nonnegative = self.facts.is_nonnegative
         proofs = {
@@ -269,6 +269,13 @@ class Arithmetic(Unsigned):
                 return True
             if nonnegative(never):
                 return False
+        return None
+
+    def compare(self, op: str, a: Linear, b: Linear) -> Register | bool:
+        """The predicate `a op b`, or its value where the facts decide it."""
+        known = self.decided(op, a, b)
+        if known is not None:
+            return known
         found = self.compare_large(op, a, b) if self.has_large(a, b) else None
         if found is not None:
             return found

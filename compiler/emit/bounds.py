@@ -8,8 +8,9 @@ from tileloom.layouts import RegisterLayout
 
 from ..ptx import Register, RegisterKind
 from .context import Context, GlobalBinding, SharedBinding
-from .linear import Linear, gcd
+from .linear import FactTable, Linear, gcd
 
+B32 = RegisterKind.B32
 Condition = Register | bool
 
 
@@ -46,16 +47,38 @@ class Masks:
         if self.in_bounds or self._proven(memory_dim, value, value):
             return True
         base, extent = self.bases[memory_dim], self.extents[memory_dim]
-        scalars = self.context.scalars
-        if self.context.facts.is_nonnegative(base + value):
-            bound = extent + -(base.const + value)
-            return scalars.compare("<", base.without_const(), bound)
-        # As unsigned numbers, negative indices lie beyond every extent.
+        scalars, facts = self.context.scalars, self.context.facts
+        index, bound = base.without_const(), extent + -(base.const + value)
         wide = scalars.is_wide(base) or scalars.is_wide(extent)
-        index = scalars.in_register(base + value, wide)
+        if facts.is_nonnegative(base + value):
+            decided = scalars.decided("<", index, bound)
+            if decided is not None:
+                return decided
+            if wide or _fits(facts, index):
+                return scalars.compare("<", index, bound)
+            # An offset near 2**31 and a thread's share make a sum that looks negative. Constants
+            # go to the extent's side where that costs nothing, or less in a loop.
+            stays = bound.const >= extent.const
+            known = bound.is_const or facts.is_nonnegative(bound)
+            if stays or (facts.is_nonnegative(index) and (known or _depth(bound) < _depth(index))):
+                return self._below_unsigned(index, self._natural(bound, extent), False)
+        # As unsigned numbers, negative indices lie beyond every extent.
+        return self._below_unsigned(base + value, scalars.register(extent, wide), wide)
+
+    def _below_unsigned(self, index: Linear, bound: Register | int, wide: bool) -> Condition:
+        register = self.context.scalars.in_register(index, wide)
         opcode = f"setp.lt.u{64 if wide else 32}"
-        pure = self.context.builder.pure
-        return pure(opcode, RegisterKind.PRED, index, scalars.register(extent, wide))
+        return self.context.builder.pure(opcode, RegisterKind.PRED, register, bound)
+
+    def _natural(self, bound: Linear, extent: Linear) -> Register | int:
+        """A bound made of an extent, or 0 where it would be less."""
+        scalars = self.context.scalars
+        limit = scalars.register(bound)
+        if isinstance(limit, int):
+            return max(limit, 0)
+        if bound.const >= extent.const or self.context.facts.is_nonnegative(bound):
+            return limit
+        return self.context.builder.pure("max.s32", B32, limit, 0)
 
     def _proven(self, memory_dim: int, low: int, high: int) -> bool:
         nonnegative = self.context.facts.is_nonnegative
@@ -69,6 +92,18 @@ class Masks:
         return self.context.scalars.conjunction(
             compare("<=", Linear({}, 0), base + high), compare("<", base + low, extent)
         )
+
+
+def _depth(form: Linear) -> int:
+    """Of the innermost loop that a form changes in."""
+    regions = [register.region for register in form.terms]
+    return max((1 << 30 if region is None else region for region in regions), default=0)
+
+
+def _fits(facts: FactTable, form: Linear) -> bool:
+    """Whether 31 bits hold a sum of natural numbers, provably."""
+    highest = facts.upper(form)
+    return list(form.terms.values()) == [1] or (highest is not None and highest < 1 << 31)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ group must have the rows of its accumulator.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
-from tileloom.layouts import LayoutError, RegisterLayout, fragments, local, spatial
+from tileloom.layouts import LayoutError, RegisterLayout, fragments, local, replicate, spatial
 
 THREADS = fragments.WARP_GROUP
 ROWS = fragments.WGMMA_ROWS
@@ -60,17 +61,17 @@ def quotient(layout: RegisterLayout, inner: RegisterLayout) -> RegisterLayout | 
 
 
 def default_accumulator(shape: tuple[int, ...], num_threads: int) -> RegisterLayout | None:
-    """Rows shared out to the warp groups, columns where there are not enough rows; None where
-    either doesn't go into blocks, or there is no warp group."""
+    """Rows shared out to the warp groups, columns where there are not enough rows, copies where
+    neither are; None where there is no warp group. None stays idle: the assembler would run
+    products in a branch around it one after the other."""
     groups = num_threads // THREADS
     if groups == 0 or num_threads % THREADS:
         return None
     rows, columns = shape[0] // ROWS, shape[1] // 8
     down = next(d for d in range(groups, 0, -1) if rows % d == 0 and groups % d == 0)
-    across = groups // down
-    if columns % across:
-        across = 1
-    outer = spatial(down, across) * local(rows // down, 1)
+    across = gcd(groups // down, columns)
+    copies = replicate(groups // (down * across))
+    outer = copies * spatial(down, across) * local(rows // down, 1)
     return outer * spatial(4, 1) * local(1, columns // across) * fragments.MMA_C
 
 

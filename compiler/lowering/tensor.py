@@ -16,14 +16,16 @@ from tileloom.vm.types import GlobalType
 from ..emit.addresses import contribution
 from ..emit.context import Context, GlobalBinding, LoweringError, SharedBinding
 from ..emit.linear import Linear
-from ..ptx import Address, TensorAddress
+from ..ptx import Address, Register, RegisterKind, TensorAddress
 from ..tensor_boxes import BoxError, Boxes, plan_boxes
 from .bulk import mask_operands, policy_operands
 from .mbarrier import barrier_address, one_thread, require_hopper
 from .memory import memory_binding
 from .registry import lowering
 
+B32, B64 = RegisterKind.B32, RegisterKind.B64
 _ALIGNMENT = 128  # bytes: where boxes start in shared memory
+_FARTHEST = 0x7FFF0000  # of coordinates: boxes from there on do not wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +64,24 @@ class _Copy:
             raise self._error(text, _LAYOUT_HINT) from None
         order = self._order(plan)
         pointer = self.context.tensor_map(self._map(plan, order))
-        starts = [self.context.scalars.integer(e) for e in self.view_offsets]
+        scalars = self.context.scalars
+        starts = [scalars.as_offset(scalars.integer(e)) for e in self.view_offsets]
         for steps in product(*map(range, plan.counts)):
             moved = [step * n for step, n in zip(steps, plan.extents, strict=True)]
             coordinates = list(starts)
             for dim, by in zip(self.dims, moved, strict=True):
                 coordinates[dim] = coordinates[dim] + by
-            narrow = self.context.scalars.narrow
-            registers = tuple(narrow(coordinates[dim]) for dim in order)
+            registers = tuple(self._coordinate(coordinates[dim]) for dim in order)
             yield self._address(plan, moved), TensorAddress(pointer, registers)
+
+    def _coordinate(self, form: Linear) -> Register | int:
+        """A coordinate, which has 32 bits and a sign: what needs more lies outside every tensor."""
+        scalars, pure = self.context.scalars, self.context.builder.pure
+        if not scalars.has_large(form) and all(r.kind is B32 for r in form.terms):
+            return scalars.narrow(form)
+        whole = scalars.in_register(form, wide=True)
+        below = pure("min.s64", B64, whole, _FARTHEST)
+        return pure("cvt.u32.u64", B32, pure("max.s64", B64, below, -_FARTHEST))
 
     def _order(self, plan: Boxes) -> tuple[int, ...]:
         """The view's dimensions as the map has them."""

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from tileloom.compiler import target_named
 from tileloom.runtime.cuda.context import current_device
 from tileloom.runtime.devices import choose
+from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.dtypes import bf16
 from tileloom.vm.ir import Function
 
+from . import eight_bit_command
+from .eight_bit_forms import ACTIVATIONS as BYTE_ACTIVATIONS
 from .geometry import Geometry
 from .linear import linear
 from .packing import Packed, check_activation, pack
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--zero-point", choices=("none", "symmetric", "int", "float"),
         help="(default: symmetric for uN, none for the others)",
     )  # fmt: skip
-    parser.add_argument("--activation", default="f16", help="f16 or bf16 (default: f16)")
+    parser.add_argument("--activation", default="f16", help="f16, bf16, i8 or e4m3 (default: f16)")
     parser.add_argument("--seed", type=int, default=0, help="of the random data (default: 0)")
 
 
@@ -62,8 +65,13 @@ def tune(args: argparse.Namespace) -> dict[str, Any]:
     shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",")]
     tokens = [int(m) for m in args.m.split(",")]
     weights = [find_dtype(name).name for name in args.weights.split(",")]
+    if check_activation(args.activation) in BYTE_ACTIVATIONS:
+        raise UsageError(
+            f"there is no record of schedules for {args.activation} activations",
+            hint="benchmarks/quantized_matmul.py times those that --schedules names",
+        )
     problems = [
-        Problem(weight, k, n, m, args.group, check_activation(args.activation))
+        Problem(weight, k, n, m, args.group, args.activation)
         for weight, (k, n), m in product(weights, shapes, tokens)
     ]
     findings = run(problems, args.jobs, args.output, current_device().name)
@@ -84,7 +92,8 @@ def _group(text: str) -> int | str:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Quantizes, packs and multiplies random data, and says how far it is from float64."""
     device = choose(args.device)
-    check_activation(args.activation)
+    if check_activation(args.activation) in BYTE_ACTIVATIONS:
+        return eight_bit_command.run(args, device)
     check_zero_point(find_dtype(args.weight), args.zero_point or "none")
     rng = np.random.default_rng(args.seed)
     w = rng.standard_normal((args.k, args.n), np.float32)
@@ -150,10 +159,11 @@ def kernel_time(x: NDArray[Any], p: Packed, device: str) -> float | None:
 
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program that serves m tokens of this problem."""
+    if check_activation(args.activation) in BYTE_ACTIVATIONS:
+        return eight_bit_command.compile(args)
     kind = find_dtype(args.weight)
     zero_point = args.zero_point or default_zero_point(kind)
     check_zero_point(kind, zero_point)
-    check_activation(args.activation)
     rows = max(args.k, 1) if isinstance(args.group, str) else max(1, min(args.group, args.k))
     geometry = Geometry(kind.bits, args.k, args.n, rows)
     empty = Packed(

@@ -27,6 +27,7 @@ from math import gcd
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided
 
 LARGEST_CHUNK = 128
+MOST_CHUNKS = 1 << 22  # so that no place along k comes near 2**31
 
 # 64 features a block: 8192 of them are a block for each multiprocessor of an H100.
 DEFAULT_TILES = 4
@@ -236,6 +237,42 @@ class Layouts:
             ((self.k_warps,), (self.feature_warps, 2, 8), (steps, *inner)),
             spatial=[(0, 0), (1, 0), (1, 2), (2, 2)],
             local=[(2, 0), (2, 1), (1, 1), (2, 3)],
+        )
+
+    def right_ones(self) -> RegisterLayout:
+        """[W, 16, 8]: the B operand of sums over rows."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16, 8),
+            ((self.k_warps,), (2, 4, 2), (8,)),
+            spatial=[(0, 0), replicate(self.feature_warps), (2, 0), (1, 1)],
+            local=[(1, 0), (1, 2)],
+        )
+
+    def sums(self) -> RegisterLayout:
+        """[W, 16, 8]: their accumulator."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 16, 8),
+            ((self.k_warps,), (2, 8), (4, 2)),
+            spatial=[(0, 0), replicate(self.feature_warps), (1, 1), (2, 0)],
+            local=[(1, 0), (2, 1)],
+        )
+
+    def sums_by_row(self) -> RegisterLayout:
+        """[W, 1, 8]: sums where that accumulator has them."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 1, 8),
+            ((self.k_warps,), (1,), (8,)),
+            spatial=[(0, 0), replicate(self.feature_warps), (2, 0), replicate(4)],
+            local=[],
+        )
+
+    def sums_by_column(self, tokens: int) -> RegisterLayout:
+        """[W, 1, tokens]: sums where products have their tokens."""
+        return RegisterLayout.from_modes(
+            (self.k_warps, 1, tokens),
+            ((self.k_warps,), (1,), (tokens // 8, 4, 2)),
+            spatial=[(0, 0), replicate(8 * self.feature_warps), (2, 1)],
+            local=[(2, 0), (2, 2)],
         )
 
     def accumulator(self) -> RegisterLayout:

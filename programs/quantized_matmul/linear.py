@@ -9,9 +9,12 @@ import numpy as np
 from tileloom.runtime.arrays import describe, storage
 from tileloom.runtime.devices import choose as choose_device
 from tileloom.runtime.executors import run_function
-from tileloom.vm.diagnostics import DeviceError, UsageError, user_errors
+from tileloom.vm.diagnostics import DeviceError, UsageError, VMTypeError, user_errors
 from tileloom.vm.dtypes import dtype
 
+from .eight_bit_linear import linear_bytes
+from .eight_bit_packing import BytePacked
+from .eight_bit_schedule import ByteSchedule
 from .fast import key_of
 from .operands import Operands, activation_of, bias_array, check, empty_output
 from .packing import Packed
@@ -25,14 +28,14 @@ HOST_DEVICES = ("interpreter", "emulator")
 @user_errors()
 def linear(
     x: Any,
-    p: Packed,
+    p: Packed | BytePacked,
     bias: Any = None,
     out: Any = None,
     out_dtype: Any = None,
     workspace: Any = None,
     device: str | None = None,
     *,
-    schedule: Schedule | WideSchedule | None = None,
+    schedule: Schedule | WideSchedule | ByteSchedule | None = None,
 ) -> Any:
     """x [..., k] times the packed weight [k, n], plus bias [n]: y [..., n].
 
@@ -42,9 +45,14 @@ def linear(
     goes to the caller's current stream; `prepare` makes it free of allocation. `workspace` is what
     `prepare` gave; `schedule` overrides the choice of kernel.
 
+    A weight that is packed for i8 or e4m3 activations is multiplied by what `quantize_activations`
+    gives (y is f16 then), or by floats that are quantized so first; it needs no workspace.
+
     Raises:
         VMError: arguments that don't fit, or a device that isn't there.
     """
+    if isinstance(p, BytePacked):
+        return linear_bytes(x, p, bias, out, out_dtype, device, schedule)
     plain = bias is None and workspace is None and device is None and schedule is None
     plain = plain and out is not None and out_dtype is None
     if plain and isinstance(p, Packed) and p.calls:
@@ -62,13 +70,18 @@ def _linear(
     out_dtype: Any,
     workspace: Any,
     device: str | None,
-    schedule: Schedule | WideSchedule | None,
+    schedule: Schedule | WideSchedule | ByteSchedule | None,
     plain: bool,
 ) -> Any:
     if not isinstance(p, Packed):
         raise UsageError(
             f"`p` is a {type(p).__name__}, not a packed weight",
             hint='linear(x, pack(quantize(w, "u4")))',
+        )
+    if isinstance(schedule, ByteSchedule):
+        raise VMTypeError(
+            f"`{schedule}` is a schedule of 8-bit activations",
+            hint=f"the weight is packed for {p.activation}",
         )
     operands = check(x, p, out_dtype, out)
     place = _device(device, operands)

@@ -60,9 +60,9 @@ def check(x: Any, packed: Packed, out_dtype: Any = None, out: Any = None) -> Ope
     _check_aligned("x", array)
     leading = array.shape[:-1]
     given = describe(out) if out is not None else None
-    wanted = _output_name(out_dtype, given, activation)
+    wanted = output_name(out_dtype, given, activation)
     if given is not None:
-        _check_out(given, (*leading, packed.n), wanted, array)
+        check_out(given, (*leading, packed.n), wanted, array)
     return Operands(array, prod(leading), leading, wanted, x)
 
 
@@ -81,7 +81,12 @@ def _activation(array: Array, packed: Packed) -> str:
     return name
 
 
-def _output_name(out_dtype: Any, given: Array | None, activation: str) -> str:
+def output_name(out_dtype: Any, given: Array | None, activation: str) -> str:
+    """The dtype of y: as asked for, or `out`'s, or the activation's.
+
+    Raises:
+        VMTypeError: results have no such dtype.
+    """
     if out_dtype is None:
         return activation_of(given) if given is not None else activation
     own_name = out_dtype.__name__ if isinstance(out_dtype, type) else out_dtype  # numpy.float32
@@ -93,7 +98,8 @@ def _output_name(out_dtype: Any, given: Array | None, activation: str) -> str:
     return name
 
 
-def _check_out(given: Array, shape: tuple[int, ...], wanted: str, x: Array) -> None:
+def check_out(given: Array, shape: tuple[int, ...], wanted: str, x: Array) -> None:
+    """Raises a `VMError` unless `out` is as the result of x will be, and memory of its own."""
     if given.shape != shape:
         raise ShapeError(f"`out` is {list(given.shape)}, the result {list(shape)}")
     if activation_of(given) != wanted or wanted not in OUTPUTS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from tileloom.vm.diagnostics import UsageError, VMTypeError, VMValueError, did_y
 from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
+from .eight_bit_forms import ACTIVATIONS as BYTE_ACTIVATIONS
+from .eight_bit_packing import BytePacked, pack_bytes, unpack_bytes
 from .geometry import Geometry
 from .quantization import Quantized, ZeroPoint
 
@@ -87,17 +89,31 @@ class Packed:
 
 def check_activation(activation: str) -> str:
     """The activation's dtype name, which must be one that kernels multiply in."""
-    if activation not in ACTIVATIONS:
+    known = (*ACTIVATIONS, *BYTE_ACTIVATIONS)
+    if activation not in known:
         raise VMTypeError(
             f"activations can't be `{activation}`",
-            hint=did_you_mean(activation, ACTIVATIONS) or f"one of {', '.join(ACTIVATIONS)}",
+            hint=did_you_mean(activation, known) or f"one of {', '.join(known)}",
         )
     return activation
 
 
+@overload
+def pack(  # type: ignore[overload-overlap]
+    q: Quantized, activation: Literal["i8", "e4m3"], target: str | None = None
+) -> BytePacked: ...
+
+
+@overload
+def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Packed: ...
+
+
 @user_errors()
-def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Packed:
+def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Packed | BytePacked:
     """Packs a quantized matrix for `linear`; the result is valid for every m and every target.
+
+    For f16 and bf16 activations alike; for "i8" and for "e4m3" ones it is another order of bits,
+    and not every weight and group goes with them.
 
     Raises:
         VMError: an activation dtype without kernels, an unknown target, or something that isn't a
@@ -111,9 +127,11 @@ def pack(q: Quantized, activation: str = "f16", target: str | None = None) -> Pa
     check_activation(activation)
     if target is not None:
         target_named(target)
+    unit = scale_unit(q.scales)
+    if activation in BYTE_ACTIVATIONS:
+        return pack_bytes(q, activation, unit)
     geometry = Geometry(q.dtype.bits, q.k, q.n, q.group)
     words = pack_codes(q.codes, geometry)
-    unit = scale_unit(q.scales)
     scales = pack_rows(q.scales / np.float32(unit), geometry)
     zeros = None if q.zeros is None else pack_rows(np.asarray(q.zeros, np.float32), geometry)
     return Packed(words, scales, zeros, q.dtype, geometry, q.zero_point, activation, unit)
@@ -139,8 +157,10 @@ def scale_unit(scales: NDArray[np.float32]) -> float:
     return float(unit)
 
 
-def unpack(packed: Packed) -> Quantized:
+def unpack(packed: Packed | BytePacked) -> Quantized:
     """The quantized matrix a packed tensor holds: the inverse of `pack`."""
+    if isinstance(packed, BytePacked):
+        return unpack_bytes(packed)
     codes = unpack_codes(packed.words, packed.geometry)
     halves = _unpack_rows(packed.scales, packed.geometry)
     scales = halves.astype(np.float32) * np.float32(packed.scale_unit)

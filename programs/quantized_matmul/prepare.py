@@ -6,6 +6,7 @@ from typing import Any
 
 from tileloom.vm.diagnostics import UsageError, VMValueError, user_errors
 
+from .eight_bit_packing import BytePacked
 from .packing import Packed
 from .plan import Plan, plan
 from .schedule import H100, Machine
@@ -36,6 +37,11 @@ def prepare(
 
     from .device import gpu_weights, loaded, machine_of
 
+    if isinstance(p, BytePacked):
+        raise UsageError(
+            f"nothing is prepared for {p.activation} activations",
+            hint="call `linear` once for each number of tokens, with `out`",
+        )
     if not isinstance(p, Packed):
         raise UsageError(
             f"`p` is a {type(p).__name__}, not a packed weight",

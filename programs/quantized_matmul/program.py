@@ -9,8 +9,9 @@ a feature tile and a part q of k (geometry.py). With z the zero point (2^(b-1) w
 
     sum_k (value - z) x = sum_q 2^-f * (sum_{k in q} decoded x - (c + z 2^f) sum_{k in q} x)
 
-so a group costs one multiply-add an accumulator and part, and the rank-1 terms come from one more
-product, with a matrix of ones. Groups accumulate in f32, chunk by chunk.
+so a group costs one multiply-add an accumulator and factor, for parts of one factor share a sum;
+what all chunks have in common, 2^-f, waits for the end. The rank-1 terms cost one more, and come
+from a product with a matrix of ones. Groups accumulate in f32, chunk by chunk.
 
 The warps that split k meet in shared memory, the blocks that split k in a workspace whose last
 arrival sums it: always in the same order, so that results repeat bit for bit.
@@ -28,6 +29,7 @@ from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .config import Config
+from .geometry import MOST_CHUNKS
 from .staging import Source, source_of
 from .turn import Block
 
@@ -80,6 +82,7 @@ def quantized_matmul(
     for extent in (m, n, splits):
         vm.assume(extent >= 1)
     vm.assume(chunks >= 0)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % config.x_vector == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(
@@ -112,9 +115,6 @@ def quantized_matmul(
     layout = config.layouts.accumulator()
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     walk(block, begin, totals)
-    if config.units_last:
-        for tile, total in enumerate(totals):
-            total.set(total * config.unit(tile))
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
@@ -201,6 +201,8 @@ class Output:
 
 def finish(config: Config, block: Block, totals: Sequence[Tile], output: Output) -> None:
     """Sums what warps and blocks computed apart, and writes y."""
+    if config.units_last:
+        totals = [total * config.unit(tile) for tile, total in enumerate(totals)]
     if config.cluster > 1:
         _meet_in_cluster(config, block, totals, output)
     elif config.split:

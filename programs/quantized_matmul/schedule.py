@@ -151,13 +151,14 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
         schedule = replace(
             schedule, k_warps=k_warps, feature_warps=2, splits=parts, cluster=parts > 1
         )
-    words = geometry.bits < 8
-    buffers = 0 if words else min(schedule.buffers, 1)
-    found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
-    resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
-    if resident == 0:
-        return schedule
-    return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
+    for words in (True, False) if geometry.bits < 8 else (False,):
+        # Odd widths leave no registers for words that wait.
+        buffers = min(schedule.buffers, 1) if geometry.bits == 8 else 0
+        found = replace(schedule, buffers=buffers, ahead=False, stages=2, stage_words=words)
+        resident = SHARED_BYTES // (found.stages * found.slot_bytes(geometry) + 1024)
+        if resident:
+            return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
+    return schedule
 
 
 def resident_warps(geometry: Geometry, tokens: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f32, u32
+from tileloom.vm.dtypes import dtype, f32
 
 from .config import Config
 
@@ -83,10 +83,11 @@ class Block:
         """Adds the product of one chunk a warp to the totals of all feature tiles, each of them in
         its unit (`Config.unit`)."""
         config = self.config
-        steps = self.x_steps(self.scaled_x(operands.x))
+        rows = self.scaled_x(operands.x)
+        steps = self.x_steps(rows)
         scales = self.by_tile(operands.scales)
         zeros = None if operands.zeros is None else self.by_tile(operands.zeros)
-        sums = RankOne(config, self.sums_of(steps))
+        sums = RankOne(config, self.sums_of(rows))
         products = self.products(words, steps)
         for tile, (total, product) in enumerate(zip(totals, products, strict=True)):
             unit, scale = config.unit(tile), self.tile(scales, tile)
@@ -142,20 +143,58 @@ class Block:
         cut = self.config.cut
         return replace(self, config=replace(self.config, cut=replace(cut, chunk=16 * cut.parts)))
 
-    def sums_of(self, steps: Sequence[Sequence[Tile]]) -> list[Tile | None]:
+    def sums_of(self, rows: Tile) -> list[Tile | None]:
         """Sums over each part of k; of all in the first's place where their constants agree."""
         config, parts = self.config, range(self.config.cut.parts)
         if not config.needs_sums:
             return [None for _ in parts]
+        if not config.needs_parts and config.cut.chunk % 32 == 0:
+            return [self.whole_sum(rows)]
         layout = config.layouts.accumulator()
         count = len(parts) if config.needs_parts else 1
         sums = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(count)]
         units = self.step().config.layouts.ones()
         ones = vm.full(dtype(config.activation), units.shape, 1.0, units)
-        for operands in steps:
+        for operands in self.x_steps(rows):
             for part, x in enumerate(operands):
                 vm.mma(sums[part % len(sums)], ones, x)
         return list(sums)
+
+    def whole_sum(self, rows: Tile) -> Tile:
+        """[W, 1, tokens]: each token's sum over the chunk.
+
+        Here x is the left operand: 8 tokens over one half of every 16 of k, and again over the
+        other, which are the registers of two right operands. That takes half the products that
+        ones on the left would, and lanes exchange the sums.
+        """
+        config, layouts = self.config, self.config.layouts
+        steps = config.cut.chunk // 32
+        split = vm.reshape(rows, (config.tokens, config.k_warps, steps, 2, 2, 8))
+        kind, ones_layout = dtype(config.activation), layouts.right_ones()
+        ones = vm.full(kind, ones_layout.shape, 1.0, ones_layout)
+        whole: Tile | None = None
+        for first in range(0, config.tokens, 8):
+            sums = vm.full(f32, layouts.sums().shape, 0.0, layouts.sums())
+            for step in range(steps):
+                box = vm.transpose(
+                    split[first : first + 8, :, step : step + 1, :, :, :], (1, 2, 4, 0, 3, 5)
+                )
+                vm.mma(sums, vm.reshape(box, (config.k_warps, 16, 16)), ones)
+            eight = self.by_column(sums)
+            layout = layouts.sums_by_column(first + 8)
+            whole = eight if whole is None else vm.concat(whole, eight, 2, layout)
+        assert whole is not None
+        return whole
+
+    def by_column(self, sums: Tile) -> Tile:
+        """[W, 1, 8] of [W, 2 * 8, 8] sums whose columns are alike: where products have tokens."""
+        layouts = self.config.layouts
+        # Of a thread's two columns one is enough, and of the four threads any.
+        halves = vm.reshape(sums, (self.config.k_warps, 2, 8, 4, 2))
+        row = layouts.sums_by_row()
+        even = vm.view(halves[:, :1, :, :, :1], f32, row.shape, row)
+        odd = vm.view(halves[:, 1:, :, :, :1], f32, row.shape, row)
+        return vm.convert_layout(even + odd, layouts.sums_by_column(8))
 
     def decoded(self, words: Tile) -> Tile:
         """[W, F, T, 16, s, q, 16]: decoded codes."""
@@ -163,9 +202,7 @@ class Block:
         if not config.form.decoded:
             return self.values(words)
         if config.complemented:
-            complement = vm.empty(u32, words.shape, config.layouts.words())
-            complement.set(~words)
-            words = complement
+            words = vm.convert_layout(~words, config.layouts.words())
         decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
         return self._split(decoded)
 

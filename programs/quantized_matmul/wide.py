@@ -26,6 +26,7 @@ from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
+from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
 from .wide_work import Exchange, Segment, Work
 
@@ -79,6 +80,7 @@ def quantized_matmul_wide(
     cut = config.cut
     for extent in (m, n, chunks, parts):
         vm.assume(extent >= 1)
+    vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
     vm.launch(grid=[parts], warps=WARPS * (config.groups + 1))
@@ -96,11 +98,6 @@ def quantized_matmul_wide(
         blocks,
     )
     output = Output(config, bias, y, m, n, scale_unit)
-    with vm.warp_group(WARPS * config.groups, WARPS):
-        vm.set_registers(FETCHING, "less")
-        for warp in range(WARPS):
-            with vm.warp_group(warp, 1), vm.single_thread():
-                fetch(work, ring, views, warp)
     for group in range(config.groups):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
@@ -109,6 +106,12 @@ def quantized_matmul_wide(
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, exchange, output)
+    # Last: what fetching computes would else be kept in few registers across the whole.
+    with vm.warp_group(WARPS * config.groups, WARPS):
+        vm.set_registers(FETCHING, "less")
+        for warp in range(WARPS):
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring, views, warp)
 
 
 @dataclass

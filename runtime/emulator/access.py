@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .cohort import FaultError
+from .lane_order import lane_bits
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .races import disagreement
@@ -83,7 +84,8 @@ def read(
         shared = piece.storage is machine.memory.shared
         if machine.races is not None and shared and not site.strong:
             lanes = lanes_of(c, on, piece.where)
-            machine.races.load(c, site.line, piece.place, access, lanes)
+            bits = lane_bits(c, lanes)
+            machine.races.load(c, site.line, piece.place, access, lanes, bits)
         if machine.traffic is not None:
             lanes = lanes_of(c, on, piece.where)
             machine.traffic.count(c, site.line, shared, piece.place, access, lanes)

@@ -126,6 +126,8 @@ def _build_warp_sync(instruction: Instruction, linker: Linker) -> Step:
 
     def run(c: Cohort) -> None:
         check_members(c, c.regs[mask], lane_mask(c, guard, instruction.negated))
+        if c.machine.races is not None:
+            c.machine.races.advance(c.rows)
 
     return Step(run, () if linker.is_constant(mask) else (mask,), (), strict=True)
 

@@ -227,6 +227,8 @@ class Machine:
         if self.mbarriers.changes != self._last_changes:
             self._quiet_rounds, self._last_changes = 0, self.mbarriers.changes
         self._quiet_rounds += 1
+        if self._quiet_rounds % _PATIENCE == 0:
+            self.engine.settle()  # somebody spins on memory until those go on who wait for a copy
         if self._quiet_rounds % 64 == 0 and self.next_block < self.num_blocks:
             self.admit()
         self.ready, self.yielded = self.ready + self.yielded, []

@@ -13,6 +13,7 @@ import numpy as np
 
 from .access import link_address, undefined_bits_of, undefined_lanes
 from .cohort import Cohort
+from .lane_order import matrix_bits
 from .linker import expect
 from .mma import require_whole_warps
 from .opcode import Custom, Form, Mods, OpcodeError, Pure, opcode
@@ -80,8 +81,10 @@ def _build_load(instruction: Instruction, linker: Linker, count: int, trans: boo
             loaded, bad = np.zeros((c.num_warps, count, 32), np.uint32), None
         else:
             (piece,) = c.machine.memory.resolve(c, "shared", flat, lanes, _ROW, False)
-            if c.machine.races is not None:
-                c.machine.races.load(c, instruction.line, piece.place, _ROW, lanes)
+            races = c.machine.races
+            if races is not None:
+                bits = matrix_bits(c, lanes, races.unit, trans)
+                races.load(c, instruction.line, piece.place, _ROW, lanes, bits)
             if c.machine.traffic is not None:
                 c.machine.traffic.count(c, instruction.line, True, piece.place, _ROW, lanes)
             loaded, bad = _rows(c, piece.place, piece.storage.view(_ROW), on, count, trans)
@@ -127,8 +130,10 @@ def _build_store(instruction: Instruction, linker: Linker, count: int, trans: bo
         if bad is not None:
             rows = rows & ~bad
         places = piece.place.reshape(-1)
-        if c.machine.races is not None:
-            c.machine.races.store(c, instruction.line, places, _ROW, lanes, rows, bad)
+        races = c.machine.races
+        if races is not None:
+            bits = matrix_bits(c, lanes, races.unit, trans)
+            races.store(c, instruction.line, places, _ROW, lanes, rows, bad, bits)
         if c.machine.traffic is not None:
             c.machine.traffic.count(c, instruction.line, True, places, _ROW, lanes)
         piece.storage.store(_ROW, places, rows, bad)

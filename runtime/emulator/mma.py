@@ -169,7 +169,7 @@ def _floats(shape: _Shape) -> Compute:
     if shape.a.name in ("e4m3", "e5m2"):
         return _eight_bit_floats(shape)
     factor = tensor_core.operand(shape.a)
-    return lambda a, b, c: finish(tensor_core.multiply_add(factor, addend, a, b, c))
+    return lambda a, b, c: finish(tensor_core.multiply_add((factor, factor), addend, a, b, c))
 
 
 def _eight_bit_floats(shape: _Shape) -> Compute:
@@ -183,7 +183,8 @@ def _eight_bit_floats(shape: _Shape) -> Compute:
         x, y = tables[0][a], tables[1][b]
         total = np.zeros(c.shape, np.uint32)
         for part in (first, ~first):
-            exact = tensor_core.multiply_add(factor, addend, x[:, part], y[:, part], total)
+            x_part, y_part = x[:, part], y[:, part]
+            exact = tensor_core.multiply_add((factor, factor), addend, x_part, y_part, total)
             total = tensor_core.to_f32(exact)
         return canonical(total.view(np.float32) + c.view(np.float32), np.uint32, 0x7FFFFFFF)
 

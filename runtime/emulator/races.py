@@ -10,8 +10,8 @@ before whatever warp a does now if known[a][b] >= t. Barriers exchange what part
 Two things are no race: concurrent writes of equal values (replicated tiles are stored by every
 warp that holds them), and accesses made for it (volatile, relaxed, acquire, release, atomics).
 Acquire, release and fences exchange knowledge through one clock a cluster: a coarse rule that may
-miss a race but raises no false alarm. Lanes of a warp are one agent, except that one instruction
-must not store different values to one place.
+miss a race but raises no false alarm. Lanes of a warp are one agent; what they do between two
+meetings of theirs `lane_order` watches.
 
 `wgmma`, bulk and tensor copies reach shared memory through the *asynchronous proxy*: what a warp
 wrote as usual they see once a `fence.proxy.async` lies between, on the way by which the write
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .cohort import Cohort, FaultError
+from .lane_order import LaneOrder, lane_bits
 from .storage import Access
 from .types import Array, any_along
 
@@ -58,6 +59,7 @@ class Races:
         self.read = np.zeros((0, self.agents), np.int32)
         self.read_line = np.zeros(0, np.int32)
         self.updates: Updates | None = None  # made for the first atomic
+        self.lanes = LaneOrder(self)
 
     @property
     def known(self) -> Array:
@@ -88,6 +90,7 @@ class Races:
             array: Array = getattr(self, name)
             setattr(self, name, np.concatenate((array, np.zeros(units, array.dtype))))
         self.read = np.concatenate((self.read, np.zeros((units, self.agents), np.int32)))
+        self.lanes.grow(len(self.writer))
 
     # ---- synchronisation
 
@@ -147,6 +150,7 @@ class Races:
         units = self._units(move.places, move.access)
         clocks = self.known[move.warps, move.warps % self.agents]
         self._note(units, move.warps, np.ones(units.shape, bool), clocks, move.line)
+        self.lanes.forget(units)
 
     def _units(self, places: Array, access: Access) -> Array:
         """Units [lanes, units of an access] of the elements at `places`."""
@@ -158,12 +162,22 @@ class Races:
         rows = np.broadcast_to(c.rows[:, None], c.mask.shape)
         return rows.reshape(-1) if on is None else rows[on]
 
-    def load(self, c: Cohort, line: int, places: Array, access: Access, on: Array | None) -> None:
-        """A read of shared memory."""
+    def load(
+        self,
+        c: Cohort,
+        line: int,
+        places: Array,
+        access: Access,
+        on: Array | None,
+        bits: Array | None = None,
+    ) -> None:
+        """A read of shared memory, by the lanes `bits`, which run in any order, if said."""
         units, rows = self._units(places, access), self._rows(c, on)
         self._follow_writes(c, units, rows, on, "reads")
         if self.updates is not None:
             self.updates.check(c, units, rows, on, "reads")
+        if bits is not None:
+            self.lanes.load(c, units, rows, on, bits)
         agents = rows % self.agents
         self.read[units, agents[:, None]] = self.known[rows, agents][:, None]
         self.read_line[units] = line
@@ -236,9 +250,11 @@ class Races:
         on: Array | None,
         values: Array | None,
         undefined: Array | None = None,
+        bits: Array | None = None,
     ) -> None:
         """A write, before it is done; `values` [lanes] or [lanes, elements], None if unknown, and
-        which of their bits are undefined."""
+        which of their bits are undefined. `bits` are the lanes that write, by default those `on`.
+        """
         units, rows = self._units(places, access), self._rows(c, on)
         agents = rows % self.agents
         known = self.known[rows]
@@ -246,7 +262,7 @@ class Races:
         after_reads = any_along(self.read[units] > known[:, None, :], 2)
         fresh = np.ones(units.shape, bool)
         if late.any():
-            same = self._unchanged(units, values, undefined)
+            same = self.unchanged(units, values, undefined)
             fresh = ~(late & same)
             late &= ~same
             if late.any():
@@ -256,6 +272,8 @@ class Races:
             self.updates.check(c, units, rows, on, "writes")
         if after_reads.any():
             self.report(c, on, after_reads, units, "writes", "read", self.read_line)
+        bits = lane_bits(c, on) if bits is None else bits
+        self.lanes.store(c, units, rows, on, bits, (values, undefined))
         self._note(units, rows, fresh, known[np.arange(len(rows)), agents], line)
 
     def _note(self, units: Array, rows: Array, fresh: Array, clocks: Array, line: int) -> None:
@@ -276,7 +294,7 @@ class Races:
             # Several warps in one step: that they agree is checked once the values are stored.
             np.bitwise_or.at(self.writers, units.reshape(-1), bits.reshape(-1))
 
-    def _unchanged(self, units: Array, values: Array | None, undefined: Array | None) -> Array:
+    def unchanged(self, units: Array, values: Array | None, undefined: Array | None) -> Array:
         """Which units hold already what is to be written."""
         if values is None:
             return np.zeros(units.shape, bool)
@@ -312,6 +330,7 @@ class Races:
         verb: str,
         other: str,
         lines: Array,
+        between: tuple[str, str] = ("another warp", "barrier"),
     ) -> None:
         """Raises FaultError for the first of `units` [lanes, n] that is `wrong`."""
         lanes = np.zeros(c.mask.shape, bool)
@@ -320,8 +339,9 @@ class Races:
         address = unit * self.unit % self.machine.memory.shared_stride
         line = int(lines[unit])
         raise FaultError(
-            f"race: {c.lane_name(lanes)} {verb} shared address {address}, {other} by another warp "
-            f"in line {line} (`{self.machine.program.source.text(line)}`) with no barrier between"
+            f"race: {c.lane_name(lanes)} {verb} shared address {address}, {other} by {between[0]} "
+            f"in line {line} (`{self.machine.program.source.text(line)}`) with no {between[1]} "
+            "between"
         )
 
 

@@ -9,6 +9,10 @@ magnitude, subnormals, infinities and NaN included:
  3. Every term is cut, towards zero, to a multiple of 2^(top - 25). The sum of these is exact.
  4. The sum is rounded once: towards zero for an f32 result, to nearest even for an f16 one.
 
+wgmma does the same with all of its k (8, 16 or 32). Of e4m3 and e5m2 factors it cuts terms to
+multiples of 2^(top - 13), with exponents as these types encode them, and an f32 result towards zero
+to 13 bits of fraction; that of f16 is rounded to nearest even as above.
+
 Other generations align to other widths and in smaller groups of k; they are not modelled.
 """
 
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .convert import fp8_values
 from .rounding import FORMATS, Format, bf16_values, canonical, to_f16
 from .types import Array, Type
 
@@ -67,6 +72,16 @@ def operand(type_: Type) -> Operand:
     return Operand(values, exponents, np.float64, least, infinite)
 
 
+def byte_operand(name: str) -> Operand:
+    """For factors of e4m3 or e5m2, raw."""
+    target = FORMATS[f"{name}x2"]
+    numbers = fp8_values(name).astype(np.float32)
+    table = _exponents(np.arange(1 << 8, dtype=np.uint32), target, np.int8)
+    infinite = (1 << target.exponent_bits) - 1 - target.bias
+    least = 1 - target.bias
+    return Operand(lambda raw: numbers[raw], lambda raw: table[raw], np.float32, least, infinite)
+
+
 def _read_f16(raw: Array) -> Array:
     return raw.view(np.float16).astype(np.float32)
 
@@ -85,24 +100,31 @@ def _exponents(codes: Array, target: Format, kind: type) -> Array:
 
 
 def multiply_add(
-    factor: Operand, addend: Operand, a: Array, b: Array, c: Array, bits: int = _FRACTION_BITS
+    factors: tuple[Operand, Operand],
+    addend: Operand,
+    a: Array,
+    b: Array,
+    c: Array,
+    bits: int = _FRACTION_BITS,
 ) -> Array:
     """Raw a [n, k, 16] and b [n, k, 8], summed over k, + c [n, 8, 16]: the cut sum, exact, f64.
 
     `bits` below the largest exponent are kept of each term."""
-    a_exponent, b_exponent = factor.exponents(a), factor.exponents(b)
+    left, right = factors
+    least = left.least + right.least
+    a_exponent, b_exponent = left.exponents(a), right.exponents(b)
     c_exponent = addend.exponents(c).astype(np.int64)
     sums = a_exponent[:, :, None, :] + b_exponent[:, :, :, None]
     top = sums.max(1).astype(np.int64)
-    real = top >= 2 * factor.least  # some product is not zero
+    real = top >= least  # some product is not zero
     top = np.maximum(np.where(real, top, _LEAST), c_exponent)
-    products = factor.values(a)[:, :, None, :] * factor.values(b)[:, :, :, None]
+    products = left.values(a)[:, :, None, :] * right.values(b)[:, :, :, None]
     # Without a real product any scale does, but it must be a number.
-    scale = np.ldexp(factor.work(1), bits - np.maximum(top, 2 * factor.least))
+    scale = np.ldexp(left.work(1), bits - np.maximum(top, least))
     products *= scale[:, None]
     total = np.trunc(addend.values(c) * np.ldexp(1.0, bits - np.maximum(top, _LEAST)))
-    highest = max(int(a_exponent.max()), int(b_exponent.max()))
-    if highest == factor.infinite or int(c_exponent.max()) == addend.infinite:
+    infinite = int(a_exponent.max()) == left.infinite or int(b_exponent.max()) == right.infinite
+    if infinite or int(c_exponent.max()) == addend.infinite:
         np.trunc(products, out=products)
         total += products.sum(1, dtype=np.float64)
     else:

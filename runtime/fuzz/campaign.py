@@ -28,13 +28,15 @@ _MOST_SHRUNK = 20
 
 @dataclass
 class Chunk:
-    """What a run of seeds gave. `milliseconds` is the time of each program's check."""
+    """What a run of seeds gave. `milliseconds` is the time of each program's check; `newest` counts
+    programs of what only sm_90 has."""
 
     seeds: range
     findings: list[Finding] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    newest: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def run_chunk(seeds: range, settings: Settings) -> Chunk:
                 check(found)
             chunk.milliseconds.append(1e3 * (time.perf_counter() - began))
             ready.append(found)
+            chunk.newest += found.case.is_newest
         except CheckError as error:
             chunk.findings.append(error.finding)
     if settings.device == "cuda":
@@ -108,7 +111,9 @@ def chunks(seeds: range, settings: Settings, jobs: int = 1) -> Iterator[Chunk]:
         for part in parts:
             yield run_chunk(part, settings)
         return
-    with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
+    # A driver that is initialised does not survive a fork.
+    start = "spawn" if settings.device == "cuda" else "fork"
+    with ProcessPoolExecutor(jobs, get_context(start)) as pool:
         yield from pool.map(run_chunk, parts, [settings] * len(parts))
 
 
@@ -122,10 +127,12 @@ class Report:
     refusals: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    newest: int = 0
 
     def add(self, chunk: Chunk) -> None:
         """Adds a chunk's results."""
         self.programs += len(chunk.seeds)
+        self.newest += chunk.newest
         self.findings += chunk.findings
         self.refusals.update(chunk.refusals)
         self.milliseconds += chunk.milliseconds
@@ -161,7 +168,7 @@ def write_reproducers(report: Report, folder: Path) -> None:
 
 
 def _shrunk(finding: Finding) -> Finding:
-    if finding.kind in ("assembler", "mismatch on cuda", "generator"):
+    if finding.kind in ("assembler", "mismatch on cuda", "error on cuda", "generator"):
         return finding
     try:
         return shrink(finding)

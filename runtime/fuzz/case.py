@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What an executor made of a case: its arguments afterwards, and the lines that it printed, in
+    alphabetical order, since those of different blocks may mix."""
+
+    arguments: list[Any]
+    printed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Case:
     """One program to run. `seed` and `free` say how it was drawn; `target` is emulated."""
 
@@ -58,14 +68,18 @@ class Case:
     target: str = "sm_90a"
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """What the program can be compiled for: clusters, counting barriers and the copy engine
-        exist since sm_90."""
-        newest = prod(self.function.cluster) > 1 or any(
+    def is_newest(self) -> bool:
+        """Whether it has instructions of sm_90: clusters, counting barriers, the copy engine,
+        products of warp groups."""
+        return prod(self.function.cluster) > 1 or any(
             isinstance(s, FenceProxyAsync | AllocMbarrier | BulkWait | BulkCommit)
             for s in walk(self.function.body)
         )
-        return TARGETS[-1:] if newest else TARGETS
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What the program can be compiled for."""
+        return TARGETS[-1:] if self.is_newest else TARGETS
 
     def fresh_arguments(self) -> list[Any]:
         """Copies of the arguments."""
@@ -126,6 +140,16 @@ def used_only(case: Case, function: Function) -> Case:
     kept = {param.name: number for number, param in enumerate(case.function.params)}
     arguments = tuple(case.arguments[kept[param.name]] for param in function.params)
     return replace(case, function=function, arguments=arguments)
+
+
+def disagreement(case: Case, meant: Outcome, found: Outcome, executor: str = "emulator") -> str:
+    """Where what an executor gave or printed differs from the interpreter's; "" if nowhere."""
+    wrong = difference(case, meant.arguments, found.arguments, executor)
+    if wrong or meant.printed == found.printed:
+        return wrong
+    pairs = zip_longest(meant.printed, found.printed, fillvalue="nothing")
+    mine, theirs = next((a, b) for a, b in pairs if a != b)
+    return f"the interpreter prints {mine!r}, {executor} {theirs!r}"
 
 
 def difference(

@@ -10,7 +10,9 @@ passes        the program after layout inference means the same
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from tileloom.vm.types import ScalarType
 
 from ..emulator import EmulatorError, parse_module
 from ..tensor_maps import resolve
-from .case import Case, difference, used_only
+from .case import Case, Outcome, disagreement, used_only
 from .generate import Drawn
 from .parsing import CheckError, Finding, parsed
 from .prune import without_filled
@@ -116,35 +118,42 @@ def check(found: Compiled) -> None:
     case = found.case
     meant = interpret(case, case.function)
     results = emulate(case, found.lowered[case.target])
-    wrong = difference(case, meant, results)
+    wrong = disagreement(case, meant, results)
     if wrong:
         raise CheckError(Finding("mismatch", wrong, case))
     if case.seed % 4 == 0:
         again = interpret(case, found.lowered[case.target].function, "passes")
-        wrong = difference(case, meant, again)
+        wrong = disagreement(case, meant, again)
         if wrong:
             raise CheckError(Finding("passes", wrong, case))
 
 
-def interpret(case: Case, function: Function, kind: str = "interpreter") -> list[Any]:
-    """The arguments after the program has run on the interpreter.
+def interpret(case: Case, function: Function, kind: str = "interpreter") -> Outcome:
+    """What the interpreter makes of it.
 
     Raises:
         CheckError: it doesn't run.
     """
     arguments = case.fresh_arguments()
+    said = StringIO()
     try:
-        interpreter.run(function, arguments, seed=case.seed)
+        with redirect_stdout(said):
+            interpreter.run(function, arguments, seed=case.seed)
     except VMError as error:
         raise CheckError(Finding(kind, error.render(), case)) from error
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         raise CheckError(Finding(f"{kind} crash", message, case)) from error
-    return arguments
+    return Outcome(arguments, lines_of(said.getvalue()))
 
 
-def emulate(case: Case, lowered: Lowered) -> list[Any]:
-    """The arguments after the program's PTX has run on the emulator.
+def lines_of(text: str) -> tuple[str, ...]:
+    """What was printed, in alphabetical order."""
+    return tuple(sorted(text.splitlines()))
+
+
+def emulate(case: Case, lowered: Lowered) -> Outcome:
+    """What the emulator makes of its PTX.
 
     Raises:
         CheckError: it breaks a rule.
@@ -156,22 +165,24 @@ def emulate(case: Case, lowered: Lowered) -> list[Any]:
         a if isinstance(a, np.ndarray) else _typed(p.type, a)
         for p, a in zip(case.function.params, arguments, strict=True)
     ]
+    said = StringIO()
     try:
         values = dict(zip(case.function.params, arguments, strict=True))
         maps = [m.emulated() for m in resolve(case.function, lowered.tensor_maps, values)]
         kernel = parse_module(lowered.ptx).kernels[lowered.kernel_name]
-        kernel.launch(
-            grid=grid, block=lowered.num_threads, args=[*typed, *maps],
-            shared_bytes=lowered.shared_bytes, seed=case.seed, limit=_INSTRUCTIONS,
-            asynchronous="early" if case.seed % 3 == 0 else "late",
-        )  # fmt: skip
+        with redirect_stdout(said):
+            kernel.launch(
+                grid=grid, block=lowered.num_threads, args=[*typed, *maps],
+                shared_bytes=lowered.shared_bytes, seed=case.seed, limit=_INSTRUCTIONS,
+                asynchronous="early" if case.seed % 3 == 0 else "late",
+            )  # fmt: skip
     except EmulatorError as error:
         message = f"line {error.line}: {error.message}: {(error.text or '').strip()}"
         raise CheckError(Finding("emulator", message, case)) from error
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         raise CheckError(Finding("emulator crash", message, case)) from error
-    return arguments
+    return Outcome(arguments, lines_of(said.getvalue()))
 
 
 def _typed(type_: Any, number: Any) -> Any:

@@ -77,7 +77,7 @@ def _replay(path: Path) -> int:
 def _print(report: Report, as_json: bool) -> None:
     refused = sum(report.refusals.values())
     if not as_json:
-        print(f"programs         {report.programs}")
+        print(f"programs         {report.programs}, {report.newest} of them for sm_90 only")
         print(f"mismatches       {len(report.findings)}")
         print(f"milliseconds     {1e3 * report.seconds / report.programs:.0f} a program")
         print(f"median to run    {report.median_milliseconds:.1f} ms")
@@ -92,5 +92,6 @@ def _print(report: Report, as_json: bool) -> None:
         "seconds": round(report.seconds, 2),
         "median_milliseconds": round(report.median_milliseconds, 2),
         "refused": refused,
+        "of_sm_90": report.newest,
     }
     print(json.dumps(fields))

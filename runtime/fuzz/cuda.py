@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from tileloom.compiler import Lowered
+from tileloom.vm.diagnostics import VMError
 
 from ..cuda.context import current_device
 from ..cuda.launch import LoadedKernel
@@ -15,8 +21,8 @@ from ..cuda.memory import DeviceArray
 from ..signature import Signature
 from ..tensor_maps import CODE, encoded, resolve
 from .assembly import assembled
-from .case import difference
-from .check import Compiled, evaluate, interpret
+from .case import Outcome, disagreement
+from .check import Compiled, evaluate, interpret, lines_of
 from .parsing import CheckError, Finding
 
 
@@ -24,7 +30,7 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
     """Runs cases on the current GPU and on the interpreter; what differs.
 
     Raises:
-        VMError: the batch can't be assembled or launched.
+        VMError: the batch can't be assembled or loaded.
     """
     gpu = current_device()
     chosen = [each.lowered[gpu.target] for each in cases]
@@ -44,7 +50,13 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
         except CheckError as error:
             found.append(error.finding)
             continue
-        wrong = difference(case, meant, _launch(each, lowered, kernel, signature), "GPU")
+        try:
+            results = _launch(each, lowered, kernel, signature)
+        except VMError as error:
+            # Nothing more runs in this process's context.
+            found.append(Finding("error on cuda", error.message, case))
+            break
+        wrong = disagreement(case, meant, results, "GPU")
         if wrong:
             found.append(Finding("mismatch on cuda", wrong, case))
     return found
@@ -52,7 +64,7 @@ def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
 
 def _launch(
     each: Compiled, lowered: Lowered, kernel: LoadedKernel, signature: Signature
-) -> list[Any]:
+) -> Outcome:
     case = each.case
     arguments = case.fresh_arguments()
     numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
@@ -68,8 +80,30 @@ def _launch(
             values.append(signature.pack(index, argument))
     by_param = dict(zip(case.function.params, arguments, strict=True))
     values += encoded(resolve(case.function, lowered.tensor_maps, by_param), values)
-    kernel.launch((x, y, z), values, 0)
-    for index, copy in copies.items():
-        copy.copy_to(arguments[index])
-        copy.free()
-    return arguments
+    with _printed() as said:
+        kernel.launch((x, y, z), values, 0)
+        for index, copy in copies.items():
+            copy.copy_to(arguments[index])
+            copy.free()
+        kernel.device.synchronize()
+    return Outcome(arguments, lines_of("".join(said)))
+
+
+@contextmanager
+def _printed() -> Iterator[list[str]]:
+    """Gathers what kernels print, which would go to the process's standard output."""
+    found: list[str] = []
+    flush = ctypes.CDLL(None).fflush
+    flush(None)
+    sys.stdout.flush()
+    with TemporaryFile("w+") as file:
+        before = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            yield found
+        finally:
+            flush(None)
+            os.dup2(before, 1)
+            os.close(before)
+            file.seek(0)
+            found.append(file.read())

@@ -231,7 +231,7 @@ def unary(draft: Draft) -> None:
     known, element = tile.known, tile.dtype
     classes: list[Any] = [vm.Neg, vm.Abs]
     if element.is_float:
-        classes += [vm.Sqrt, vm.Rcp, vm.Round, vm.Floor, vm.Ceil, vm.Trunc]
+        classes += [vm.Sqrt, vm.Rcp, vm.Rcp, vm.Round, vm.Floor, vm.Ceil, vm.Trunc]
     cls = random.choice(classes)
     if cls is vm.Neg:
         result = rounded(element, negated(known))

@@ -21,6 +21,8 @@ from . import (
     control,
     conversions,
     elementwise,
+    engine,
+    gemm_rings,
     inputs,
     memory,
     movement,
@@ -59,6 +61,9 @@ _SOURCES: dict[Production, int] = {
     products.outer_product: 1,
     rings.ring: 4,
     warp_groups.product: 4,
+    engine.engine_load: 4,
+    gemm_rings.gemm_ring: 4,
+    engine.within_warps: 2,
 }
 _STEPS: dict[Production, int] = {
     elementwise.numbers: 12,
@@ -76,6 +81,7 @@ _STEPS: dict[Production, int] = {
     staging.round_trip: 6,
     staging.touch: 3,
     staging.free_one: 1,
+    engine.engine_store: 3,
     memory.store_any: 2,
     memory.scatter: 2,
     memory.load_scalar: 2,
@@ -84,6 +90,7 @@ _STEPS: dict[Production, int] = {
     updates.atomic_scalar: 1,
     updates.fence: 2,
     updates.trap: 1,
+    updates.show: 2,
     updates.promise: 3,
     updates.ordered_section: 1,
     staging.through_other_block: 2,
@@ -114,6 +121,12 @@ _THEMES: tuple[tuple[tuple[Production, ...], tuple[int, ...]], ...] = (
       memory.at_the_edge, updates.promise),
      (50, 40, 5, 5, 0, 0)),
 )  # fmt: skip
+# Programs of a newer GPU: more warps, so that they can take roles, and more clusters.
+_ROLES: tuple[Production, ...] = (
+    rings.ring, warp_groups.product, engine.engine_load, engine.engine_store, gemm_rings.gemm_ring,
+    engine.within_warps, staging.through_other_block,
+)  # fmt: skip
+_THEMES += ((_ROLES, inputs.USUAL), (_ROLES, inputs.USUAL))
 _BLOCKS: dict[Callable[[Draft, control.Fill], None], int] = {
     control.for_loop: 4,
     control.while_loop: 1,
@@ -138,6 +151,8 @@ def generate(seed: int) -> Drawn:
     random = Random(seed)
     draft = Draft(random, free=random.random() < _FREE)
     draft.more, draft.families = random.choice(_THEMES)
+    if draft.more is _ROLES:
+        draft.num_warps = random.choice((4, 4, 8, 8, 5, 5, 2, 3, 9))
     _start(draft)
     attempt(draft, lambda d: _pick(d, _SOURCES))
     fill(draft, random.choice((1, 2, 3, 4, 6)))
@@ -165,7 +180,7 @@ def _start(draft: Draft) -> None:
             scalar = draft.scalar_parameter(draft.name("n"), dtype("i32"), number)
             extent = (scalar.expr + (unit - 1)) // unit if unit > 1 else scalar.expr
         draft.grid.append((extent, count))
-    if draft.num_blocks > 1 and random.random() < 0.25:
+    if draft.num_blocks > 1 and random.random() < (0.6 if draft.more is _ROLES else 0.25):
         draft.cluster = tuple(random.choice((1, n)) for n in counts)
     inputs.draw_scalars(draft)
 

@@ -123,9 +123,10 @@ def extent_of(draft: Draft, number: int, runtime: float = 0.6) -> Expr:
     """An extent of that value: a constant, or a run-time scalar."""
     if draft.random.random() >= runtime:
         return Const(number)
+    given = {parameter.value for parameter in draft.parameters}
     for scalar in draft.scopes[0].scalars:
-        at_top = isinstance(scalar.expr, Ref) and not scalar.is_variable
-        if at_top and scalar.low == scalar.high == number and scalar.dtype.name in ("i32", "i64"):
+        is_given = isinstance(scalar.expr, Ref) and scalar.expr.value in given
+        if is_given and scalar.low == scalar.high == number and scalar.dtype.name in ("i32", "i64"):
             return scalar.expr
     kind = "i64" if draft.random.random() < 0.15 else "i32"
     return draft.scalar_parameter(draft.name("n"), dtype(kind), number).expr

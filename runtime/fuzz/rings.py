@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from tileloom.layouts import MemoryLayout, row_major, swizzled
 from tileloom.vm.dtypes import Dtype, dtype
-from tileloom.vm.expr import Const, Expr, Ref, Unary
+from tileloom.vm.expr import Const, Expr, Ref, Special, Unary, as_expr, binary
 from tileloom.vm.instructions.bulk import BulkCommit, BulkWait, CopyBulk, StoreBulk
 from tileloom.vm.instructions.elementwise import Neg, Xor
 from tileloom.vm.instructions.mbarrier import (
@@ -29,7 +30,7 @@ from tileloom.vm.instructions.registers import SetRegisters
 from tileloom.vm.instructions.scalars import Assign, Var
 from tileloom.vm.instructions.sync import Barrier, FenceProxyAsync
 from tileloom.vm.instructions.tensor import CopyTensor, StoreTensor
-from tileloom.vm.ir import For, Group, Value, While
+from tileloom.vm.ir import For, Group, If, Value, While
 from tileloom.vm.types import (
     BarrierType,
     GlobalType,
@@ -64,6 +65,13 @@ class _Ring:
     way_out: str
     per: str
     fillers: int
+    ranks: int  # blocks of the cluster that share what comes in
+    spread: str
+
+    @property
+    def everyone(self) -> range | tuple[None]:
+        """The ranks whose blocks a stage's users tell that they are done (None: their own)."""
+        return range(self.ranks) if self.spread else (None,)
 
     @property
     def num_bytes(self) -> int:
@@ -79,6 +87,8 @@ def ring(draft: Draft) -> None:
     if draft.num_warps == 8 and random.random() < 0.6:
         users = 4  # groups that may change their registers
     made = _draw(draft, users, draft.num_warps - users)
+    if made.spread:
+        draft.meet()  # the others' barriers are there
     first = random.random() < 0.5
     parts = [((0, users), _use), ((users, draft.num_warps - users), _fill)]
     for warps, body in parts if first else parts[::-1]:
@@ -88,23 +98,31 @@ def ring(draft: Draft) -> None:
                 draft.emit(SetRegisters, count=count, change=change)
             body(draft, made)
         draft.append(Group(warps, tuple(scope.statements)))
-    draft.emit(Barrier)
+    if made.spread:
+        draft.meet()  # nobody's memory is gone while others write there
+    else:
+        draft.emit(Barrier)
 
 
 def _draw(draft: Draft, users: int, fillers: int) -> _Ring:
     random = draft.random
     element = dtype(random.choice(_ELEMENTS))
     unit = 128 // element.bits
-    shape = (random.choice((1, 2, 8, 16)), unit * random.choice((1, 2, 3, 4, 8)))
+    shape = (random.choice((1, 2, 8, 16)), unit * random.choice((1, 2, 3, 4, 8, 16)))
     stages, turns = random.randint(1, 4), random.randint(1, 6)
     way_in = random.choice(("stores", "bulk", "tensor", "tensor"))
+    if way_in == "tensor" and shape[0] * shape[1] * element.bits % 1024:
+        shape = (8, shape[1])  # stages begin at multiples of 128 bytes
     way_out = random.choice(("plain", "bulk", "tensor"))
     per = random.choice(("thread", "warp"))
+    ranks, spread = _spread(draft, way_in, element, shape)
     tensors = "bulk" not in (way_in, way_out)
     ragged = random.choice((0, 0, min(1, shape[0] - 1), shape[0] - 1)) if tensors else 0
-    extents = (draft.num_blocks, turns * shape[0] - ragged, shape[1])
-    x, y = (_view(draft, name, element, extents) for name in "xy")
-    layout = _layout(draft, (stages, *shape), element, way_in)
+    rows = turns * shape[0] - ragged
+    x = _view(draft, "x", element, (1 if spread else draft.num_blocks, rows, shape[1]))
+    y = _view(draft, "y", element, (draft.num_blocks, rows, shape[1]))
+    parts = ranks if spread == "parts" else 1
+    layout = _layout(draft, (stages, *shape), element, way_in, parts)
     stage = draft.emit(AllocShared, SharedType(element, (stages, *shape), layout))
     out = None
     if way_out != "plain":
@@ -115,13 +133,24 @@ def _draw(draft: Draft, users: int, fillers: int) -> _Ring:
     full = draft.emit(
         AllocMbarrier, BarrierType((stages,)), count=arrivals if way_in == "stores" else 1
     )
-    empty = draft.emit(
-        AllocMbarrier, BarrierType((stages,)), count=32 * users if per == "thread" else users
-    )
+    done = (32 * users if per == "thread" else users) * (ranks if spread else 1)
+    empty = draft.emit(AllocMbarrier, BarrierType((stages,)), count=done)
     assert stage is not None and full is not None and empty is not None
     return _Ring(
-        element, shape, stages, turns, x, y, stage, out, full, empty, way_in, way_out, per, fillers
-    )
+        element, shape, stages, turns, x, y, stage, out, full, empty, way_in, way_out, per,
+        fillers, ranks, spread,
+    )  # fmt: skip
+
+
+def _spread(draft: Draft, way_in: str, element: Dtype, shape: tuple[int, int]) -> tuple[int, str]:
+    """The blocks of the cluster, and which of them copies what to whom; "": each for itself."""
+    ranks = prod(draft.cluster)
+    if ranks == 1 or way_in == "stores" or draft.may_have_ended or draft.random.random() < 0.3:
+        return ranks, ""
+    box = shape[0] * shape[1] * element.bits // 8 // ranks
+    fits = shape[0] % ranks == 0 and (way_in == "bulk" or box % 128 == 0)
+    ways = ["first", "next"] + (["parts"] * 2 if fits else [])
+    return ranks, draft.random.choice(ways)
 
 
 def _view(draft: Draft, name: str, element: Dtype, extents: tuple[int, ...]) -> Value:
@@ -141,13 +170,17 @@ def _view(draft: Draft, name: str, element: Dtype, extents: tuple[int, ...]) -> 
     return view
 
 
-def _layout(draft: Draft, shape: tuple[int, ...], element: Dtype, way: str) -> MemoryLayout | None:
-    """A layout that the way of copying can write."""
-    if way == "bulk" or draft.random.random() < 0.4:
+def _layout(
+    draft: Draft, shape: tuple[int, ...], element: Dtype, way: str, parts: int = 1
+) -> MemoryLayout | None:
+    """A layout that the way of copying can write, a part of a stage at a time."""
+    if way == "bulk" or draft.random.random() < 0.3:
         return None
-    if draft.random.random() < 0.3:
+    layout = swizzled(shape, element.bits)
+    box = shape[-2] * shape[-1] * element.bits // 8 // parts
+    if draft.random.random() < 0.3 or (layout.swizzle and box % layout.swizzle.period):
         return row_major(*shape)
-    return swizzled(shape, element.bits)
+    return layout
 
 
 # ---- the two sides
@@ -171,6 +204,7 @@ def _place(made: _Ring, turn: Value) -> tuple[Expr, Expr]:
 def _fill(draft: Draft, made: _Ring) -> None:
     is_single = made.way_in != "stores" and draft.random.random() < 0.6
     asks = (is_single or made.fillers == 1) and draft.random.random() < 0.3
+    remote, expect = draft.random.random() < 0.5, Const(made.num_bytes)
 
     def body(turn: Value) -> None:
         stage, phase = _place(made, turn)
@@ -182,8 +216,19 @@ def _fill(draft: Draft, made: _Ring) -> None:
             _store(draft, made.stage, (stage, Const(0), Const(0)), tile, dims=(1, 2))
             draft.emit(MbarrierArrive, barrier=made.full, index=(stage,), per=made.per)
             return
-        expect = Const(made.num_bytes)
-        draft.emit(MbarrierExpect, barrier=made.full, index=(stage,), num_bytes=expect)
+        if made.spread != "next" or not remote:
+            draft.emit(MbarrierExpect, barrier=made.full, index=(stage,), num_bytes=expect)
+        if made.spread == "first":
+            with draft.block() as scope:
+                _copy_in(draft, made, turn, stage)
+            is_first = binary("==", Special("cluster_rank"), 0)
+            draft.append(If(is_first, tuple(scope.statements)))
+            return
+        if made.spread == "next" and remote:
+            following = (Special("cluster_rank") + 1) % made.ranks
+            draft.emit(
+                MbarrierExpect, barrier=made.full, index=(stage,), num_bytes=expect, rank=following
+            )
         _copy_in(draft, made, turn, stage)
 
     if not is_single:
@@ -206,19 +251,28 @@ def _ask(draft: Draft, barriers: Value, stage: Expr, phase: Expr) -> None:
 
 
 def _copy_in(draft: Draft, made: _Ring, turn: Value, stage: Expr) -> None:
-    block, row, column = _rows(draft, made, turn)
+    _, row, column = _rows(draft, made, turn)
+    block = Const(0) if made.spread else draft.block_number()
+    rank, size, first = Special("cluster_rank"), made.shape[0], as_expr(0)
     common: dict[str, Any] = {"target": made.stage, "source": made.x, "barrier": made.full}
     common |= {"index": (stage,), "cache": draft.random.choice(("", "stream", "keep"))}
+    if made.spread in ("first", "parts"):
+        common["ranks"] = Const((1 << made.ranks) - 1)
+    if made.spread == "next":
+        common["ranks"] = binary("<<", Const(1), (rank + 1) % made.ranks)
+    if made.spread == "parts":
+        size //= made.ranks
+        first = rank * size
     if made.way_in == "tensor":
         draft.emit(
-            CopyTensor, target_offsets=(stage, Const(0), Const(0)), shape=made.shape,
-            source_offsets=(block, row, column), dims=(1, 2), **common,
+            CopyTensor, target_offsets=(stage, first, Const(0)), shape=(size, made.shape[1]),
+            source_offsets=(block, row + first, column), dims=(1, 2), **common,
         )  # fmt: skip
         return
-    for number in range(made.shape[0]):
+    for number in range(size):
         draft.emit(
-            CopyBulk, target_offsets=(stage, Const(number), Const(0)), count=made.shape[1],
-            source_offsets=(block, row + number, column), **common,
+            CopyBulk, target_offsets=(stage, first + number, Const(0)), count=made.shape[1],
+            source_offsets=(block, row + first + number, column), **common,
         )  # fmt: skip
 
 
@@ -227,7 +281,9 @@ def _use(draft: Draft, made: _Ring) -> None:
         stage, phase = _place(made, turn)
         draft.emit(MbarrierWait, barrier=made.full, index=(stage,), phase=phase)
         tile = _load(draft, made, made.stage, (stage, Const(0), Const(0)), dims=(1, 2))
-        draft.emit(MbarrierArrive, barrier=made.empty, index=(stage,), per=made.per)
+        for rank in made.everyone:
+            place = None if rank is None else Const(rank)
+            draft.emit(MbarrierArrive, barrier=made.empty, index=(stage,), per=made.per, rank=place)
         changed = _changed(draft, made, tile)
         rows = _rows(draft, made, turn)
         if made.out is None:

@@ -8,6 +8,7 @@ gives a finding of the same kind. What is left is small enough to read.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ from .simplify import simpler_expressions, simpler_settings, without_a_layout
 Fails = Callable[[Case], Finding | None]
 
 _MOST_CHECKS = 600
+_MOST_SECONDS = 60.0
 
 
 def finding_of(case: Case) -> Finding | None:
@@ -63,6 +65,7 @@ class _Search:
         self.signature = signature(finding)
         self.fails = fails
         self.left = checks
+        self.end = time.monotonic() + _MOST_SECONDS
 
     def run(self) -> None:
         """Tries ever smaller parts, until no candidate fails any more."""
@@ -93,6 +96,8 @@ class _Search:
             changed = any(self._try(f) for f in variants(self.best.case.function))
 
     def _try(self, function: Function) -> bool:
+        if time.monotonic() > self.end:
+            self.left = 0
         if self.left <= 0:
             return False
         self.left -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.expr import Binary, Const, Expr, Ref, binary
 from tileloom.vm.instructions.atomics import Atomic, AtomicScalar
-from tileloom.vm.instructions.debug import Assert, Assume, Trap
+from tileloom.vm.instructions.debug import Assert, Assume, Print, Trap
 from tileloom.vm.instructions.dependencies import LaunchDependents, WaitDependencies
 from tileloom.vm.instructions.elementwise import Add
 from tileloom.vm.instructions.memory import Load, Store
@@ -25,6 +26,7 @@ from .memory import choose_layout, load, output
 from .shapes import draw_shape
 
 _WORDS = ("i32", "u32", "u64", "f32", "f16")
+_MOST_PRINTED = 64  # elements
 _ORDERED = ("add", "min", "max", "and", "or", "xor")
 
 
@@ -148,6 +150,23 @@ def trap(draft: Draft) -> None:
         draft.emit(Trap, message="never")
     beyond = binary(">", scalar.expr, int(scalar.high))
     draft.append(If(beyond, tuple(scope.statements)))
+
+
+def show(draft: Draft) -> None:
+    """Prints a tile or a scalar of which every digit is certain."""
+    random = draft.random
+    label = random.choice(("", "x", "100%", "tile of"))
+    scalars = [s for s in draft.scalars() if s.dtype.kind in ("int", "uint", "bool")]
+    if scalars and random.random() < 0.4:
+        draft.emit(Print, value=random.choice(scalars).expr, label=label)
+        return
+    tile = draft.choose()
+    if not tile.known.exact or tile.known.special or not tile.known.signed:
+        raise Refusal("uncertain digits")
+    if prod(tile.shape) > _MOST_PRINTED:
+        raise Refusal("a long text")
+    draft.use(tile.value)
+    draft.emit(Print, value=tile.value, label=label)
 
 
 def promise(draft: Draft) -> None:

@@ -31,7 +31,7 @@ from .draft import Draft, Tile
 from .known import Known, Refusal, multiplied, summed
 from .memory import load
 
-_KINDS = (
+KINDS = (
     ("f16", "f16", "f32"), ("f16", "f16", "f32"), ("f16", "f16", "f16"), ("bf16", "bf16", "f32"),
     ("tf32", "tf32", "f32"), ("i8", "i8", "i32"), ("u8", "i8", "i32"), ("i8", "u8", "i32"),
     ("e4m3", "e4m3", "f32"), ("e4m3", "e5m2", "f32"), ("e5m2", "e5m2", "f16"),
@@ -43,7 +43,7 @@ def product(draft: Draft) -> None:
     if draft.num_warps % 4 or len(draft.scopes) > 1:
         raise Refusal("no warp groups")
     random = draft.random
-    left, right, total = map(dtype, random.choice(_KINDS))
+    left, right, total = map(dtype, random.choice(KINDS))
     step = fragments.wgmma_depth(left.name)
     m, n = 64 * random.choice((1, 1, 2)), 8 * random.choice((1, 2, 3, 4, 5, 8))
     k = step * random.choice((1, 2, 2, 4))

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from tileloom.compiler import Lowered
+
 from ..fuzz.case import Case, read_case
 from ..fuzz.check import check, compiled
 from ..fuzz.generate import generate
@@ -15,10 +17,12 @@ from ..fuzz.parsing import CheckError
 _INDEX = "index.json"
 
 
-def hash_of(ptx: str) -> str:
-    """A key of PTX code: without comments, and without constants, which hold file names."""
-    lines = [line for line in ptx.splitlines() if not line.lstrip().startswith(("//", ".global"))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def hash_of(lowered: Lowered) -> str:
+    """A key of PTX code and its tensor maps: without comments, and without constants, which hold
+    file names."""
+    lines = lowered.ptx.splitlines()
+    code = [line for line in lines if not line.lstrip().startswith(("//", ".global"))]
+    return hashlib.sha256("\n".join([*code, repr(lowered.tensor_maps)]).encode()).hexdigest()
 
 
 def write_corpus(folder: Path, count: int, seed: int = 0) -> None:
@@ -32,7 +36,7 @@ def write_corpus(folder: Path, count: int, seed: int = 0) -> None:
             continue  # a bug that is not planted: the tests of random programs tell of it
         name = f"{number}.vm"
         (folder / name).write_text(found.case.text(), encoding="utf-8")
-        index[name] = hash_of(found.lowered[found.case.target].ptx)
+        index[name] = hash_of(found.lowered[found.case.target])
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 

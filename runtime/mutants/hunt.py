@@ -37,7 +37,7 @@ def hunt(folder: Path) -> dict[str, object]:
         try:
             found = compiled_as_it_is(case)
             lowered = found.lowered[case.target]
-            if hash_of(lowered.ptx) == key:
+            if hash_of(lowered) == key:
                 continue
             changed += 1
             suspects.append(lowered)

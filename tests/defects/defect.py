@@ -15,6 +15,7 @@ _CHOICE = re.compile(r"<<([^|>]*)\|([^>]*)>>", re.DOTALL)
 # from one to the other by way of memory goes from warp to warp.
 _FRAME = """layout #rows = spatial(16, 4) * local(1, 4)
 layout #columns = column_spatial(4, 16) * local(4, 1)
+layout #turned = spatial(2, 1) * column_spatial(8, 4) * local(1, 4)
 layout #half = spatial(8, 8) * local(1, 2)
 layout #each = spatial(64) * local(4)
 func @f(%px: *f32, %py: *f32, %n: i32) warps = 2{cluster} {{

@@ -3,6 +3,35 @@
 from defect import ACROSS, COPY, FILLED, OUT, STAGED, race, wait
 
 RACES = (
+    race(
+        "a read within warps before they have met",
+        """
+        %s = alloc_shared : shared<f32, [16, 16]>
+        %t = load %x[0, 0] : reg<f32, [16, 16], #rows>
+        store %s[0, 0], %t
+        <<warp_barrier|>>
+        %u = load %s[0, 0] : reg<f32, [16, 16], #turned>
+        """
+        + OUT,
+    ),
+    race(
+        "a write within warps over what is still read",
+        """
+        %s = alloc_shared : shared<f32, [16, 16]>
+        %t = load %x[0, 0] : reg<f32, [16, 16], #rows>
+        store %s[0, 0], %t
+        warp_barrier
+        %u = load %s[0, 0] : reg<f32, [16, 16], #turned>
+        <<warp_barrier|>>
+        %v = full {fill = 5.0} : reg<f32, [16, 16], #rows>
+        store %s[0, 0], %v
+        """
+        + OUT,
+    ),
+    race(
+        "warps that meet alone where all must",
+        STAGED + "<<barrier|warp_barrier>>\n" + ACROSS + OUT,
+    ),
     race("read after write", STAGED + "<<barrier|>>\n" + ACROSS + OUT),
     race("write after read", FILLED + ACROSS + "<<barrier|>>\nstore %s[0, 0], %t\n" + OUT),
     race(

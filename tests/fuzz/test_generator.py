@@ -19,9 +19,8 @@ from tileloom.vm.instruction import REGISTRY, Instruction
 from tileloom.vm.ir import Break, For, Group, If, Return, While, walk
 from tileloom.vm.text import parse
 
-# Nothing compares what is printed.
-NOT_DRAWN = {"print", "warp_barrier"}
-PROGRAMS = 500
+NOT_DRAWN: set[str] = set()
+PROGRAMS = 700
 
 
 @pytest.fixture(scope="module")

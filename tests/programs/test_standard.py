@@ -10,6 +10,8 @@ import pytest
 
 from tileloom import vm
 from tileloom.compiler import compile_function
+from tileloom.programs.activations.program import quantize_rows
+from tileloom.programs.activations.schedule import schedule_for as activation_schedule
 from tileloom.programs.batched_matmul.program import batched_matmul
 from tileloom.programs.convolution.program import convolution
 from tileloom.programs.elementwise.formulas import FORMULAS
@@ -33,6 +35,11 @@ from tileloom.vm.ir import Function
 
 LONG = row_schedule(1 << 16, 2, parameters=2)
 PROGRAMS: dict[str, Callable[[], Function]] = {
+    "activations": lambda: quantize_rows.trace(schedule=activation_schedule(8192)),
+    "activations e4m3": lambda: quantize_rows.trace(
+        out="e4m3", group=128, schedule=activation_schedule(8192, 128)
+    ),
+    "activations long": lambda: quantize_rows.trace(schedule=activation_schedule(1 << 16)),
     "batched_matmul": lambda: batched_matmul.trace(turned_b=True, out="f32"),
     "convolution": lambda: convolution.trace(),
     "elementwise": lambda: elementwise.trace(formula=FORMULAS["bias_gelu_residual"]),

@@ -242,3 +242,13 @@ def test_registers_that_stay_are_no_serialised_wgmma() -> None:
     said = "(C7507) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register"
     report = read_log(f"ptxas info    : {said} requirements.")
     assert report.serialised == [] and [w.text[:6] for w in report.warnings] == ["C7507:"]
+
+
+def test_products_beside_calls_may_be_serialised() -> None:
+    """`print` and `assert` are calls: kernels that have them are for finding mistakes."""
+    said = (
+        "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are "
+        "serialized due to wgmma pipeline crossing function boundary at a function call in 'f'"
+    )
+    report = read_log(said)
+    assert report.serialised == [] and [w.text[:6] for w in report.warnings] == ["C7510:"]

@@ -78,8 +78,7 @@ class ClockedTile(SharedTile):
         stream = self._stream
         first = stream.rank * _THREADS + stream.part.first
         for record in (self._last_write, *self._last_reads.values()):
-            own = (record.thread >= first) & (record.thread < first + stream.part.num_threads)
-            record.thread = np.where(own, after_meeting(record.thread), record.thread)
+            record.thread = after_meeting(record.thread, first, stream.part.num_threads)
 
     def fence_proxy(self) -> None:
         """The asynchronous proxy sees all writes that happened before, or by the running group."""

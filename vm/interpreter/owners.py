@@ -23,10 +23,12 @@ LANES_OF: Final = -(1 << 20)  # LANES_OF - w: several threads of warp w, which h
 _LANES_LOG2: Final = 5
 
 
-def after_meeting(threads: Threads) -> Threads:
-    """Who accessed something, once the threads of each warp have met."""
+def after_meeting(threads: Threads, first: int = 0, count: int = 1 << 20) -> Threads:
+    """Who accessed something, once the threads of each warp have met: of `count` threads from
+    `first` on."""
     warp = _warp(threads)
-    return np.where(warp >= 0, WARP - warp, threads)
+    met = (warp >= first >> _LANES_LOG2) & (warp < -(-(first + count) >> _LANES_LOG2))
+    return np.where(met, WARP - warp, threads)
 
 
 def after(threads: Threads, first: int) -> Threads:

@@ -121,6 +121,11 @@ def unpack_e4m3(pair: Words) -> Words:
     return codes[0].astype(np.uint32) | codes[1].astype(np.uint32) << np.uint32(16)
 
 
+def pack_e4m3(high: Words, low: Words) -> Words:
+    codes = [dtype("e4m3").encode(f32.decode(word)).astype(np.uint32) for word in (low, high)]
+    return (codes[0] | codes[1] << np.uint32(8)) * np.uint32(0x10001)
+
+
 def to_integer(low: int, high: int) -> Callable[[Words], Words]:
     def convert(word: Words) -> Words:
         values = np.rint(np.clip(np.nan_to_num(f32.decode(word), nan=0.0), low, high))
@@ -173,6 +178,7 @@ OPCODES: dict[str, Callable[..., Words]] = {
     "cvt.rn.bf16x2.f32": lambda high, low: pack_halves(bf16, high, low),
     "cvt.rn.satfinite.f16x2.f32": lambda high, low: pack_halves(f16, *map(to_finite, (high, low))),
     "cvt.rn.f16x2.e4m3x2": unpack_e4m3,
+    "cvt.rn.satfinite.e4m3x2.f32": pack_e4m3,
     "cvt.rni.s32.f32": to_integer(-(2**31), 2**31 - 1),
     "cvt.rni.u32.f32": to_integer(0, 2**32 - 1),
 }

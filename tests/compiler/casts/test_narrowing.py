@@ -36,12 +36,12 @@ def samples(source: Dtype, dest: Dtype) -> NDArray[np.uint32]:
     return np.concatenate([noise, steps]).astype(np.uint32)
 
 
-def check(source: Dtype, dest: Dtype, count: int = 12) -> None:
+def check(source: Dtype, dest: Dtype, count: int = 12, target: str = "sm_80") -> None:
     codes = samples(source, dest)
     codes = np.resize(codes, (-(-codes.size // count), count))
     words = pack_words(codes, source.bits, CONTIGUOUS)
     found = unpack_words(
-        run(plan_cast(source, dest, CONTIGUOUS, count, "sm_80"), words),
+        run(plan_cast(source, dest, CONTIGUOUS, count, target), words),
         dest.bits,
         CONTIGUOUS,
         count,
@@ -57,6 +57,15 @@ def compare(source: Dtype, dest: Dtype, codes: Any, found: Any) -> None:
 @pytest.mark.parametrize("source", [f16, bf16, f32], ids=str)
 def test_floats(source: Dtype, dest: Dtype) -> None:
     check(source, dest)
+
+
+@pytest.mark.parametrize("source", [f16, bf16, f32, dtype("i16")], ids=str)
+def test_e4m3_where_the_hardware_converts(source: Dtype) -> None:
+    e4m3 = dtype("e4m3")
+    for count in (12, 7, 1):
+        check(source, e4m3, count, "sm_90a")
+    assert plan_cast(f32, e4m3, CONTIGUOUS, 16, "sm_90a").slots_per_element <= 0.75
+    assert not any("e4m3" in op.opcode for op in plan_cast(f32, e4m3, CONTIGUOUS, 4, "sm_86").ops)
 
 
 @pytest.mark.parametrize("dest", SMALL_FLOATS, ids=str)

@@ -210,7 +210,7 @@ def test_undefined_rows_of_ldmatrix() -> None:
     out: Any = np.zeros(32, np.uint32)
     body = """
       mov.u32 %r1, smem; shl.b32 %r2, %r50, 4; add.u32 %r1, %r1, %r2; setp.lt.u32 %p1, %r50, 7;
-      @%p1 st.shared.v4.u32 [%r1], {%r50, %r50, %r50, %r50};
+      @%p1 st.shared.v4.u32 [%r1], {%r50, %r50, %r50, %r50}; bar.warp.sync 0xffffffff;
       ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r3}, [%r1];
       mul.wide.u32 %rd10, %r50, 4; add.u64 %rd11, %rd0, %rd10; setp.lt.u32 %p2, %r50, 28;
       @%p2 st.global.u32 [%rd11], %r3;"""

@@ -36,6 +36,8 @@ COPY = """
   shl.b32 %r20, %r50, 4; add.u32 %r20, %r1, %r20; add.u32 %r21, %r20, 512;
   cp.async.cg.shared.global [%r20+2048], [%rd11], 16; cp.async.commit_group;
 """
+NEAR = "xor.b32 %r6, %r50, 1; shl.b32 %r6, %r6, 2; add.u32 %r6, %r1, %r6;"
+MATRIX = "shl.b32 %r5, %r50, 4; add.u32 %r5, %r1, %r5;"
 RACES = {
     "read after write": STORE + FAR,
     "write after read": STORE + BARRIER + FAR + STORE,
@@ -75,6 +77,16 @@ RACES = {
     "read of another's atomic": STORE + BARRIER + "red.shared.add.u32 [%r2], 1;" + FAR,
     "atomic after read": STORE + BARRIER + FAR + "red.shared.add.u32 [%r2], 1;",
     "store after atomic": STORE + BARRIER + "red.shared.add.u32 [%r3], 1;" + STORE,
+    # Lanes of a warp run in any order: %r6 is the word of the lane's neighbour.
+    "a neighbour's word": NEAR + STORE + "ld.shared.u32 %r4, [%r6];",
+    "over a neighbour's word": NEAR + STORE + "st.shared.u32 [%r6], %r9;",
+    "over what a neighbour reads": NEAR + STORE + "bar.warp.sync 0xffffffff;"
+    "ld.shared.u32 %r4, [%r6]; st.shared.u32 [%r2], %r9;",
+    "ldmatrix within a warp": MATRIX + "st.shared.v4.u32 [%r5], {%r50, %r9, %r9, %r9};"
+    "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r4, %r6, %r7, %r8}, [%r5];",
+    "load after stmatrix within a warp": MATRIX
+    + "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r5], {%r50, %r9, %r9, %r9};"
+    "ld.shared.u32 %r4, [%r5];",
 }  # fmt: skip
 
 
@@ -100,6 +112,16 @@ PREPARED = "shl.b32 %r30, %r50, 5; add.u32 %r30, %r1, %r30;" + "".join(
 ) + BARRIER  # fmt: skip
 
 CORRECT = {
+    "a neighbour's word": NEAR + STORE + "bar.warp.sync 0xffffffff; ld.shared.u32 %r4, [%r6];"
+    "bar.warp.sync 0xffffffff;" + STORE,
+    "lanes that say the same": "shr.u32 %r5, %r50, 1; shl.b32 %r6, %r5, 2; add.u32 %r6, %r1, %r6;"
+    "st.shared.u32 [%r6], %r5; ld.shared.u32 %r4, [%r6]; st.shared.u32 [%r6], %r5;"
+    "add.u32 %r5, %r5, 1; bar.warp.sync 0xffffffff; st.shared.u32 [%r6], %r5;",
+    "matrices that lanes hold alike": "and.b32 %r5, %r50, 31; shl.b32 %r6, %r10, 9;"
+    "shl.b32 %r7, %r5, 4; add.u32 %r6, %r1, %r6; add.u32 %r7, %r6, %r7; shl.b32 %r8, %r5, 2;"
+    "add.u32 %r8, %r6, %r8; stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r7], {%r9, %r50, %r9, %r9};"
+    "ld.shared.u32 %r4, [%r8+128]; st.shared.u32 [%r8+128], %r10;"
+    "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r11, %r12, %r13, %r14}, [%r7];",
     "own word": STORE + LOAD + STORE,
     "barrier": STORE + BARRIER + FAR + BARRIER + STORE,
     "loop": f"LOOP: {STORE} {BARRIER} {FAR} {BARRIER} add.u32 %r9, %r9, 1;"

@@ -357,3 +357,16 @@ def test_lanes_that_hold_the_same(message: Any, interpret: Any, layout: str, rac
         assert "accessed by threads of warp 0" in message(
             text.replace("warp_barrier\n", "\n"), [WIDE.copy()]
         )
+
+
+@pytest.mark.parametrize("between", ["warp_barrier", ""])
+def test_lanes_that_wrote_the_same_meet_where_clocks_say_what_is_ordered(
+    message: Any, interpret: Any, between: str
+) -> None:
+    layout = "spatial(2) * replicate(4) * spatial(8) * local(8)"
+    barriers = "%b = alloc_mbarrier : mbarrier<[1]>"
+    text = warps(f"{barriers}\n  {STORED.replace('#row', layout)}", between, "#turned")
+    if between:
+        interpret(text, [WIDE.copy()])
+    else:
+        assert "race on `%s`" in message(text, [WIDE.copy()])
