@@ -7,8 +7,8 @@ A half of an input word has a pair's byte below the other's. The model, in issue
   none: values are linear in them); or one permute, which puts a byte, its sign eight times, or a
   constant in either place;
 * second words: a `lop3` of a permuted word, as above, and a permute of a `lop3`;
-* an end: `fma` of one word with constants, of two words and a constant factor, or of two words and a
-  constant term; a factor beyond 2**127 takes an operation more.
+* an end: `fma` of one word with constants, of two words and a constant factor, or of two words and
+  a constant term; a factor beyond 2**127 takes an operation more.
 
 Words that depend on the other pair's byte are of no use and left out. Every sequence of the model
 that gives a pair its values is found; a unit takes the two whose
