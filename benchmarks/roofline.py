@@ -19,8 +19,9 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = ROOT / "benchmarks" / "results" / "decode_h100.jsonl"
-PICTURE = ROWS.with_name("roofline.svg")
+RESULTS = ROOT / "benchmarks" / "results"
+ROWS = (RESULTS / "decode_h100.jsonl", RESULTS / "many_tokens_h100.jsonl")
+PICTURE = RESULTS / "roofline.svg"
 
 BANDWIDTH = 3.05e12  # bytes a second
 PEAK = 986e12  # operations a second, two a multiply-add
@@ -124,7 +125,7 @@ def _axes() -> Iterator[str]:
 
 def measured() -> list[dict[str, Any]]:
     """The committed rows."""
-    return [json.loads(line) for line in ROWS.read_text().splitlines()]
+    return [json.loads(line) for path in ROWS for line in path.read_text().splitlines()]
 
 
 def main() -> None:

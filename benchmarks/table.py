@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = ROOT / "benchmarks" / "results" / "decode_h100.jsonl"
+RESULTS = ROOT / "benchmarks" / "results"
+ROWS = (RESULTS / "decode_h100.jsonl", RESULTS / "many_tokens_h100.jsonl")
+TUNED = RESULTS / "tune_staged_h100.jsonl"
 README = ROOT / "README.md"
 START, END = "<!-- times: start -->\n", "<!-- times: end -->\n"
 HEADER = (
@@ -24,15 +26,26 @@ Key = tuple[str, int, int, int]
 
 
 def rows() -> dict[Key, dict[str, Any]]:
-    """The newest row of each problem: what each implementation took, in microseconds."""
+    """The newest rows of each problem: what each implementation took, in microseconds; the fastest
+    schedule where a run had several, and the tuner's time where that is the newest."""
     found: dict[Key, dict[str, Any]] = {}
-    for line in ROWS.read_text().splitlines():
+    commits: dict[tuple[Key, str], str] = {}
+    for line in (line for path in ROWS for line in path.read_text().splitlines()):
         row = json.loads(line)
-        key = (row["weight"], row["k"], row["n"], row["m"])
-        name = "dependent" if row["pdl"] else row["impl"]
-        found.setdefault(key, {})[name] = row["us"]
-        found[key]["floor"] = row["floor_us"]
+        key, name = _key(row), "dependent" if row["pdl"] else row["impl"]
+        times = found.setdefault(key, {"floor": row["floor_us"]})
+        same_run = commits.get((key, name)) == row["commit"]
+        times[name] = min(times[name], row["us"]) if same_run else row["us"]
+        commits[key, name] = row["commit"]
+    for line in TUNED.read_text().splitlines():
+        row = json.loads(line)
+        if _key(row) in found:
+            found[_key(row)] |= {"tileloom": row["us"][row["schedule"]], "tuned": True}
     return found
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return row["weight"], row["k"], row["n"], row["m"]
 
 
 def table() -> str:
@@ -43,6 +56,7 @@ def table() -> str:
             f"{times[name]:.1f}" if name in times else ""
             for name in ("tileloom", "dependent", "floor", "cublas")
         ]
+        cells[0] += " †" * times.get("tuned", False)
         lines.append(f"| {weight} | {k} x {n} | {m} | " + " | ".join(cells) + " |\n")
     return HEADER + "".join(lines)
 

@@ -22,6 +22,7 @@ from .emit.scalars import Scalars
 from .lowering.control import lower_block
 from .lowering.conversion import conversion_of
 from .passes.bank_swizzles import swizzle_shared
+from .passes.complements import absorb_complements
 from .passes.inference import Conversion, infer_layouts
 from .passes.peephole import clean, renumber
 from .passes.shared import SharedPlan, plan_shared
@@ -167,7 +168,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) ->
     with at_location(function.location):
         lower_block(context, function.body)
     builder.emit("ret")
-    items = clean(builder.finish())
+    items = absorb_complements(clean(builder.finish()))
     counts = renumber(items)
     return Kernel(
         name=identifier(function.name),

@@ -110,6 +110,17 @@ class Context:
         loads = (CopyBulk, CopyTensor)
         return any(isinstance(i, loads) for i in instructions(self.function.body))
 
+    @cached_property
+    def remote_barriers(self) -> frozenset[Value]:
+        """The barriers at which threads or copies of the cluster's other blocks arrive."""
+        found = set()
+        for instruction in instructions(self.function.body):
+            ranks = (getattr(instruction, name, None) for name in ("rank", "ranks"))
+            barrier = getattr(instruction, "barrier", None)
+            if isinstance(barrier, Value) and any(rank is not None for rank in ranks):
+                found.add(barrier)
+        return frozenset(found)
+
     # Threads
 
     def thread(self) -> Register:

@@ -57,8 +57,10 @@ def barrier_address(
     return Address(register, place.const)
 
 
-def _scope(context: Context) -> str:
-    return "cluster" if context.cluster_size > 1 else "cta"
+def _scope(context: Context, barrier: Operand) -> str:
+    """Who may have arrived at a barrier. To acquire from the cluster is to drop the L1 cache."""
+    remote = context.cluster_size > 1 and barrier in context.remote_barriers
+    return "cluster" if remote else "cta"
 
 
 @lowering(AllocMbarrier)
@@ -130,7 +132,8 @@ def lower_wait(context: Context, instruction: MbarrierWait) -> None:
     question = _question(context, instruction)
     again, over = builder.fresh_label("wait"), builder.storage(PRED)
     builder.place(again)
-    opcode = f"mbarrier.try_wait.parity.acquire.{_scope(context)}.shared::cta.b64"
+    scope = _scope(context, instruction.barrier)
+    opcode = f"mbarrier.try_wait.parity.acquire.{scope}.shared::cta.b64"
     builder.emit(opcode, (over,), question)
     builder.branch(again, over, negated=True)
 
@@ -141,7 +144,8 @@ def lower_test(context: Context, instruction: MbarrierTest) -> None:
     assert result is not None
     question = _question(context, instruction)
     over = builder.once(PRED)
-    opcode = f"mbarrier.test_wait.parity.acquire.{_scope(context)}.shared::cta.b64"
+    scope = _scope(context, instruction.barrier)
+    opcode = f"mbarrier.test_wait.parity.acquire.{scope}.shared::cta.b64"
     builder.emit(opcode, (over,), question)
     if context.num_threads > 1:
         agreed = builder.once(PRED)

@@ -14,21 +14,19 @@ def clean(items: list[Item]) -> list[Item]:
 
 def forward_copies(items: list[Item]) -> list[Item]:
     """Reads the source of a copy instead of its target, where both are assigned once."""
-    definitions: dict[Register, int] = {}
-    copies: list[Instruction] = []
-    for item in items:
-        if type(item) is Instruction:
-            for register in item.defs():
-                definitions[register] = definitions.get(register, 0) + 1
-            if item.opcode in _COPIES and item.predicate is None:
-                copies.append(item)
+    definitions = definitions_of(items)
+    copies = [
+        item
+        for item in items
+        if type(item) is Instruction and item.opcode in _COPIES and item.predicate is None
+    ]
     replaced: dict[Register, Register] = {}
     for copy in copies:
         target, source = copy.dsts[0], copy.srcs[0]
         if not (isinstance(target, Register) and isinstance(source, Register)):
             continue
         source = replaced.get(source, source)
-        if _is_fixed(target, definitions) and _is_fixed(source, definitions):
+        if is_fixed(target, definitions) and is_fixed(source, definitions):
             replaced[target] = source
     if replaced:
         for item in items:
@@ -37,7 +35,18 @@ def forward_copies(items: list[Item]) -> list[Item]:
     return items
 
 
-def _is_fixed(register: Register, definitions: dict[Register, int]) -> bool:
+def definitions_of(items: list[Item]) -> dict[Register, int]:
+    """How often each register is written."""
+    counts: dict[Register, int] = {}
+    for item in items:
+        if type(item) is Instruction:
+            for register in item.defs():
+                counts[register] = counts.get(register, 0) + 1
+    return counts
+
+
+def is_fixed(register: Register, definitions: dict[Register, int]) -> bool:
+    """Whether a register holds one value wherever it can be read."""
     return register.region is not None and definitions.get(register, 0) == 1
 
 

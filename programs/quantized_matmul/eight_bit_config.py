@@ -33,6 +33,7 @@ class ByteConfig:
     slabs: int = 1  # of 64 features, for each warp group
     stages: int = 4
     cluster: int = 1  # blocks that split k
+    in_rounds: bool = False  # blocks take every so many-th tile
     split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
     in_turn: bool = False  # the warp groups multiply in turn
     vector: int = 4  # elements of y that one store may take
@@ -55,7 +56,7 @@ class ByteConfig:
     @property
     def promotes(self) -> bool:
         """Whether the sums of a chunk are scaled and added in f32: all but integers of one scale,
-        which have room for 2^17 products and more. (Sums of 8-bit floats are not f32's.)"""
+        which don't wrap. (Sums of 8-bit floats are not f32's.)"""
         return self.activation != "i8" or not self.cut.one_scale
 
     @property

@@ -32,6 +32,7 @@ from .quantization import Quantized, ZeroPoint
 
 SLAB = 64
 CHUNKS = (128, 64, 32)
+MOST_ROWS = 1 << 17  # whose products are summed as integers: -128 times -128 each, at most
 FORMAT = 1  # raised when bits move
 
 
@@ -90,7 +91,7 @@ class ByteGeometry:
         if self.num_groups <= 1:
             rows = -(-max(self.k, 1) // smallest) * smallest
             chunk = next((c for c in reversed(CHUNKS) if c >= rows), CHUNKS[0])
-            return ByteCut(self.bits, chunk, True)
+            return ByteCut(self.bits, chunk, self.k < MOST_ROWS)
         found = next((c for c in CHUNKS if self.group % c == 0 and c >= smallest), None)
         if found is None:
             raise VMValueError(
@@ -119,6 +120,11 @@ class ByteGeometry:
     def scale_rows(self) -> int:
         """Rows of packed scales: one, or one a chunk."""
         return 1 if self.cut.one_scale else self.num_chunks
+
+    @property
+    def chunks_per_group(self) -> int:
+        """Chunks of a whole group."""
+        return -(-self.group // self.cut.chunk)
 
     def word_shape(self) -> tuple[int, ...]:
         """The packed words: [slabs, chunks, vector, warp, lane, word]."""
@@ -196,8 +202,7 @@ def unpack_bytes(packed: BytePacked) -> Quantized:
     inverse = np.argsort(np.asarray(packed.form.table, np.uint8)).astype(np.uint8)
     codes = inverse[unpack_quads(packed.words, geometry)]
     rows = packed.scales.transpose(1, 0, 2, 4, 3).reshape(geometry.scale_rows, -1)
-    step = 1 if geometry.cut.one_scale else geometry.group // geometry.cut.chunk
-    halves = rows[::step, : geometry.n][: geometry.num_groups]
+    halves = rows[:: geometry.chunks_per_group, : geometry.n][: geometry.num_groups]
     scales = halves.astype(np.float32) * np.float32(packed.scale_unit)
     return Quantized(codes, scales, None, packed.dtype, packed.group, packed.zero_point)
 
@@ -264,8 +269,8 @@ def _shifted(values: NDArray[np.uint32], left: int) -> NDArray[np.uint32]:
 def pack_scales(values: NDArray[Any], geometry: ByteGeometry) -> NDArray[np.float16]:
     """[groups, n] numbers in the order of `ByteGeometry.scale_shape`; padding is zero."""
     rows = np.zeros((geometry.scale_rows, geometry.num_slabs * SLAB), np.float16)
-    step = 1 if geometry.cut.one_scale else geometry.group // geometry.cut.chunk
+    groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
     if geometry.num_groups:
-        rows[:, : geometry.n] = values[np.arange(geometry.scale_rows) // step]
+        rows[:, : geometry.n] = values[groups]
     split = rows.reshape(geometry.scale_rows, geometry.num_slabs, 4, 2, 8)
     return np.ascontiguousarray(split.transpose(1, 0, 2, 4, 3))

@@ -20,14 +20,14 @@ from .eight_bit_packing import SLAB, ByteGeometry
 from .schedule import Machine
 
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
-_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:s(\d+))?(t?)"
+_WORD = r"b(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:([rs])(\d+))?(t?)"
 _COLUMNS = 256  # tokens times slabs: registers of sums
 _CLUSTER_COLUMNS = 128
 _STAGES = 8
 
 # Of one multiprocessor of an H100, a clock.
 _FROM_MEMORY, _FROM_L2, _PRODUCTS = 13.2, 36.0, 4096
-_START, _LEAVE, _MEET, _EXCHANGE = 2500, 1500, 2500, 3000  # clocks
+_START, _LEAVE, _MEET, _EXCHANGE, _PIECE = 2500, 1500, 2500, 5000, 20  # clocks
 _FEWEST = 8  # chunks of a part
 # What a turn takes at least: by itself, for a second slab, and for each token of a slab. Sums that
 # are scaled take longer.
@@ -40,8 +40,8 @@ _IN_FOURS = 10 / 11
 class ByteSchedule:
     """Tokens a block, slabs of 64 features for each warp group, stages of operands in flight, and
     blocks of a cluster that split k, or blocks that share the chunks of all tiles evenly (`parts`;
-    0: a block or cluster for each tile). Warp groups may multiply `in_turn`: while one has the
-    tensor cores, the other one decodes and scales."""
+    0: a block or cluster for each tile), or take whole tiles `in_rounds`. Warp groups may multiply
+    `in_turn`: while one has the tensor cores, the other one decodes and scales."""
 
     tokens: int
     slabs: int
@@ -49,11 +49,13 @@ class ByteSchedule:
     cluster: int = 1
     parts: int = 0
     in_turn: bool = False
+    in_rounds: bool = False
 
     def __str__(self) -> str:
-        """In one word, for reports: `b64h2a4c2`, `b64h2a4s132t`."""
+        """In one word, for reports: `b64h2a4c2`, `b64h2a4s132t`, `b256h1a4r132t`."""
         shared = f"c{self.cluster}" if self.cluster > 1 else ""
-        shared += f"s{self.parts}" if self.parts else ""
+        if self.parts:
+            shared += f"{'r' if self.in_rounds else 's'}{self.parts}"
         turns = "t" if self.in_turn else ""
         return f"b{self.tokens}h{self.slabs}a{self.stages}{shared}{turns}"
 
@@ -67,8 +69,9 @@ class ByteSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `b64h2a4`")
-        tokens, slabs, stages, cluster, parts = (int(number or 0) for number in match.groups()[:5])
-        return cls(tokens, slabs, stages, cluster or 1, parts, bool(match[6]))
+        tokens, slabs, stages, cluster = (int(number or 0) for number in match.groups()[:4])
+        parts, rounds = int(match[6] or 0), match[5] == "r"
+        return cls(tokens, slabs, stages, cluster or 1, parts, bool(match[7]), rounds)
 
 
 def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
@@ -86,7 +89,8 @@ def configure(schedule: ByteSchedule, config: ByteConfig) -> ByteConfig:
         slabs=slabs,
         stages=schedule.stages,
         cluster=schedule.cluster,
-        split=schedule.parts > 0,
+        in_rounds=schedule.in_rounds,
+        split=schedule.parts > 0 and not schedule.in_rounds,
         in_turn=schedule.in_turn,
     )
     legal = tokens >= 8 and tokens % step == 0 and slabs in (1, 2) and tokens * slabs <= limit
@@ -136,6 +140,8 @@ def candidates(
                 few = -(-m // tokens) <= 2
                 if cluster == 1 and few and every and tiled % every:
                     yield replace(found, parts=every)
+                if cluster == 1 and tiled > machine.multiprocessors:
+                    yield replace(found, parts=machine.multiprocessors, in_rounds=True)
 
 
 def tiles_of(geometry: ByteGeometry, m: int, config: ByteConfig) -> int:
@@ -167,11 +173,15 @@ def _clocks(
     turns = -(-geometry.num_chunks // config.cluster)
     columns = config.tokens * config.slabs
     ends = _LEAVE * columns / 64 + (_MEET if config.cluster > 1 else 0)
-    if parts:
+    if config.in_rounds:
+        # The next tile's operands come while results leave.
+        rounds = -(-tiles // parts)
+        waves, turns, ends = 1, turns * rounds, ends * (rounds + 1) / 2
+    elif parts:
         shared = -(-tiles * geometry.num_chunks // parts)
         whole, turns = -(-shared // turns), shared
         # A block's first and last tile may be other blocks' too.
-        ends = ends * whole + _EXCHANGE * (1 + columns / 64)
+        ends = ends * whole + _EXCHANGE + _PIECE * columns * parts / tiles
     busy = min(blocks, machine.multiprocessors) / machine.multiprocessors
     return waves * (_START + turns * _turn(config, busy) + ends)
 

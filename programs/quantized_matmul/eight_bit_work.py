@@ -1,8 +1,8 @@
 """What the thread blocks of a product of 8-bit activations do, and how sums of parts meet.
 
-Either a block takes a tile of the product, or a cluster of blocks a part of k each of one; or all
-blocks share the chunks of all tiles evenly: then a block's first tile may have begun in the block
-before, and its last may end in blocks behind.
+Either a block takes a tile of the product, or every so many-th; or a cluster of blocks a part of k
+each of one; or all blocks share the chunks of all tiles evenly: then a block's first tile may have
+begun in the block before, and its last may end in blocks behind.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class Work:
     def segments(self) -> Iterator[Segment]:
         """The tiles of this block one after the other, each with the chunks it takes of it."""
         config = self.config
+        if config.in_rounds:
+            at = vm.var(vm.block_index(0), i32)
+            with vm.loop(at < self.tiles):
+                yield self._segment(vm.var(at, i32), vm.constant(0), self.chunks)
+                at.set(at + self.parts)
+            return
         if config.cluster > 1 or not config.split:
             yield self._whole()
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tileloom import vm
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f32, u32
+from tileloom.vm.dtypes import dtype, f32
 
 from .config import Config
 
@@ -163,9 +163,7 @@ class Block:
         if not config.form.decoded:
             return self.values(words)
         if config.complemented:
-            complement = vm.empty(u32, words.shape, config.layouts.words())
-            complement.set(~words)
-            words = complement
+            words = vm.convert_layout(~words, config.layouts.words())
         decoded = vm.decode(self._codes(words), dtype(config.activation), config.form.name)
         return self._split(decoded)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from execution import TARGETS, assemble
 
+from tileloom.compiler.passes.complements import absorb_complements
 from tileloom.compiler.passes.peephole import clean, renumber
 from tileloom.compiler.ptx import (
     Address,
@@ -46,6 +47,20 @@ def test_operands_print_as_ptx() -> None:
     assert print_instruction(move) == "mov.u32 %r0, %tid.x;"
     param = Instruction("ld.param.u64", (b,), (Address(Symbol("x")),))
     assert print_instruction(param) == "ld.param.u64 %d1, [x];"
+
+
+def test_a_value_made_of_a_vector_stays_where_its_parts_are() -> None:
+    builder = Builder()
+    high = builder.pure("mov.b32", B32, 7)
+    with builder.region():
+        low = builder.pure("mov.u32", B32, special("tid.x"))
+        inner = builder.storage(B32)
+        builder.emit("mov.b32", (inner,), (low,))
+        builder.pure("mov.b64", B64, Vector((low, high)))
+        builder.pure("mov.b64", B64, Vector((inner, high)))
+        inside = texts(builder.recent())
+    assert [text.split()[0] for text in inside] == ["mov.b32", "mov.b64"]
+    assert "mov.b64" in " ".join(texts(builder.recent()))
 
 
 def test_immediates_beyond_f32_are_infinite() -> None:
@@ -100,6 +115,50 @@ def test_a_region_forgets_its_values() -> None:
     with builder.region():
         j = builder.once()
         assert builder.pure("neg.s32", B32, j) is not first
+
+
+def masked_complement(source: Register, builder: Builder, shift: int, mask: int) -> list[str]:
+    """What becomes of (~source >> shift) & mask, and of the complement itself, which is stored."""
+    value = builder.pure("not.b32", B32, source)
+    if shift:
+        value = builder.pure("shr.u32", B32, value, shift)
+    masked = builder.pure("and.b32", B32, value, mask)
+    builder.emit("st.global.b32", (), (Address(Symbol("a")), masked))
+    items = absorb_complements(clean(builder.finish()))
+    renumber(items)
+    return texts(items)
+
+
+def test_masks_read_what_a_complement_is_of() -> None:
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert masked_complement(x, builder, 0, 0x80010001) == [
+        "mov.u32 %r0, %tid.x;",
+        "lop3.b32 %r1, %r0, 2147549185, 0, 12;",
+        "st.global.b32 [a], %r1;",
+    ]
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert masked_complement(x, builder, 8, 0x00800080) == [
+        "mov.u32 %r0, %tid.x;",
+        "shr.u32 %r1, %r0, 8;",
+        "lop3.b32 %r2, %r1, 8388736, 0, 12;",
+        "st.global.b32 [a], %r2;",
+    ]
+
+
+def test_masks_of_shifted_in_zeros_are_left() -> None:
+    builder = Builder()
+    x = builder.pure("mov.u32", B32, special("tid.x"))
+    assert "and.b32 %r3, %r2, 16777216;" in masked_complement(x, builder, 8, 0x01000000)
+
+
+def test_complements_of_what_changes_are_left() -> None:
+    builder = Builder()
+    changing = builder.storage()
+    builder.emit("mov.u32", (changing,), (special("tid.x"),))
+    builder.emit("add.s32", (changing,), (changing, 1))
+    assert "and.b32 %r2, %r1, 1;" in masked_complement(changing, builder, 0, 1)
 
 
 def test_dead_code_and_copies_vanish() -> None:

@@ -203,6 +203,38 @@ def test_a_ring_of_stages(tmp_path: Path) -> None:
     assert ptx.count("wgmma.fence.sync.aligned;") == 1
 
 
+BETWEEN = """func @f(%x: *f16, %w: *f16, %y: *f32) warps = 4 {
+  %gx = global_view %x : global<f16, [64, 16]>
+  %gw = global_view %w : global<f16, [16, 16]>
+  %gy = global_view %y : global<f32, [64, 16]>
+  %q = load %gw[0, 0] : reg<f16, [16, 16]>
+  %b = alloc_shared : shared<f16, [16, 16]>
+  store %b[0, 0], %q
+  fence_proxy_async
+  barrier
+  %acc = full {fill = 0.0} : reg<f32, [64, 16]>
+  %first = load %gx[0, 0] : reg<f16, [64, 16]>
+  %other = load %gx[0, 0] : reg<f16, [64, 16]>
+  wgmma %acc, %first, %b[0, 0]
+  %second = mul %other, 2.0 : reg<f16, [64, 16]>
+  wgmma %acc, %first, %b[0, 0]
+  wgmma %acc, %second, %b[0, 0]
+  wgmma_commit
+  wgmma_wait
+  store %gy[0, 0], %acc
+}"""
+
+
+def test_an_operand_made_between_products_that_need_no_fence(tmp_path: Path) -> None:
+    """It needs one, though a product stands between what made it and its own."""
+    a, b = numbers("f16", (64, 16), 0), numbers("f16", (16, 16), 1)
+    found = agree(BETWEEN, [a, b, np.zeros((64, 16), np.float32)])[2]
+    np.testing.assert_array_equal(found, 4 * (a.astype(np.float32) @ b.astype(np.float32)))
+    ptx = compile_function(parse(BETWEEN)).ptx
+    assert ptx.count("wgmma.fence.sync.aligned;") == 2
+    assert "C75" not in assemble(ptx, "sm_90a", tmp_path)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_warps_in_any_order(seed: int) -> None:
     text = program(("f16", "f16", "f32"), 128, 16, 32, False)

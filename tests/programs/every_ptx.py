@@ -29,6 +29,14 @@ MORE = {
         "--weight u4 --zero-point int --k 1000 --n 333",
     ],
     "matmul": ["--element bf16", "--k 72 --n 136"],
+    "activations": ["--to e4m3 --group 128", "--element bf16 --columns 60000"],
+}
+MORE_ON_HOPPER = {
+    "quantized_matmul": [
+        "--weight u4 --activation i8 --m 200",
+        "--weight u8 --activation i8 --group channel",
+        "--weight e2m1 --activation e4m3 --m 64",
+    ],
 }
 
 
@@ -37,7 +45,8 @@ def functions(target: str) -> Iterator[tuple[str, Function]]:
     left_out = WITHOUT_KERNELS | (set() if target == "sm_90a" else HOPPER_ONLY)
     for name in sorted(set(SOURCE_TREE) - left_out):
         chosen = program(name)
-        for line in ["", *MORE.get(name, [])]:
+        further = MORE_ON_HOPPER.get(name, []) if target == "sm_90a" else []
+        for line in ["", *MORE.get(name, []), *further]:
             parser = program_parser("compile", name, chosen)
             parser.add_argument("--target")
             for function in chosen.compile(parser.parse_args([*line.split(), "--target", target])):

@@ -18,10 +18,12 @@ from tileloom.programs.activations.activations import Activations, quantize_acti
 from tileloom.programs.quantized_matmul import (
     Quantized,
     command,
+    eight_bit_packing,
     linear,
     pack,
     prepare,
     quantize,
+    unpack,
 )
 from tileloom.programs.quantized_matmul.eight_bit_config import ByteConfig
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
@@ -115,6 +117,7 @@ def test_integers_of_one_scale(name: str, device: str) -> None:
         (18, 256, 256, 128, "b8h2a4c2"),
         (33, 640, 390, 128, "b16h1a3s7t"),  # tiles cut between blocks, some more than once
         (50, 384, 200, 128, "b64h2a2s9"),
+        (50, 384, 300, 128, "b16h1a3r5t"),  # blocks that take a tile after the other
         (7, 77, 50, 77, ""),  # rows that are no multiple of 16
     ],
 )
@@ -125,10 +128,12 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str)
         check("u3", "i8", m, k, n, group=group, schedule=schedule)
 
 
-@pytest.mark.parametrize("schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b144h1a2t", "b8h1a2s5t"])
+@pytest.mark.parametrize(
+    "schedule", ["b16h1a2", "b80h2a2", "b32h2a3c2", "b144h1a2t", "b8h1a2s5t", "b8h1a2r3"]
+)
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", "i8", 20, 264, 136, device, group=128, schedule=schedule)
-    check("u8", "i8", 20, 136, 200, device, group="channel", schedule=schedule)
+    check("u8", "i8", 20, 136, 200, device, group="channel", schedule=schedule.rstrip("t"))
     check("u3", "e4m3", 20, 264, 136, device, group=128, schedule=schedule)
 
 
@@ -148,6 +153,19 @@ def test_the_largest_codes(activation: str, device: str) -> None:
         q = quantize(-np.ones((k, 64)), name, group)
         y = linear(x, pack(q, activation), out_dtype="f32", device=device)
         assert np.allclose(y, x.dequantize() @ q.dequantize(), rtol=1e-5)
+
+
+def test_so_many_rows_that_integers_would_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^17 products of -128 by itself are 2^31: such sums are formed in parts."""
+    assert ByteGeometry(8, (1 << 17) - 1, 1, 1 << 17).cut.one_scale
+    assert not ByteGeometry(8, 1 << 17, 1, 1 << 17).cut.one_scale
+    monkeypatch.setattr(eight_bit_packing, "MOST_ROWS", 300)
+    check("i8", "i8", 20, 290, 72, group="channel")
+    check("i8", "i8", 20, 300, 72, group="channel")
+    q = quantize(np.ones((300, 8)), "i8", "channel")
+    p = pack(q, "i8")
+    assert p.geometry.scale_rows == 3
+    assert np.array_equal(unpack(p).dequantize(), q.dequantize())
 
 
 def test_floats_are_quantized_first(device: str) -> None:
@@ -226,8 +244,6 @@ def test_bytes_are_the_values(name: str, activation: str) -> None:
 
 @given(st.sampled_from(WEIGHTS), st.integers(1, 400), st.integers(1, 200), st.integers(1, 6))
 def test_packing_round_trips(which: tuple[str, str], k: int, n: int, groups: int) -> None:
-    from tileloom.programs.quantized_matmul import unpack
-
     name, activation = which
     rng = np.random.default_rng(k)
     kind, group = dtype(name), 64 * groups
