@@ -99,6 +99,23 @@ def test_comparisons_select(op: str, name: str) -> None:
     agree(text, [x, y, np.zeros_like(x)])
 
 
+@pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("op", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparisons_with_nan(op: str, name: str) -> None:
+    """A NaN is unequal to everything, itself included, and neither less nor greater."""
+    x, y = numbers(name, 1), numbers(name, 2)
+    nan = 0x7FC1 if name == "bf16" else np.nan
+    x[::5], y[::7] = nan, nan
+    text = BINARY.format(t=name, r=name, op=op).replace(
+        "store %gz[0], %c",
+        f"%p = full {{fill = 1.0}} : reg<{name}, [96]>\n"
+        f"  %q = full {{fill = 0.0}} : reg<{name}, [96]>\n"
+        "  %d = where %c, %p, %q\n  store %gz[0], %d",
+    )
+    found = agree(text, [x, y, np.zeros_like(x)])[2]
+    assert ((found[::5] != 0) == (op == "ne")).all() and ((found[::7] != 0) == (op == "ne")).all()
+
+
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16", "i32", "i8", "i64"])
 @pytest.mark.parametrize("op", ["neg", "abs"])
 def test_signs(op: str, name: str) -> None:
