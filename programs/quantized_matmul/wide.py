@@ -5,7 +5,7 @@ warp w of a warp group takes the words of feature block 4 c + w (c: the *column*
 so that feature tile j of its block is rows 16 w .. 16 w + 15 of a *slab* of 64 features, and the
 fragments it decodes are the register operand of `wgmma`.
 
-One warp fetches: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
+Four warps fetch: words and scales as runs, rows of x as tiles, `stages` chunks of k ahead of use.
 The warp groups decode, scale the fragments and multiply, a span of k at a time: while one span is
 multiplied, the next is decoded. Blocks take a tile of the product each, or share all tiles evenly:
 then the block with the beginning of a tile collects the sums of the others, in the order of k.
