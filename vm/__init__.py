@@ -122,6 +122,7 @@ from .dsl.ops import (
 from .dsl.ops import print_ as print
 from .dsl.pipeline import Pipeline
 from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
+from .dsl.tiles import Segment, SharedSums, StreamK, in_bands, persistent_tiles
 from .dsl.values import Scalar, select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
@@ -169,6 +170,9 @@ __all__ = [
     "Pipeline",
     "Ptr",
     "Scalar",
+    "Segment",
+    "SharedSums",
+    "StreamK",
     "alloc_mbarrier",
     "alloc_shared",
     "arange",
@@ -221,6 +225,7 @@ __all__ = [
     "i16",
     "i32",
     "i64",
+    "in_bands",
     "item",
     "kernel",
     "larger",
@@ -243,6 +248,7 @@ __all__ = [
     "mma",
     "otherwise",
     "parse",
+    "persistent_tiles",
     "print",
     "range",
     "rcp",
