@@ -149,7 +149,8 @@ class SharedSums:
         self._vector = gcd(_VECTOR, *(layout.num_locals for layout in layouts))
         counts = [layout.num_locals // self._vector for layout in layouts]
         self._starts = [sum(counts[:index]) for index in range(len(counts))]
-        shape = [work.parts, groups, sum(counts), layouts[0].num_threads, self._vector]
+        shape: list[ScalarLike] = [work.parts, groups, sum(counts)]
+        shape += [layouts[0].num_threads, self._vector]
         self.partials: MemoryTile = global_view(partials, shape, alignment=4 * self._vector)
 
     @contextmanager
