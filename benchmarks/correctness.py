@@ -1,11 +1,14 @@
 """Checks the quantized matmul on a GPU against float64: dtypes, shapes, groups, zero points, m.
 
     python benchmarks/correctness.py --out benchmarks/results/correctness.jsonl [--limit N]
+        [--commit C]
 
 Three sets of cases: every (dtype, activation) at two shapes, every m at a third, and a cover in
 which every pair of values of (dtype and zero point, activation, group, m, shape) occurs. Codes,
 scales and x are drawn anew for each, weights are packed on the GPU by the packing program, outputs
-are poisoned, and the reference is float64 on the dequantized weights. Needs torch.
+are poisoned, and the reference is float64 on the dequantized weights. A case passes if its error in
+the Frobenius norm is within the bar and each element within a bound of its own (`bound_used` is the
+largest part of it that an element takes). Needs torch.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from cases import Case, Data, Problem
+from quantized_matmul import environment
 
 from tileloom.programs.quantized_matmul import linear
 from tileloom.programs.quantized_matmul.device import compiled
@@ -176,7 +180,12 @@ def errors(problem: Problem, out: Any, x: Any) -> dict[str, Any]:
         bound += ulp * (exact.abs() @ weights.abs())
     used = float((difference / bound).max())
     ok = error <= BARS[case.activation] and used <= 1.0  # false for a NaN
-    return {"rel_error": error, "bound_used": used, "ok": ok}
+    return {"rel_error": _short(error), "bound_used": _short(used), "ok": ok}
+
+
+def _short(value: float) -> float:
+    """Four digits, so that a file of thousands of rows stays readable."""
+    return float(f"{value:.4g}")
 
 
 def main() -> int:
@@ -185,14 +194,17 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=0, help="stop after so many cases")
     parser.add_argument("--count", type=int, default=2000, help="cases of the cover, at least")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     args = parser.parse_args()
     cases = [*grid(), *cover(args.count, args.seed)]
     if args.limit:
         random.Random(args.seed).shuffle(cases)
         cases = cases[: args.limit]
+    runner, failed = Runner(args.seed), 0
+    about = environment(runner.data, args.commit)
     compile_all(cases, args.jobs)
-    runner, failed, began = Runner(args.seed), 0, time.perf_counter()
+    began = time.perf_counter()
     with args.out.open("w") as sink:
         for case in cases:
             row = runner.run(case)
@@ -200,7 +212,7 @@ def main() -> int:
             failed += not row["ok"]
             if not row["ok"]:
                 print("failed:", json.dumps(row))
-            sink.write(json.dumps(row) + "\n")
+            sink.write(json.dumps({**row, **about}) + "\n")
     seconds = time.perf_counter() - began
     print(f"{len(cases)} cases, {failed} failed, {seconds:.0f} s on {runner.data.gpu.name}")
     return 1 if failed else 0
