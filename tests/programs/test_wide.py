@@ -4,6 +4,7 @@ and the machine code."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ MACHINE, WITHOUT = Machine(), Machine(warp_groups=False)
 BARS = {"f16": 6e-4, "bf16": 4e-3}
 ULP = {"f16": 2.0**-11, "bf16": 2.0**-8}
 NAMES = ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "i2", "i4", "i7", "i8", "b1", "b3", "b8",
-         "e2m1", "e3m2", "e4m3", "e5m2", "e1m6", "nf4"]  # fmt: skip
+         "e2m1", "e3m2", "e4m3", "e5m2", "e1m6", "e6m1", "e7m0", "nf4"]  # fmt: skip
 
 
 def check(
@@ -143,6 +144,39 @@ def test_bias_and_output_dtypes(schedule: str) -> None:
 def test_weights_of_any_size(magnitude: float) -> None:
     for name, zero_point in (("u4", "float"), ("e5m2", None), ("u8", "int")):
         check(name, 24, 256, 64, out="f32", magnitude=magnitude, zero_point=zero_point)
+
+
+@pytest.mark.parametrize("power", [-9, -20])
+@pytest.mark.parametrize(
+    ("name", "zero_point"), [("u8", "int"), ("u5", "float"), ("u6", None), ("e4m3", None)]
+)
+def test_small_scales_keep_their_bits(name: str, zero_point: str | None, power: int) -> None:
+    """Stored scales far below f16's largest, as no `pack` leaves them."""
+    rng = np.random.default_rng(0)
+    q = quantize(rng.normal(size=(128, 64)), name, 64, zero_point)  # type: ignore[arg-type]
+    packed = pack(q)
+    scale = np.float16(2.0**power)
+    small: Any = replace(
+        packed, scales=packed.scales * scale, scale_unit=packed.scale_unit / float(scale), state={}
+    )
+    x = rng.normal(size=(24, 128)).astype(np.float16)
+    schedule: Any = WideSchedule.parse("n24g2h2a2")
+    found = [linear(x, p, device="interpreter", schedule=schedule) for p in (packed, small)]
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["u8", "u4", "e4m3", "b6", "nf4"])
+def test_columns_of_unlike_size(name: str) -> None:
+    """Every column has a relative error as small as the others, down to 2^-20 of the largest."""
+    rng = np.random.default_rng(0)
+    sizes = 2.0 ** -np.linspace(0, 20, 64).round()
+    q = quantize(rng.normal(size=(256, 64)) * sizes, name, 128)
+    x = rng.normal(size=(24, 256)).astype(np.float16)
+    schedule: Any = WideSchedule.parse("n24g2h2a2")
+    y = linear(x, pack(q), out_dtype="f32", device="interpreter", schedule=schedule)
+    reference = x.astype(np.float64) @ q.dequantize()
+    errors = np.linalg.norm(y - reference, axis=0) / np.linalg.norm(reference, axis=0)
+    assert errors.max() <= BARS["f16"]
 
 
 def test_zero_points_far_from_the_codes() -> None:
