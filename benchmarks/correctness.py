@@ -1,7 +1,7 @@
 """Checks the quantized matmul on a GPU against float64: dtypes, shapes, groups, zero points, m.
 
     python benchmarks/correctness.py --out benchmarks/results/correctness.jsonl [--limit N]
-        [--commit C]
+        [--commit C] [--jobs J] [--runners R]
 
 Three sets of cases: every (dtype, activation) at two shapes, every m at a third, and a cover in
 which every pair of values of (dtype and zero point, activation, group, m, shape) occurs. Codes,
@@ -149,17 +149,37 @@ def compile_all(cases: list[Case], jobs: int) -> None:
 
 
 class Runner:
-    """Runs cases and compares them with float64."""
+    """Runs cases and compares them with float64; each has a seed of its own."""
 
     def __init__(self, seed: int) -> None:
-        self.data = Data(seed)
+        self.seed, self.data = seed, Data(seed)
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, number: int, case: Case) -> dict[str, Any]:
         """One case: its errors beside their bounds."""
+        self.data.generator.manual_seed(self.seed + number)
         problem, x = self.data.draw(case), self.data.x(case)
         out = self.data.torch.full((case.m, case.n), float("nan"), device="cuda", dtype=x.dtype)
         linear(x, problem.packed, out=out)
-        return {**asdict(case), **errors(problem, out, x)}
+        schedule = str(prepared(case).schedule) if case.m else ""
+        return {**asdict(case), **errors(problem, out, x), "schedule": schedule}
+
+
+_runner: Runner  # of a process
+
+
+def _begin(seed: int) -> None:
+    global _runner
+    _runner = Runner(seed)
+
+
+def _run(numbered: tuple[int, Case]) -> dict[str, Any]:
+    return _runner.run(*numbered)
+
+
+def run_all(cases: list[Case], seed: int, runners: int) -> Iterator[dict[str, Any]]:
+    """The rows in the order of the cases; several processes share the GPU."""
+    with multiprocessing.get_context("spawn").Pool(runners, _begin, (seed,)) as pool:
+        yield from pool.imap(_run, enumerate(cases), 4)
 
 
 def errors(problem: Problem, out: Any, x: Any) -> dict[str, Any]:
@@ -196,25 +216,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--runners", type=int, default=6, help="processes that share the GPU")
     args = parser.parse_args()
     cases = [*grid(), *cover(args.count, args.seed)]
     if args.limit:
         random.Random(args.seed).shuffle(cases)
         cases = cases[: args.limit]
-    runner, failed = Runner(args.seed), 0
-    about = environment(runner.data, args.commit)
+    data = Data(args.seed)
+    about, failed = environment(data, args.commit), 0
     compile_all(cases, args.jobs)
     began = time.perf_counter()
     with args.out.open("w") as sink:
-        for case in cases:
-            row = runner.run(case)
-            row["schedule"] = str(prepared(case).schedule) if case.m else ""
+        for row in run_all(cases, args.seed, args.runners):
             failed += not row["ok"]
             if not row["ok"]:
                 print("failed:", json.dumps(row))
             sink.write(json.dumps({**row, **about}) + "\n")
     seconds = time.perf_counter() - began
-    print(f"{len(cases)} cases, {failed} failed, {seconds:.0f} s on {runner.data.gpu.name}")
+    print(f"{len(cases)} cases, {failed} failed, {seconds:.0f} s on {data.gpu.name}")
     return 1 if failed else 0
 
 
