@@ -173,7 +173,10 @@ def _begin(seed: int) -> None:
 
 
 def _run(numbered: tuple[int, Case]) -> dict[str, Any]:
-    return _runner.run(*numbered)
+    try:
+        return _runner.run(*numbered)
+    except Exception as error:
+        return {**asdict(numbered[1]), "ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
 def run_all(cases: list[Case], seed: int, runners: int) -> Iterator[dict[str, Any]]:
