@@ -79,6 +79,14 @@ class Packed:
         # Results are multiplied by unit / down, which must be an f32.
         return float(np.clip(down, self.scale_unit * 2.0**-127, self.scale_unit * 2.0**126))
 
+    @cached_property
+    def has_far_zeros(self) -> bool:
+        """Whether a code minus its zero point may be no f16, as of zeros below -65248."""
+        if self.zeros is None:
+            return False
+        lowest = float(self.zeros.min(initial=0.0))
+        return 2.0**self.dtype.bits - 1 - lowest > LARGEST_HALF
+
     def _largest_weight(self) -> float:
         """A bound of stored scales, and of weights in their unit, as f16 codes become them."""
         values = np.asarray(self.dtype.decode(np.arange(1 << self.dtype.bits)), np.float64)

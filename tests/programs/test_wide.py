@@ -17,7 +17,7 @@ from tileloom.compiler import compile_function
 from tileloom.programs.quantized_matmul import linear, pack, quantize
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.plan import plan, traced
-from tileloom.programs.quantized_matmul.quantization import legal_zero_points
+from tileloom.programs.quantized_matmul.quantization import Quantized, legal_zero_points
 from tileloom.programs.quantized_matmul.schedule import Machine
 from tileloom.programs.quantized_matmul.wide_config import WideConfig
 from tileloom.programs.quantized_matmul.wide_schedule import (
@@ -191,6 +191,22 @@ def test_zero_points_far_from_the_codes() -> None:
     assert np.isfinite(y).all()
     bound = 3 * 2.0**-11 * (np.abs(x.astype(np.float64)) @ np.abs(q.dequantize()))
     assert (np.abs(y - reference) <= bound).all()
+
+
+@pytest.mark.parametrize("zero", [-65504.0, -65216.0, 65504.0])
+@pytest.mark.parametrize("activation", ["f16", "bf16"])
+def test_zero_points_at_the_ends_of_f16(zero: float, activation: str) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (128, 64)).astype(np.uint8)
+    scales, zeros = np.full((1, 64), 2.0**-12, np.float32), np.full((1, 64), zero, np.float32)
+    q = Quantized(codes, scales, zeros, dtype("u8"), 128, "float")
+    exact = bf16.decode(bf16.encode(rng.normal(size=(20, 128)))).astype(np.float64)
+    x: Any = exact.astype(np.float16) if activation == "f16" else bf16.encode(exact)
+    y = linear(x, pack(q, activation), out_dtype="f32", device="interpreter")
+    assert isinstance(plan(pack(q), 20, "f16", "f16").config, WideConfig) == (zero > -65248)
+    weights = q.dequantize()
+    bound = 2 * ULP[activation] * (np.abs(exact) @ np.abs(weights))
+    assert (np.abs(y - exact @ weights) <= bound).all()
 
 
 def problems() -> st.SearchStrategy[tuple[Geometry, WideConfig]]:
