@@ -137,6 +137,8 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
+    if activation == "f16" and packed.has_far_zeros:
+        return None
     whole = y_aligned and packed.n % geometry.cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
