@@ -231,9 +231,9 @@ def _meet_in_cluster(config: Config, block: Block, totals: Sequence[Tile], outpu
     part = vm.load_remote(mine, [start, 0], 0, (size, config.tokens))
     for rank in range(1, config.cluster):
         part = part + vm.load_remote(mine, [start, 0], rank, (size, config.tokens))
+    output.write(config, block, start, part)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()
-    output.write(config, block, start, part)
 
 
 def _meet_in_workspace(
