@@ -216,7 +216,7 @@ def test_a_last_barrier_that_ends_reads_waits_for_no_memory(seed: int, tmp_path:
         ("%d = add %b, %c", "%d = add %b, 1.0"),
         ("%d {dims = [1]}", "%d {dims = [1]}\n  store_remote %s[0], %d, 0"),
         ("  store %gy[block.x, 0], %d", "  if block.x == 0 {\n store %gy[block.x, 0], %d"),
-        ("%d = add %b, %c", "%e = add %b, %c\n  %d = reduce %e {op = \"sum\", axis = 0}"),
+        ("%d = add %b, %c", '%e = add %b, %c\n  %d = reduce %e {op = "sum", dim = 0}'),
     ],
 )
 def test_other_last_barriers_release(old: str, new: str) -> None:
