@@ -102,8 +102,8 @@ def test_a_late_x(word: str, m: int) -> None:
     found = [y.numpy(stream.handle) for y in outputs]
     for number, values in enumerate(inputs):
         meant = linear(values, packed, device="cuda", schedule=Schedule.parse(word))
-        for y in found[number :: len(inputs)]:
-            np.testing.assert_array_equal(y, meant)
+        for result in found[number :: len(inputs)]:
+            np.testing.assert_array_equal(result, meant)
 
 
 def _product(
