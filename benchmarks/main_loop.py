@@ -4,10 +4,10 @@
 
 No GPU is needed: kernels are compiled for sm_90a and disassembled. A row is the shipped schedule of
 a problem: what a warp issues for a turn (one chunk of its feature block), all told and by kind;
-`decode_per_weight` of it are what turns codes into operands, `planned_per_weight` the slots that the
-planner of decodes gave them. `clocks_per_weight` is what a multiprocessor takes at least, with the
-costs that were measured on an H100 (four warps a scheduler, operands from registers): a product of
-tensor cores keeps a scheduler for 6.13 clocks, any other instruction for 1.1.
+`decode_per_weight` of it turns codes into operands, `planned_per_weight` are the slots that the
+planner of decodes gave that. `clocks_per_weight` is about what a multiprocessor takes at least,
+with costs that were measured on an H100 (four warps a scheduler, operands from registers): a
+product of tensor cores keeps a scheduler for 6.13 clocks, any other instruction for 1.1.
 """
 
 from __future__ import annotations

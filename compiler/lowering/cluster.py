@@ -74,6 +74,7 @@ def _ends_reads(function: Function, barrier: ClusterBarrier) -> bool:
             waiting.add(result)
             made_of[result] = {result}
         elif isinstance(instruction, Store) and instruction in body:
+            assert isinstance(instruction.value, Value)
             waiting -= made_of.get(instruction.value, set())
         elif result is not None and _is_whole(instruction, reads):
             made_of[result] = reads
