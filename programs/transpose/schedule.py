@@ -1,18 +1,23 @@
-"""Two ways to transpose with wide accesses on both sides.
+"""Three ways to transpose.
 
 *Squares*: each thread holds a square of `edge` x `edge` elements. It reads `edge` neighbours of
 each of its rows at once, and writes `edge` neighbours of each column: its own registers are all
 that has to be rearranged. A warp's 8 x 4 squares make runs of 64 bytes on one side and 128 on the
 other, so whole sectors of memory move either way.
 
-*Shared*: rows whose ends are not aligned go through shared memory, a word or less a thread at a
-time. The rows there are padded so that neither side meets a bank twice.
+*Sectors*: rows of any length begin anywhere in a sector, so a block's part of one would begin and
+end inside sectors, which the cache takes far longer to write than whole ones. What a block writes
+of a row begins up to a sector before its tile, where a sector begins; so does what it reads, where
+an access may begin. Tiles go through shared memory, a word at a time.
+
+*Shared*: a square tile through shared memory, a word or less at a time, for elements of a byte.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, local, spatial, strided
 from tileloom.programs.rows.schedule import vector_of
@@ -20,12 +25,26 @@ from tileloom.programs.rows.schedule import vector_of
 _LANES = (8, 4)
 _MAX_EDGE = 8  # of bytes; larger squares would fill the registers
 _WORD = 4
+_SECTOR = 32
 _MAX_BLOCKS = 65535  # of a grid, but along its first axis
 _LEAST_TILE = 32  # columns
 
 
+class _Tiles:
+    """What blocks that don't write early share."""
+
+    early = 0  # elements of a row that a block may write before its tile
+    min_blocks = 0
+    layout: RegisterLayout
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[rows, columns] of a block."""
+        return self.layout.shape
+
+
 @dataclass(frozen=True)
-class Squares:
+class Squares(_Tiles):
     """Through registers: the square of a thread, and the warps of a block by rows and columns."""
 
     edge: int = 8
@@ -48,14 +67,14 @@ class Squares:
         return self.edge
 
     @cached_property
-    def layout(self) -> RegisterLayout:
+    def layout(self) -> RegisterLayout:  # type: ignore[override]
         """[rows, columns] of a block."""
         warps = spatial(self.row_warps, self.column_warps)
         return warps * spatial(*_LANES) * local(self.edge, self.edge)
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(_Tiles):
     """Through shared memory: a square tile, and the elements of an access on each side."""
 
     itemsize: int
@@ -76,7 +95,7 @@ class Shared:
         return self.reads
 
     @cached_property
-    def layout(self) -> RegisterLayout:
+    def layout(self) -> RegisterLayout:  # type: ignore[override]
         """[rows, columns] as it is read."""
         return self._side(self.reads)
 
@@ -100,7 +119,84 @@ class Shared:
         return strided((self.tile, self.tile), (pitch, 1))
 
 
-Schedule = Squares | Shared
+@dataclass(frozen=True)
+class Sectors:
+    """Through shared memory, in whole sectors: the tile that a block writes, by the matrix's rows
+    and columns. Elements are of 2, 4 or 8 bytes.
+
+    Rows that are equal modulo `vector` begin equally far from where an access may, columns that
+    are equal modulo `grain` are rows of the result that begin equally far from a sector's start:
+    the tiles below take each such class by itself.
+    """
+
+    itemsize: int
+    rows: int = 128
+    columns: int = 64
+    num_warps: int = 8
+    min_blocks: int = 6
+    flat: bool = False
+
+    @property
+    def vector(self) -> int:
+        """Elements of an access."""
+        return max(1, _WORD // self.itemsize)
+
+    @property
+    def grain(self) -> int:
+        """Elements of a sector."""
+        return _SECTOR // self.itemsize
+
+    @property
+    def early(self) -> int:
+        """Elements of a row that a block may write before its tile."""
+        return self.grain - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[rows, columns] of a block."""
+        return (self.rows, self.columns)
+
+    @property
+    def before(self) -> int:
+        """Rows that a block reads before its tile, for what it writes early."""
+        return max(_LANES[0], self.grain)
+
+    @property
+    def held(self) -> int:
+        """Rows that a block reads."""
+        return self.before + self.rows
+
+    @cached_property
+    def layout(self) -> RegisterLayout:
+        """[held rows / vector, columns] of a class of rows, as they are read."""
+        down, across = self.held // self.vector, self.columns // self.vector
+        lanes = gcd(32 * self.num_warps // across, down)
+        return local(down // lanes, 1) * spatial(lanes, across) * local(1, self.vector)
+
+    @cached_property
+    def rest(self) -> RegisterLayout:
+        """[held rows / vector, vector]: the access behind them."""
+        return spatial(self.held // self.vector, 1) * local(1, self.vector)
+
+    @cached_property
+    def transposed(self) -> RegisterLayout:
+        """[columns / grain, rows / vector] of a class of columns and one of rows."""
+        down, across = self.columns // self.grain, self.rows // self.vector
+        lanes = min(32 * self.num_warps // across, down)
+        return local(down // lanes, 1) * spatial(lanes, across)
+
+    @cached_property
+    def memory(self) -> MemoryLayout:
+        """[held rows / vector, vector, columns / grain + 1, grain]: a class's rows are an odd number
+        of accesses apart."""
+        vector, grain = self.vector, self.grain
+        across = self.columns // grain + (vector > 1)
+        step = vector * (across * grain + 1)
+        shape = (self.held // vector, vector, across, grain)
+        return strided(shape, (step, across * grain, grain, 1))
+
+
+Schedule = Squares | Shared | Sectors
 
 
 def schedule_for(rows: int, columns: int, itemsize: int, batch: int = 1) -> Schedule:
@@ -109,8 +205,9 @@ def schedule_for(rows: int, columns: int, itemsize: int, batch: int = 1) -> Sche
     many = batch > _MAX_BLOCKS or columns > _MAX_BLOCKS * _LEAST_TILE
     if edge > 1 and edge * itemsize >= 2 * _WORD:
         return Squares(edge, flat=many)
-    word = max(1, _WORD // itemsize)
-    reads, writes = (min(word, vector_of(extent, itemsize)) for extent in (columns, rows))
-    if itemsize == _WORD:
-        return Shared(itemsize, reads, writes, num_warps=32, flat=many)
-    return Shared(itemsize, reads, writes, flat=True)
+    if itemsize == 1:
+        reads, writes = (min(_WORD, vector_of(extent, 1)) for extent in (columns, rows))
+        return Shared(1, reads, writes, flat=True)
+    if itemsize == 2:
+        return Sectors(2, flat=many)
+    return Sectors(itemsize, 64, 256 // itemsize, 64 // itemsize, 0, flat=many)

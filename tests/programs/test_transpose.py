@@ -8,7 +8,13 @@ import pytest
 from tileloom.layouts.banks import access_wavefronts
 from tileloom.programs.transpose.command import ELEMENTS
 from tileloom.programs.transpose.program import reference, transpose
-from tileloom.programs.transpose.schedule import Schedule, Shared, Squares, schedule_for
+from tileloom.programs.transpose.schedule import (
+    Schedule,
+    Sectors,
+    Shared,
+    Squares,
+    schedule_for,
+)
 
 SHAPES = [(1, 1, 1), (2, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
 
@@ -32,7 +38,13 @@ def test_every_shape(device: str, element: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [Squares(4, 1, 2, flat=True), Shared(2, 2, 2), Shared(2, 1, 2, flat=True)]
+    "schedule",
+    [
+        Squares(4, 1, 2, flat=True),
+        Shared(2, 2, 2),
+        Shared(2, 1, 2, flat=True),
+        Sectors(2, 64, 64, 4, flat=True),
+    ],
 )
 def test_schedules(device: str, schedule: Schedule) -> None:
     check((2, 44, 68), "f16", device, schedule)
@@ -63,15 +75,18 @@ def test_every_schedule_suits_its_shape() -> None:
         for rows in (1, 2, 3, 4, 6, 8, 12, 16, 40, 1000, 1001):
             for columns in (1, 2, 4, 5, 8, 24, 64, 1002):
                 s = schedule_for(rows, columns, itemsize)
+                assert s.layout.num_threads == 32 * s.num_warps
+                if isinstance(s, Sectors):
+                    assert s.transposed.num_threads == 32 * s.num_warps and itemsize > 1
+                    continue
                 assert rows % s.row_grain == 0 and columns % s.column_grain == 0
                 if isinstance(s, Squares):
                     assert 8 <= s.edge * itemsize <= 16 and s.edge <= 8
                 else:
                     assert s.layout.shape == s.transposed.shape == s.memory.shape
-                assert s.layout.num_threads == 32 * s.num_warps
     assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 4) == Squares(4)
-    assert schedule_for(64, 63, 2) == Shared(2, 1, 2, flat=True)
-    assert schedule_for(64, 63, 4) == Shared(4, num_warps=32)
+    assert schedule_for(64, 63, 2) == Sectors(2)
+    assert schedule_for(64, 63, 4) == Sectors(4, 64, 64, 16, 0)
     for itemsize in (1, 2, 4, 8):
         for rows, columns, batch in (
             (2, 3, 65536),
