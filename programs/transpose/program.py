@@ -33,10 +33,20 @@ def transpose(
     if s.flat:
         place, beside, matrix = place % down, place // down % across, place // down // across
     if isinstance(s, Sectors):
+        if s.single:
+            vm.assume(batch == 1)
+            batch, matrix = vm.constant(1), vm.constant(0)
         block = SectorBlock(kind, s, (batch, rows, columns), (place, beside, matrix))
-        block.read(x)
+        inside = block.inside()
+        with vm.when(inside):
+            block.read(x, True)
+        with vm.otherwise():
+            block.read(x, False)
         vm.barrier()
-        block.write(y)
+        with vm.when(inside):
+            block.write(y, True)
+        with vm.otherwise():
+            block.write(y, False)
         return
     vm.assume(rows % s.row_grain == 0)
     vm.assume(columns % s.column_grain == 0)

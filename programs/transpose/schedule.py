@@ -10,7 +10,8 @@ end inside sectors, which the cache takes far longer to write than whole ones. W
 of a row begins up to a sector before its tile, where a sector begins; so does what it reads, where
 an access may begin. Tiles go through shared memory, a word at a time.
 
-*Shared*: a square tile through shared memory, a word or less at a time, for elements of a byte.
+*Shared*: a square tile through shared memory, a word or less at a time, for elements of a byte, and
+batches whose matrices begin anywhere.
 """
 
 from __future__ import annotations
@@ -133,8 +134,9 @@ class Sectors:
     rows: int = 128
     columns: int = 64
     num_warps: int = 8
-    min_blocks: int = 6
+    min_blocks: int = 4
     flat: bool = False
+    single: bool = False  # for one matrix: several may begin inside sectors
 
     @property
     def vector(self) -> int:
@@ -178,17 +180,25 @@ class Sectors:
         """[held rows / vector, vector]: the access behind them."""
         return spatial(self.held // self.vector, 1) * local(1, self.vector)
 
+    @property
+    def groups(self) -> int:
+        """Groups of warps that write: each has classes of its own, whose places it computes."""
+        return min(self.num_warps, self.grain)
+
     @cached_property
     def transposed(self) -> RegisterLayout:
-        """[columns / grain, rows / vector] of a class of columns and one of rows."""
+        """[columns / grain, rows / vector] of a class of columns and one of rows, as a group of
+        warps holds them."""
         down, across = self.columns // self.grain, self.rows // self.vector
-        lanes = min(32 * self.num_warps // across, down)
-        return local(down // lanes, 1) * spatial(lanes, across)
+        threads = 32 * self.num_warps // self.groups
+        lanes = min(threads, across)
+        inner = spatial(min(threads // lanes, down), lanes)
+        return local(down // inner.shape[0], across // lanes) * inner
 
     @cached_property
     def memory(self) -> MemoryLayout:
-        """[held rows / vector, vector, columns / grain + 1, grain]: a class's rows are an odd number
-        of accesses apart."""
+        """[held rows / vector, vector, columns / grain + 1, grain]: rows of a class are an odd
+        number of accesses apart."""
         vector, grain = self.vector, self.grain
         across = self.columns // grain + (vector > 1)
         step = vector * (across * grain + 1)
@@ -201,13 +211,17 @@ Schedule = Squares | Shared | Sectors
 
 def schedule_for(rows: int, columns: int, itemsize: int, batch: int = 1) -> Schedule:
     """The schedule for a batch of matrices of this shape with elements of `itemsize` bytes."""
-    edge = min(_MAX_EDGE, vector_of(columns, itemsize), vector_of(rows, itemsize))
     many = batch > _MAX_BLOCKS or columns > _MAX_BLOCKS * _LEAST_TILE
+    single = batch == 1
+    if itemsize == _WORD:
+        return Sectors(itemsize, 64, 64, flat=many, single=single)
+    edge = min(_MAX_EDGE, vector_of(columns, itemsize), vector_of(rows, itemsize))
     if edge > 1 and edge * itemsize >= 2 * _WORD:
         return Squares(edge, flat=many)
-    if itemsize == 1:
-        reads, writes = (min(_WORD, vector_of(extent, 1)) for extent in (columns, rows))
-        return Shared(1, reads, writes, flat=True)
-    if itemsize == 2:
-        return Sectors(2, flat=many)
-    return Sectors(itemsize, 64, 256 // itemsize, 64 // itemsize, 0, flat=many)
+    if itemsize > _WORD:
+        return Sectors(itemsize, 64, 32, flat=many, single=single)
+    if itemsize > 1 and single:
+        return Sectors(itemsize, flat=many, single=True)
+    word = _WORD // itemsize
+    reads, writes = (min(word, vector_of(extent, itemsize)) for extent in (columns, rows))
+    return Shared(itemsize, reads, writes, flat=True)

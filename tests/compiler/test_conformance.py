@@ -89,7 +89,9 @@ CASES: dict[str, Case] = dict(
             ("f16",), "slice {a} {{offsets = [4, 0], shape = [8, 20]}}", shape=(8, 20),
             layouts=LOCAL_OUTSIDE,
         )),
-        ("concat", Case(("u8", "u8"), "concat {a}, {b} {{dim = 1}} : reg<u8, [12, 40]>", shape=(12, 40))),
+        ("concat", Case(
+            ("u8", "u8"), "concat {a}, {b} {{dim = 1}} : reg<u8, [12, 40]>", shape=(12, 40)
+        )),
         ("where", Case(
             ("i32", "i32"), "where %u, {a}, {b}",
             before="%u = lt {a}, {b}", made=("bool", SHAPE),

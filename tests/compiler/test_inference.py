@@ -131,6 +131,8 @@ def test_slices_and_joins_that_cut_between_threads_are_converted() -> None:
     assert conversions(body) == ["slice value"]
     body = """  %a = load %gx[0, 0] : reg<f32, [16, 2], spatial(16, 2)>
   %b = concat %a, %a {dim = 0} : reg<f32, [32, 2], spatial(32, 1) * local(1, 2)>"""
+    assert conversions(body) == ["concat result"]
+    body = body.replace("spatial(16, 2)", "column_spatial(16, 2)")
     assert conversions(body) == ["concat lhs", "concat rhs", "concat result"]
 
 

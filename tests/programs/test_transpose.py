@@ -16,7 +16,7 @@ from tileloom.programs.transpose.schedule import (
     schedule_for,
 )
 
-SHAPES = [(1, 1, 1), (2, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
+SHAPES = [(1, 1, 1), (1, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
 
 
 def check(
@@ -35,6 +35,14 @@ def check(
 def test_every_shape(device: str, element: str) -> None:
     for shape in SHAPES:
         check(shape, element, device)
+
+
+@pytest.mark.parametrize(
+    ("element", "rows", "columns"), [("f16", 257, 131), ("f32", 133, 131), ("i64", 131, 67)]
+)
+def test_blocks_without_an_edge(device: str, element: str, rows: int, columns: int) -> None:
+    """Blocks of whole sectors have code of their own where nothing is outside."""
+    check((1, rows, columns), element, device)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,20 @@ def test_shared_memory_meets_no_bank_twice(itemsize: int) -> None:
         assert into.max() <= (2 if reads == 4 else least)
 
 
+@pytest.mark.parametrize("itemsize", [2, 4, 8])
+def test_whole_sectors_meet_no_bank_twice(itemsize: int) -> None:
+    s = schedule_for(64, 63, itemsize)
+    assert isinstance(s, Sectors)
+    least, bits = max(1, itemsize // 4), 8 * itemsize
+    lines, width = s.held // s.vector, s.memory.shape[2] * s.grain
+    one_class = s.memory.select(1, 0)
+    read = one_class.reshape((lines, width)).slice(1, 0, s.columns)
+    assert access_wavefronts(s.layout, read, bits, s.vector).max() == least
+    written = one_class.select(2, 0).slice(0, 0, s.rows // s.vector)
+    written = written.slice(1, 0, s.columns // s.grain).permute(1, 0)
+    assert access_wavefronts(s.transposed, written, bits).max() == least
+
+
 @pytest.mark.parametrize(("element", "edge"), [("f16", 8), ("f32", 4), ("bf16", 8)])
 def test_aligned_matrices_move_16_bytes_at_once(element: str, edge: int) -> None:
     ptx = transpose.compile(element=element, schedule=Squares(edge)).ptx
@@ -77,16 +99,19 @@ def test_every_schedule_suits_its_shape() -> None:
                 s = schedule_for(rows, columns, itemsize)
                 assert s.layout.num_threads == 32 * s.num_warps
                 if isinstance(s, Sectors):
-                    assert s.transposed.num_threads == 32 * s.num_warps and itemsize > 1
+                    assert s.transposed.num_threads * s.groups == 32 * s.num_warps
+                    assert itemsize > 1
                     continue
                 assert rows % s.row_grain == 0 and columns % s.column_grain == 0
                 if isinstance(s, Squares):
                     assert 8 <= s.edge * itemsize <= 16 and s.edge <= 8
                 else:
                     assert s.layout.shape == s.transposed.shape == s.memory.shape
-    assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 4) == Squares(4)
-    assert schedule_for(64, 63, 2) == Sectors(2)
-    assert schedule_for(64, 63, 4) == Sectors(4, 64, 64, 16, 0)
+    assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 8) == Squares(2)
+    assert schedule_for(64, 63, 2) == Sectors(2, single=True)
+    assert schedule_for(64, 63, 2, 3) == Shared(2, 1, 2, flat=True)
+    assert schedule_for(64, 63, 4) == Sectors(4, 64, 64, single=True)
+    assert schedule_for(64, 63, 4, 3) == Sectors(4, 64, 64)
     for itemsize in (1, 2, 4, 8):
         for rows, columns, batch in (
             (2, 3, 65536),
