@@ -131,7 +131,7 @@ class Sectors:
     """
 
     itemsize: int
-    rows: int = 128
+    rows: int = 64
     columns: int = 64
     num_warps: int = 8
     min_blocks: int = 4
@@ -214,14 +214,14 @@ def schedule_for(rows: int, columns: int, itemsize: int, batch: int = 1) -> Sche
     many = batch > _MAX_BLOCKS or columns > _MAX_BLOCKS * _LEAST_TILE
     single = batch == 1
     if itemsize == _WORD:
-        return Sectors(itemsize, 64, 64, flat=many, single=single)
+        return Sectors(itemsize, flat=many, single=single)
     edge = min(_MAX_EDGE, vector_of(columns, itemsize), vector_of(rows, itemsize))
     if edge > 1 and edge * itemsize >= 2 * _WORD:
         return Squares(edge, flat=many)
     if itemsize > _WORD:
-        return Sectors(itemsize, 64, 32, flat=many, single=single)
+        return Sectors(itemsize, columns=32, flat=many, single=single)
     if itemsize > 1 and single:
-        return Sectors(itemsize, flat=many, single=True)
+        return Sectors(itemsize, min_blocks=6, flat=many, single=True)
     word = _WORD // itemsize
     reads, writes = (min(word, vector_of(extent, itemsize)) for extent in (columns, rows))
     return Shared(itemsize, reads, writes, flat=True)
