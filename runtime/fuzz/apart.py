@@ -128,9 +128,7 @@ class _Watch:
             self.chunk.findings.append(result.finding)
 
 
-def _serve(
-    sender: Connection, work: Work, programs: Sequence[Program], settings: Settings
-) -> None:
+def _serve(sender: Connection, work: Work, programs: Sequence[Program], settings: Settings) -> None:
     """What the process does. It ends without cleaning up, which could hang in the driver."""
     status = 1
     try:
