@@ -19,7 +19,7 @@ from tileloom.compiler import Lowered
 from tileloom.vm.diagnostics import VMError
 
 from ..cuda.context import current_device
-from ..cuda.launch import LoadedKernel
+from ..cuda.launch import Library, LoadedKernel
 from ..cuda.memory import DeviceArray
 from ..errors import AssemblerError
 from ..signature import Signature
@@ -95,11 +95,13 @@ def _prepared(at: int, program: Program, settings: Settings) -> _Ready:
 
 
 def _launched(pairs: Sequence[tuple[_Ready, Lowered]], cubin: bytes) -> Iterator[Message]:
+    library: Library | None = None
     for each, lowered in pairs:
         case = each.found.case
         yield Stage("running", each.at, _SECONDS_TO_RUN, case)
         try:
-            results = _launch(case, lowered, cubin)
+            library = library or Library(current_device(), cubin)
+            results = _launch(case, lowered, library)
         except VMError as error:
             # Nothing more runs in this process's context.
             yield each.result(Finding("error on cuda", error.message, case), fatal=True)
@@ -108,11 +110,11 @@ def _launched(pairs: Sequence[tuple[_Ready, Lowered]], cubin: bytes) -> Iterator
         yield each.result(Finding("mismatch on cuda", wrong, case) if wrong else None)
 
 
-def _launch(case: Case, lowered: Lowered, cubin: bytes) -> Outcome:
+def _launch(case: Case, lowered: Lowered, library: Library) -> Outcome:
     signature = Signature(case.function)
     kernel = LoadedKernel(
-        current_device(), cubin, lowered.kernel_name, lowered.num_threads, lowered.shared_bytes,
-        [*signature.codes(), *[CODE] * len(lowered.tensor_maps)],
+        current_device(), library, lowered.kernel_name, lowered.num_threads,
+        lowered.shared_bytes, [*signature.codes(), *[CODE] * len(lowered.tensor_maps)],
     )  # fmt: skip
     arguments = case.fresh_arguments()
     numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
