@@ -142,9 +142,9 @@ def prefetch(mods: Mods) -> Form:
     return Custom(_build_nothing)
 
 
-@opcode("nanosleep", "setmaxnreg", "pmevent")
+@opcode("nanosleep", "pmevent")
 def nothing(mods: Mods) -> Form:
-    mods.flags("inc", "dec", "sync", "aligned", "u32", "mask")
+    mods.flags("u32", "mask")
     return Custom(_build_nothing)
 
 

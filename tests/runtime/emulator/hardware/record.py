@@ -1,5 +1,5 @@
 """Records what a GPU answers to every case: `python -m tests.runtime.emulator.hardware.record DIR`,
-or with `DIR wgmma` to the products of warp groups.
+or with `DIR wgmma` to the products of warp groups, `DIR emitted` to what the compiler emits beside.
 
 Needs a GPU of compute capability 9.0 and its driver, nothing else: PTX is assembled by the driver,
 which is called through ctypes. Writes results-N.npz with the raw results of every case, from which
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..harness import op_kernel
 from .cases import Case, all_cases
+from .emitted_cases import emitted_cases
 from .operands import COUNT, Array
 from .wgmma_cases import wgmma_cases
 
@@ -84,7 +85,7 @@ def record(driver: Driver, case: Case) -> list[Array]:
 
 def main(folder: Path, which: str = "") -> None:
     driver = Driver()
-    cases = wgmma_cases() if which == "wgmma" else all_cases()
+    cases = {"wgmma": wgmma_cases, "emitted": emitted_cases}.get(which, all_cases)()
     for start in range(0, len(cases), _PER_FILE):
         found: dict[str, Any] = {}
         for case in cases[start : start + _PER_FILE]:
