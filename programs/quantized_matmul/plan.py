@@ -162,8 +162,10 @@ def _wide(
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
     units = -(-m // config.tokens) * features * geometry.num_chunks
-    shared_by = min(schedule.parts, units)
+    tiles = units // geometry.num_chunks
+    shared_by = min(schedule.parts, tiles if schedule.in_rounds else units)
     split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
+    split &= not config.in_rounds
     return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 

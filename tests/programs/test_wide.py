@@ -130,7 +130,16 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str 
 
 @pytest.mark.parametrize(
     "schedule",
-    ["n16g2h2a2", "n24g2h2a3p16", "n16g2h2a3b2p32", "n16g2h2a2b1", "n8g2h2a2b5", "n24g2h2a3b3"],
+    [
+        "n16g2h2a2",
+        "n24g2h2a3p16",
+        "n16g2h2a3b2p32",
+        "n16g2h2a2b1",
+        "n8g2h2a2b5",
+        "n24g2h2a3b3",
+        "n8g2h2a2r2",
+        "n16g2h2a2r9",
+    ],
 )
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", 20, 520, 264, device, group=128, schedule=schedule)
