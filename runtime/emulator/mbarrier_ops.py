@@ -220,7 +220,8 @@ def _build_wait(instruction: Instruction, linker: Linker, parity: bool, tests: b
         c.stuck = None
         for key, some in barrier_keys(c, address(c), lanes, False):
             looking = _who_may_see(c, key, some) if tests else some
-            _look(c, line, key, looking, phases, over, parity)
+            if looking.any():
+                _look(c, line, key, looking, phases, over, parity)
         c.spinning = c.spinning or bool((lanes & ~over).any())
         c.write(out, over, None if lanes is c.mask and c.full else lanes)
 
