@@ -239,7 +239,7 @@ def _who_may_see(c: Cohort, key: Key, some: Array) -> Array:
     barrier = machine.mbarriers.get(key, _least(c, some))
     if machine.random is None or machine.races is None or barrier.told is None:
         return some
-    knows = (barrier.told <= machine.races.clocks[c.rows]).all(1)
+    knows: Array = np.all(barrier.told <= machine.races.clocks[c.rows], axis=1)
     if barrier.seen >= barrier.phase or knows.all() or machine.random.random() < 0.5:
         return some
     late = np.array([machine.random.random() < 0.5 for _ in range(32)])
