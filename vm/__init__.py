@@ -127,6 +127,7 @@ from .dsl.ops import (
 from .dsl.ops import print_ as print
 from .dsl.pipeline import Pipeline
 from .dsl.sync import barrier, fence, fence_proxy_async, lock, release, warp_barrier
+from .dsl.tiles import Segment, SharedSums, StreamK, in_bands, persistent_tiles
 from .dsl.values import Scalar, select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
@@ -203,6 +204,9 @@ __all__ = [
     "Pipeline",
     "Ptr",
     "Scalar",
+    "Segment",
+    "SharedSums",
+    "StreamK",
     "alloc_mbarrier",
     "alloc_shared",
     "arange",
@@ -268,6 +272,7 @@ __all__ = [
     "i16",
     "i32",
     "i64",
+    "in_bands",
     "item",
     "kernel",
     "larger",
@@ -291,6 +296,7 @@ __all__ = [
     "nf4",
     "otherwise",
     "parse",
+    "persistent_tiles",
     "print",
     "range",
     "rcp",

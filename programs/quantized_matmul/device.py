@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -213,8 +213,18 @@ def launch(
         buffers = (workspace.partials, workspace.counters)
     values = [_value(v) for v in arguments(plan, packed, state.weights, x, bias, y, buffers)]
     maps = maps_of(plan, ordinal, values)
+    if attributes.programmatic and not attributes.shared:
+        attributes = replace(attributes, shared=_alone(plan, ordinal))
     kernel.launch(plan.grid, [*values, *encoded(maps, values)], stream, attributes)
     return values
+
+
+@lru_cache(maxsize=1024)
+def _alone(plan: Plan, ordinal: int) -> int:
+    gpu = device(ordinal)
+    if gpu.compute_capability != (9, 0):
+        return 0
+    return plan.shared_alone(gpu.num_multiprocessors)
 
 
 def _value(argument: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from .schedule import H100, Machine, Schedule, choose
 from .wide import quantized_matmul_wide
 from .wide_config import WideConfig
 from .wide_schedule import WideSchedule, choose_wide, configure
+
+# Shared memory of a multiprocessor of sm_90, and what of it the driver keeps for each block.
+SHARED_OF_MULTIPROCESSOR, SHARED_OF_BLOCK = 228 * 1024, 1024
+LARGEST_SHARE = 4
 
 # Elements of x that one 16-byte load holds, down to one.
 VECTORS = (8, 4, 2, 1)
@@ -50,6 +55,20 @@ class Plan:
         """Blocks of a kernel of warp groups that share all tiles, or take one each."""
         tiles = -(-self.m // self.config.tokens) * self.feature_blocks
         return self.shared_by or tiles
+
+    def shared_alone(self, multiprocessors: int) -> int:
+        """Bytes of shared memory with which a multiprocessor takes no more blocks than its share.
+
+        Blocks of a launch that starts early find the places that the blocks before them leave. If
+        there is room for twice a multiprocessor's share, some get two shares and others none, and
+        more so from launch to launch. 0 where that doesn't help: blocks of large clusters must fit
+        beside each other, and many small blocks even out.
+        """
+        cluster = self.config.cluster if isinstance(self.config, Config) else 1
+        share = -(-prod(self.grid) // multiprocessors)
+        if cluster > 2 or share > LARGEST_SHARE:
+            return 0
+        return SHARED_OF_MULTIPROCESSOR // share - SHARED_OF_BLOCK
 
     @property
     def workspace(self) -> tuple[int, int]:
@@ -137,6 +156,8 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
+    if activation == "f16" and packed.has_far_zeros:
+        return None
     whole = y_aligned and packed.n % geometry.cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)

@@ -93,9 +93,7 @@ def quantized_matmul(
     )
     # The next kernel's blocks may come as ours leave: weights depend on nothing before.
     vm.launch_dependents()
-    turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), splits)
-    begin = vm.block_index(2) * turns * config.k_warps
-    end = vm.smaller(chunks, begin + turns * config.k_warps)
+    begin, end = _part(config, chunks, splits)
     # Views end where the block's part of k does: what a turn reads beyond it is zero.
     words_shape = (cut.steps, cut.unit_words, 32, 4)
     scales_shape = (8, cut.tiles, 2)
@@ -116,6 +114,17 @@ def quantized_matmul(
     totals = [vm.full(f32, layout.shape, 0.0, layout) for _ in range(cut.tiles)]
     walk(block, begin, totals)
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
+
+
+def _part(config: Config, chunks: Scalar, splits: Scalar) -> tuple[Scalar, Scalar]:
+    """The block's part of k: its first chunk, and the first behind it. What is known of the number
+    of parts saves a division before the first word can be asked for."""
+    if not config.split and config.cluster == 1:
+        return vm.constant(0), chunks
+    parts = splits if config.split else config.cluster
+    turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), parts)
+    begin = vm.block_index(2) * turns * config.k_warps
+    return begin, vm.smaller(chunks, begin + turns * config.k_warps)
 
 
 def _chunk_view(
@@ -222,9 +231,9 @@ def _meet_in_cluster(config: Config, block: Block, totals: Sequence[Tile], outpu
     part = vm.load_remote(mine, [start, 0], 0, (size, config.tokens))
     for rank in range(1, config.cluster):
         part = part + vm.load_remote(mine, [start, 0], rank, (size, config.tokens))
+    output.write(config, block, start, part)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()
-    output.write(config, block, start, part)
 
 
 def _meet_in_workspace(
