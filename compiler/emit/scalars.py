@@ -202,6 +202,8 @@ class Scalars(Arithmetic):
                 return self.compare(op, self.integer(lhs), self.integer(rhs))
             case Binary(op, lhs, rhs) if _is_bool(expr):
                 return self._bitwise(op, self.predicate(lhs), self.predicate(rhs))
+            case Select(condition, then, otherwise) if _is_bool(expr):
+                return self._chosen(*map(self.predicate, (condition, then, otherwise)))
             case Ref(value) if scalar_kind(expr) == "bool":
                 bound = self.bindings[value]
                 if isinstance(bound, Linear):
@@ -210,6 +212,16 @@ class Scalars(Arithmetic):
                     return self.builder.pure("mov.pred", PRED, bound)
                 return bound
         return self.compare("!=", self.integer(expr), Linear({}, 0))
+
+    def _chosen(
+        self, condition: Register | bool, then: Register | bool, otherwise: Register | bool
+    ) -> Register | bool:
+        """One of two truth values."""
+        if isinstance(condition, bool):
+            return then if condition else otherwise
+        inverse = self.builder.pure("not.pred", PRED, condition)
+        one = self._logical("and", condition, then)
+        return self._logical("or", one, self._logical("and", inverse, otherwise))
 
     def _compare_floats(self, op: str, lhs: Expr, rhs: Expr) -> Register:
         double = common_dtype(lhs, expr_dtype(lhs), rhs, expr_dtype(rhs)).bits == 64

@@ -114,7 +114,7 @@ def matmul_specialised(
         vm.set_registers(40, "less")
         with vm.single_thread():
             fill = ring.producer()
-            for tile in vm.range(vm.block_index(), tiles, vm.grid_size()):
+            for tile in vm.persistent_tiles(tiles):
                 row, column = place_of(s, tile, down, across)
                 for turn in vm.range(turns):
                     at = turn * s.depth
@@ -128,7 +128,7 @@ def matmul_specialised(
             vm.set_registers(232, "more")
             use = ring.consumer()
             _stay_behind(ring, turns, group * s.ahead)
-            for tile in vm.range(vm.block_index(), tiles, vm.grid_size()):
+            for tile in vm.persistent_tiles(tiles):
                 row, column = place_of(s, tile, down, across)
                 total = multiplied(s, use, group, ring_a, ring_b, turns)
                 corner = (row + 64 * group, column)
@@ -149,12 +149,9 @@ def _stay_behind(ring: vm.Pipeline, turns: Scalar, ahead: int) -> None:
 def place_of(
     s: Specialised, tile: Scalar, down: Scalar, across: Scalar
 ) -> tuple[ScalarLike, ScalarLike]:
-    """Row and column of a tile: bands of rows, in each column by column."""
-    size = across * s.band
-    first = tile // size * s.band
-    height = vm.smaller(s.band, down - first)
-    inside = tile % size
-    return (first + inside % height) * s.rows, inside // height * s.columns
+    """The first row and column of a tile."""
+    row, column = vm.in_bands(tile, down, across, s.band)
+    return row * s.rows, column * s.columns
 
 
 def multiplied(

@@ -22,7 +22,7 @@ from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 from .eight_bit_config import FETCHING, GROUPS, MULTIPLYING, WARPS, ByteConfig
 from .eight_bit_packing import SLAB
 from .eight_bit_sums import Slots, multiply, scales_of
-from .eight_bit_work import Exchange, Segment, Total, Work
+from .eight_bit_work import Segment, Total, Work
 
 
 @dataclass
@@ -90,12 +90,12 @@ def matmul_eight_bit(
     for group in range(GROUPS):
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
-            use, exchange = ring.consumer(), Exchange(work, group, partials, flags)
+            use, shared = ring.consumer(), work.sums(group, partials, flags)
             vm.wait_dependencies()
             with work.segments() as segment:
                 totals = multiply(segment, use, slots, group)
                 totals = scaled(segment, views, group, totals)
-                finish(segment, sums, group, totals, exchange, output)
+                finish(segment, sums, group, totals, shared, output)
     # Last: what comes behind it has as few registers, if only to get to where there are more.
     with vm.warp_group(WARPS * GROUPS, WARPS):
         vm.set_registers(FETCHING, "less")
@@ -186,20 +186,15 @@ def finish(
     sums: MemoryTile,
     group: int,
     totals: list[Total],
-    exchange: Exchange,
+    shared: vm.SharedSums,
     output: Output,
 ) -> None:
     """Writes a tile's results, or leaves sums to those who do."""
     if part.config.cluster > 1:
         give_to_cluster(sums, group, totals)
-    elif not part.config.split:
+        return
+    with shared.meet(part.part, [total.sums for total in totals]):
         leave(part, sums, group, totals, output)
-    else:
-        with vm.when(part.begin > 0):
-            exchange.give(totals)
-        with vm.otherwise():
-            exchange.take(part, totals)
-            leave(part, sums, group, totals, output)
 
 
 def leave(part: Segment, sums: MemoryTile, group: int, totals: list[Total], output: Output) -> None:

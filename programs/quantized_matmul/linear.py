@@ -83,6 +83,11 @@ def _linear(
             f"`{schedule}` is a schedule of 8-bit activations",
             hint=f"the weight is packed for {p.activation}",
         )
+    if workspace is not None and not hasattr(workspace, "fits"):
+        raise VMTypeError(
+            f"`workspace` is a {type(workspace).__name__}, not what `prepare` gives",
+            hint="leave it out, or workspace = prepare(p, max_m=256)",
+        )
     operands = check(x, p, out_dtype, out)
     place = _device(device, operands)
     target = empty_output(operands, p.n) if out is None else out

@@ -157,12 +157,16 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
+    if activation == "f16" and packed.has_far_zeros:
+        return None
     whole = y_aligned and packed.n % geometry.cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
     units = -(-m // config.tokens) * features * geometry.num_chunks
-    shared_by = min(schedule.parts, units)
+    tiles = units // geometry.num_chunks
+    shared_by = min(schedule.parts, tiles if schedule.in_rounds else units)
     split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
+    split &= not config.in_rounds
     return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 

@@ -62,6 +62,7 @@ def prepare(
                 loaded(chosen.config, gpu.ordinal)
                 need = chosen.workspace
                 sizes = max(sizes[0], need[0]), max(sizes[1], need[1])
+    _ = p.scale_down  # is kept
     return gpu_weights(p, gpu.ordinal).reserve(sizes)
 
 

@@ -28,7 +28,7 @@ from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
 
 from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
-from .wide_work import Exchange, Segment, Work
+from .wide_work import Segment, Work
 
 
 @dataclass
@@ -102,10 +102,10 @@ def quantized_matmul_wide(
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
             use = ring.turns.consumer()
-            exchange = Exchange(work, group, partials, flags)
+            sums = work.sums(group, partials, flags)
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
-                finish(segment, leaving, group, totals, exchange, output)
+                finish(segment, leaving, group, totals, sums, output)
     # Last: what fetching computes would else be kept in few registers across the whole.
     with vm.warp_group(WARPS * config.groups, WARPS):
         vm.set_registers(FETCHING, "less")
@@ -309,18 +309,12 @@ def finish(
     leaving: MemoryTile,
     group: int,
     totals: list[Tile],
-    exchange: Exchange,
+    sums: vm.SharedSums,
     output: Output,
 ) -> None:
     """Writes a tile's results, or leaves sums to those who do."""
     vm.wait_dependencies()
-    if not part.config.split:
-        leave(part, leaving, group, totals, output)
-        return
-    with vm.when(part.begin > 0):
-        exchange.give(totals)
-    with vm.otherwise():
-        exchange.take(part, totals)
+    with sums.meet(part.part, totals):
         leave(part, leaving, group, totals, output)
 
 

@@ -24,6 +24,7 @@ from tileloom.vm.dsl.values import ScalarLike, Tile
 
 # More elements a thread need more registers than 8 blocks of 128 threads leave each.
 ELEMENTS = 32
+FEW_ELEMENTS = 24
 MAX_THREADS = 512
 MAX_CLUSTER = 8  # more blocks are not sure to find place together
 # Shared memory of a block that stages its part of a row, so that three find place, and what the
@@ -65,10 +66,13 @@ class RowSchedule:
     @property
     def min_blocks(self) -> int:
         """Blocks that a multiprocessor should hold: 40 registers a thread where rows lie in shared
-        memory, 64 where they are in registers that one block of 512 threads would take alone."""
+        memory; where they are in registers that one block of 512 threads would take alone, 64, or
+        56 if a thread has few elements."""
         if self.staged:
             return 1536 // (32 * self.num_warps)
-        return 1024 // (32 * self.num_warps) if self.cluster > 1 or self.shifts else 0
+        few = self.shifts and self.chunks * self.vector <= FEW_ELEMENTS
+        threads = 1152 if few else 1024 if self.cluster > 1 or self.shifts else 0
+        return threads // (32 * self.num_warps)
 
     @property
     def chunk_columns(self) -> int:

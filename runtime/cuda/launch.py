@@ -100,8 +100,20 @@ PLAIN = LaunchAttributes()
 PROGRAMMATIC = LaunchAttributes(programmatic=True)
 
 
+class Library:
+    """A cubin on one device, for several of its kernels.
+
+    Raises:
+        DriverError: the driver rejects it.
+    """
+
+    def __init__(self, device: Device, cubin: bytes) -> None:
+        device.activate()
+        self.handle = check(api().cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
+
+
 class LoadedKernel:
-    """A kernel on one device, ready to launch.
+    """A kernel of a cubin or library on one device, ready to launch.
 
     Raises:
         DriverError: the driver rejects the cubin or the amount of shared memory.
@@ -110,7 +122,7 @@ class LoadedKernel:
     def __init__(
         self,
         device: Device,
-        cubin: bytes,
+        code: bytes | Library,
         name: str,
         num_threads: int,
         dynamic_shared: int,
@@ -121,8 +133,8 @@ class LoadedKernel:
         self.device, self.name = device, name
         self.num_threads, self.dynamic_shared = num_threads, dynamic_shared
         self.packer = ArgumentPacker(codes)
-        self._library = check(driver.cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
-        kernel = check(driver.cuLibraryGetKernel(self._library, name.encode()))
+        self._library = code if isinstance(code, Library) else Library(device, code)
+        kernel = check(driver.cuLibraryGetKernel(self._library.handle, name.encode()))
         # Loads the code now, not inside somebody's first measurement or graph capture.
         self.function = check(driver.cuKernelGetFunction(kernel))
         self._shared_limit = _DEFAULT_SHARED_LIMIT

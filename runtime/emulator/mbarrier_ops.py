@@ -70,6 +70,8 @@ def barrier_keys(
     if in_cluster:
         slots = c.machine.clusters.owners(c, slots, flat)
         flat = flat & np.uint64(OFFSET_MASK)
+    else:
+        flat = c.machine.clusters.own(slots, flat)
     wrong = (flat % np.uint64(SIZE) != 0) | (flat > np.uint64(c.machine.memory.shared_size - SIZE))
     if wrong.any():
         raise FaultError(f"shared address {int(flat[wrong][0])} is no place for an mbarrier")

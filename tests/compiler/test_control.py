@@ -284,3 +284,25 @@ def test_a_known_number_of_turns_needs_no_loop_for_the_rest() -> None:
     assert compile_function(parse(text)).ptx.count("bra $loop") == 1
     rest = UNROLLED.format(lo="0", hi="%n", step=1, unroll=" unroll = 4", divisor=2)
     assert compile_function(parse(rest)).ptx.count("bra $loop") == 2
+
+
+@pytest.mark.parametrize("n", [-1, 0, 3, 4, 8, 9])
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_choice_between_truth_values(n: int, flag: bool) -> None:
+    text = """func @f(%y: *i64, %n: i32, %b: bool) warps = 1 {
+  %gy = global_view %y : global<i64, [4]>
+  %one = full {fill = 1} : reg<i64, [1]>
+  %c = var select(%n > 3, %n < 9, %b) : bool
+  if %c {
+    store %gy[0], %one
+  }
+  if select(%c, %n == 4, %n == 0) {
+    store %gy[1], %one
+  }
+  if select(%n % 2 == 0, true, %b) {
+    store %gy[2], %one
+  }
+  %t = mul %one, select(select(%b, %n > 0, %n < 0), 5, 7)
+  store %gy[3], %t
+}"""
+    agree(text, [np.zeros(4, np.int64), n, flag])

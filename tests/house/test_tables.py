@@ -26,6 +26,13 @@ def test_the_readmes_times_are_those_in_the_results() -> None:
     assert script("table").with_table(text) == text, "run `python benchmarks/table.py --write`"
 
 
+def test_the_programs_shares_are_those_in_the_results() -> None:
+    module = script("programs_table")
+    text = module.PAGE.read_text()
+    assert module.with_table(text) == text, "run `python benchmarks/programs_table.py --write`"
+    assert len(module.rows()) > 28
+
+
 def test_the_picture_is_of_the_results() -> None:
     roofline = script("roofline")
     svg = roofline.PICTURE.read_text()

@@ -1,10 +1,10 @@
 """Copies of tiles by the copy engine, which knows the tensor's extents and the tile's place.
 
 A launch makes a *tensor map* of each view that such copies name: its pointer, extents and strides
-must follow from the parameters. Rows in global memory start at multiples of 16 bytes; the shared
-tile's layout is one that the engine writes: boxes that are dense in some order of their dimensions,
-the first along the view's neighbours, with a swizzle over whole rows of 32, 64 or 128 bytes, or
-none.
+must follow from the parameters. Rows in global memory start at multiples of 16 bytes, and tiles at
+multiples of 16 bytes of a row, even outside the tensor. The shared tile's layout is one that the
+engine writes: boxes that are dense in some order of their dimensions, the first along the view's
+neighbours, with a swizzle over whole rows of 32, 64 or 128 bytes, or none.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class CopyTensor(
     """One thread of the group starts copying a tile from global to shared memory.
 
     `shape` is the tile's, along the last dimensions of the shared tile and dimensions `dims` of the
-    view (default: the last). Elements outside the view's extents arrive as zeros, and count among
-    the bytes announced: those of the whole tile. When it lands, to which `ranks`, and `cache`: as
-    with `copy_bulk`.
+    view (default: the last). It begins at a multiple of 16 bytes of a row. Elements outside the
+    view's extents arrive as zeros, and count among the bytes announced: those of the whole tile.
+    When it lands, to which `ranks`, and `cache`: as with `copy_bulk`.
     """
 
     target: Operand
@@ -66,8 +66,8 @@ class StoreTensor(
 ):
     """One thread of the group starts copying a tile from shared to global memory.
 
-    Elements outside the view's extents are dropped. It belongs to the groups of `bulk_commit` and
-    `bulk_wait`, as `store_bulk` does.
+    It begins at a multiple of 16 bytes of a row. Elements outside the view's extents are dropped.
+    It belongs to the groups of `bulk_commit` and `bulk_wait`, as `store_bulk` does.
     """
 
     target: Operand
