@@ -43,8 +43,8 @@ def rows() -> dict[Key, dict[str, Any]]:
         commits[key, name] = row["commit"]
         if name == "tileloom" and times[name] == row["us"]:
             times["schedule"] = row["schedule"]
-    for line in TUNED.read_text().splitlines():
-        row = json.loads(line)
+    tuned = map(json.loads, TUNED.read_text().splitlines())
+    for row in {_key(row): row for row in tuned}.values():
         if _key(row) in found and found[_key(row)].get("schedule") != row["schedule"]:
             found[_key(row)] |= {"tileloom": row["us"][row["schedule"]], "tuned": True}
     return found

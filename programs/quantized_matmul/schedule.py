@@ -80,9 +80,10 @@ class Schedule:
     def slot_bytes(self, geometry: Geometry) -> int:
         """Bytes of shared memory of one slot, zero points included."""
         cut = geometry.cut
-        rows = 2 * self.tokens * (self.k_warps * cut.chunk + 8)
-        scales = 2 * 2 * cut.block_features * self.warps
-        words = 4 * 128 * cut.steps * cut.unit_words * self.warps
+        span = cut.span(self.tokens)
+        rows = 2 * self.tokens * (self.k_warps * span * cut.chunk + 8)
+        scales = 2 * 2 * cut.block_features * self.warps * span
+        words = 4 * 128 * cut.steps * cut.unit_words * self.warps * span
         return rows + scales + words * self.stage_words
 
     @classmethod
@@ -209,7 +210,7 @@ def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule |
     chosen = nearest.schedule
     parts = chosen.splits if chosen.cluster else 1
     # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
-    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_chunks:
+    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_spans(tokens):
         return None
     return chosen
 
@@ -239,7 +240,7 @@ def _by_rule(geometry: Geometry, m: int, tokens: int, multiprocessors: int) -> S
     else:
         k_warps, feature_warps = 4, 1
     blocks = -(-m // tokens) * -(-geometry.num_blocks // feature_warps)
-    turns = -(-geometry.num_chunks // k_warps)
+    turns = -(-geometry.num_spans(tokens) // k_warps)
     splits = _splits(blocks, turns, multiprocessors)
     # Many accumulators leave no registers for a buffer.
     return Schedule(k_warps, feature_warps, tokens, splits, buffers=0 if tokens > 16 else 1)
@@ -251,8 +252,8 @@ def _k_warps(geometry: Geometry, tokens: int, multiprocessors: int) -> int:
     several_waves = blocks > 2 * multiprocessors
     alone = blocks <= multiprocessors or (several_waves and bits in (3, 5, 6, 7))
     wanted = 16 if tokens == 8 and alone else 8
-    # More warps than chunks would have nothing to do.
-    while wanted > 1 and wanted > geometry.num_chunks:
+    # More warps than spans would have nothing to do.
+    while wanted > 1 and wanted > geometry.num_spans(tokens):
         wanted //= 2
     return wanted
 
