@@ -224,9 +224,9 @@ class Layouts:
         )
 
     def x_copy(self) -> RegisterLayout:
-        """[tokens, W * span * chunk] of x again: who copies which 16 bytes. Each warp copies its own
-        part, and those that share it a share each; a lane has few rows, each an address and a
-        check."""
+        """[tokens, W * span * chunk] of x again: who copies which 16 bytes. Each warp copies its
+        own part, and those that share it a share each; a lane has few rows, each an address and
+        a check."""
         rows = self.span * self.cut.chunk
         vectors, lanes, down = rows // 8, 32 * self.feature_warps, min(self.tokens, 8)
         across = gcd(vectors, lanes // down)

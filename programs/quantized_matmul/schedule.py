@@ -142,7 +142,7 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
     feature blocks where its slots would be as large as theirs."""
     if schedule.stages:
-        return schedule
+        return _fitting(schedule, geometry)
     in_memory = schedule.splits > 1 and not schedule.cluster
     pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
     most = resident_warps(geometry, schedule.tokens)
@@ -160,6 +160,16 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
         if resident:
             return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
     return schedule
+
+
+def _fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
+    """A schedule with the slots there is room for: a turn of small groups has more scales."""
+    for stages in (schedule.stages, 2):
+        found = replace(schedule, stages=stages)
+        resident = SHARED_BYTES // (stages * found.slot_bytes(geometry) + 1024)
+        if resident:
+            return replace(found, min_blocks=min(schedule.min_blocks, resident))
+    return replace(schedule, buffers=1, stages=0, stage_words=False, min_blocks=0)
 
 
 def resident_warps(geometry: Geometry, tokens: int) -> int:
