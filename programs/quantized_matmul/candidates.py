@@ -29,7 +29,7 @@ def candidates(geometry: Geometry, m: int) -> list[Schedule]:
 
 def _in_registers(geometry: Geometry, default: Schedule) -> Iterator[Schedule]:
     """Words and x come straight from memory."""
-    tokens, chunks = default.tokens, max(geometry.num_chunks, 1)
+    tokens, chunks = default.tokens, max(geometry.num_spans(default.tokens), 1)
     depths = [d for d in (0, 1, 2) if d * geometry.bits <= 8 or d < 2]
     widest = 16 if tokens == 8 or geometry.bits <= 2 else 8
     for k_warps, depth, ahead in product((4, 8, 16), depths, (False, True)):
@@ -45,7 +45,7 @@ def _staged(geometry: Geometry, tokens: int) -> Iterator[Schedule]:
     """Words, x and scales pass through shared memory; words of 8 bits also past it."""
     for (k_warps, features), parts in product(_SHAPES, (1, 2, 4, 8)):
         blocks = -(-geometry.num_blocks // features) * parts
-        turns = geometry.num_chunks // (k_warps * parts)
+        turns = geometry.num_spans(tokens) // (k_warps * parts)
         # Few blocks leave multiprocessors idle, many gain nothing from a cluster.
         if turns < 2 or (parts > 1 and blocks > _MOST_BLOCKS):
             continue

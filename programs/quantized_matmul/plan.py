@@ -126,6 +126,7 @@ def plan(
         min_blocks=chosen.min_blocks,
         stages=chosen.stages,
         stage_words=chosen.stage_words,
+        span=packed.geometry.cut.span(chosen.tokens),
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)

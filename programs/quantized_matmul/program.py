@@ -122,9 +122,9 @@ def _part(config: Config, chunks: Scalar, splits: Scalar) -> tuple[Scalar, Scala
     if not config.split and config.cluster == 1:
         return vm.constant(0), chunks
     parts = splits if config.split else config.cluster
-    turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), parts)
-    begin = vm.block_index(2) * turns * config.k_warps
-    return begin, vm.smaller(chunks, begin + turns * config.k_warps)
+    turns = vm.cdiv(vm.cdiv(chunks, config.turn), parts)
+    begin = vm.block_index(2) * turns * config.turn
+    return begin, vm.smaller(chunks, begin + turns * config.turn)
 
 
 def _chunk_view(
@@ -140,7 +140,7 @@ def _chunk_view(
 
 def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     """The main loop: the warps walk their chunks, reading words, x and scales ahead of use."""
-    config, step = block.config, block.config.k_warps
+    config, step = block.config, block.config.turn
     # Buffers of words in registers where groups are padded have no turns of one distance.
     buffers = config.buffers if config.cut.contiguous else min(config.buffers, 1)
     words = [block.words(begin + turn * step) for turn in range(buffers)]
@@ -165,7 +165,7 @@ def _turn(
     turn: int,
     totals: Sequence[Tile],
 ) -> None:
-    """One chunk a warp; its buffer of words, if there is one, is filled again."""
+    """One span a warp; its buffer of words, if there is one, is filled again."""
     config = block.config
     slot = turn % max(1, config.stages)
     if not words:
@@ -174,10 +174,10 @@ def _turn(
     else:
         buffer = words[turn % len(words)]
         # What follows is on its way during the products, but where other turns' are anyway.
-        coming = block.words(chunk + config.k_warps) if len(words) == 1 else None
+        coming = block.words(chunk + config.turn) if len(words) == 1 else None
         block.add(buffer, source.take(chunk, slot), totals)
         if coming is None:
-            coming = block.words(chunk + len(words) * config.k_warps)
+            coming = block.words(chunk + len(words) * config.turn)
         buffer.set(coming)
     source.advance()
 

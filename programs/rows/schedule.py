@@ -39,8 +39,34 @@ LEAST_BYTES = 8
 LEAST_SHIFTING = 768
 
 
+class BlockOfRows:
+    """A block of at least four warps, `threads` of which hold each of its rows."""
+
+    threads: int
+    columns: int
+
+    @property
+    def num_warps(self) -> int:
+        return max(WARPS, self.threads // 32)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block."""
+        return 32 * self.num_warps // self.threads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[rows, columns]"""
+        return (self.rows, self.columns)
+
+    def spread(self, chunks: int, vector: int) -> RegisterLayout:
+        """[rows, columns], runs of `vector` neighbours, `chunks` a thread."""
+        row = local(1, chunks) * spatial(1, self.threads) * local(1, vector)
+        return spatial(self.rows, 1) * row
+
+
 @dataclass(frozen=True)
-class RowSchedule:
+class RowSchedule(BlockOfRows):
     """Rows of up to `columns` elements in the registers of each block of a `cluster`; longer ones
     if the program `loops`: through what lies in global memory, or in shared memory, where `staged`
     turns of the loop hold a whole row. A row's tile that `shifts` holds up to `vector` - 1 elements
@@ -53,15 +79,6 @@ class RowSchedule:
     cluster: int = 1
     shifts: bool = False
     staged: int = 0
-
-    @property
-    def num_warps(self) -> int:
-        return max(WARPS, self.threads // 32)
-
-    @property
-    def rows(self) -> int:
-        """Rows of a block."""
-        return 32 * self.num_warps // self.threads
 
     @property
     def min_blocks(self) -> int:
@@ -85,20 +102,14 @@ class RowSchedule:
         return replace(self, chunks=1)
 
     @property
-    def columns(self) -> int:
+    def columns(self) -> int:  # type: ignore[override]
         """Columns of a block."""
         return self.threads * self.chunks * self.vector
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """[rows, columns]"""
-        return (self.rows, self.columns)
 
     @cached_property
     def layout(self) -> RegisterLayout:
         """[rows, columns]"""
-        row = local(1, self.chunks) * spatial(1, self.threads) * local(1, self.vector)
-        return spatial(self.rows, 1) * row
+        return self.spread(self.chunks, self.vector)
 
 
 def columns_inside(columns: int, vector: int, n: ScalarLike) -> Tile:

@@ -13,7 +13,7 @@ from ..diagnostics import LimitError
 from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import GlobalType, SharedType, Type
 from .bulk import check_cache, check_ranks
-from .checks import count_indices, fail, memory, tile_dims, type_text
+from .checks import copied, count_indices, fail, tile_dims, type_text
 from .mbarrier import barrier_type
 
 MAX_RANK = 5  # of a view that tensor maps can say
@@ -46,12 +46,7 @@ class CopyTensor(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, SharedType) or not isinstance(source, GlobalType):
-            fail(self, "copies from a global view to a shared tile", self.target, self.source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        _tile(self, target, source, self.shape, self.dims)
+        _tile(self, *copied(self, to_shared=True), self.shape, self.dims)
         count_indices(self, self.index, barrier_type(self, self.barrier).rank)
         check_ranks(self, self.ranks)
         check_cache(self, self.cache)
@@ -79,12 +74,7 @@ class StoreTensor(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, GlobalType) or not isinstance(source, SharedType):
-            fail(self, "copies from a shared tile to a global view", self.target, self.source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        _tile(self, source, target, self.shape, self.dims)
+        _tile(self, *copied(self, to_shared=False), self.shape, self.dims)
         check_cache(self, self.cache)
 
 
