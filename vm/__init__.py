@@ -18,6 +18,7 @@ from .dsl.bulk import (
     bulk_wait,
     copy_bulk,
     copy_tensor,
+    prefetch,
     store_bulk,
     store_tensor,
 )
@@ -249,6 +250,7 @@ __all__ = [
     "otherwise",
     "parse",
     "persistent_tiles",
+    "prefetch",
     "print",
     "range",
     "rcp",
