@@ -74,7 +74,7 @@ def key_of(x: Any, out: Any) -> Key | None:
     """What makes calls alike, or None for arrays that always take the long way."""
     kind: type = type(x)
     more: Key = ()
-    if kind is Activations:
+    if isinstance(x, Activations):
         kind, more = type(x.codes), (x.k, x.group, x.dtype, x.leading, _like(x.scales))
         if type(x.scales) is not kind:
             return None
