@@ -22,6 +22,7 @@ from ..text import print_type
 from ..types import GlobalType, RegType, Type
 from .attributes import check_attributes
 from .placement import Place, check_placement
+from .registers import check_registers
 from .scalars import expect_kind, scalar_kind
 from .types import check_parameter, check_type
 
@@ -61,6 +62,7 @@ class _Verifier:
                 self._fixed.add(param)
             self._grid()
             self._block(function.body)
+        check_registers(function)
 
     def _header(self) -> None:
         function = self._function

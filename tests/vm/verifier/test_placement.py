@@ -119,3 +119,44 @@ def test_groups_in_python() -> None:
     with pytest.raises(VMError) as caught:
         wrong.trace()
     assert caught.value.message == "the warps of a group must be constant integers"
+
+
+ROLES = """func @f() warps = WARPS {
+  warp_group 0 to 4 {
+    set_registers {count = FIRST, change = CHANGE}
+  }
+  warp_group 4 to 8 {
+    set_registers {count = SECOND, change = more}
+  }
+}"""
+
+
+@pytest.mark.parametrize(
+    ("warps", "first", "change", "second", "said"),
+    [
+        (8, 40, "less", 232, ""),
+        (8, 240, "more", 240, ""),
+        (12, 24, "less", 240, ""),
+        (12, 40, "less", 240, ""),
+        (12, 104, "less", 240, "want 170.667 registers each on average, and start with 168"),
+        (12, 240, "more", 240, "want 216 registers each on average, and start with 168"),
+        (16, 24, "less", 232, ""),
+        (16, 24, "less", 240, "want 130 registers each on average, and start with 128"),
+    ],
+)
+def test_registers_that_nobody_gives(
+    warps: int, first: int, change: str, second: int, said: str
+) -> None:
+    """Whoever asks for them would wait for ever."""
+    text = ROLES.replace("WARPS", str(warps)).replace("FIRST", str(first))
+    text = text.replace("CHANGE", change).replace("SECOND", str(second))
+    if not said:
+        parse(text)
+        return
+    with pytest.raises(VMError) as caught:
+        parse(text)
+    assert caught.value.message == f"`set_registers`: the threads of the block {said}"
+    assert caught.value.kind == "limit error"
+    assert caught.value.location is not None and caught.value.location.line == 6 - 3 * (
+        first >= second
+    )
