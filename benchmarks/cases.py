@@ -11,7 +11,7 @@ from tileloom.programs.quantized_matmul.device import GpuWeights, gpu_weights
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.pack_program import pack_weights
 from tileloom.programs.quantized_matmul.packed import Weights
-from tileloom.programs.quantized_matmul.packing import Packed, pack_rows
+from tileloom.programs.quantized_matmul.packing import Packed, pack_rows, scale_unit
 from tileloom.runtime.compiled import compile_kernel
 from tileloom.runtime.cuda.context import device
 from tileloom.vm.dtypes import Dtype, dtype
@@ -102,12 +102,13 @@ class Data:
             compile_kernel(pack_weights.trace(cut=cut), self.gpu.target)(
                 codes, words, *sizes, device="cuda"
             )
-        host = [
-            None if a is None else pack_rows(a.cpu().numpy(), geometry) for a in (scales, zeros)
-        ]
+        values = scales.float().cpu().numpy()
+        unit = scale_unit(values)  # as `pack` has it
+        rows = pack_rows(values / np.float32(unit), geometry)
+        offsets = None if zeros is None else pack_rows(zeros.cpu().numpy(), geometry)
         packed = Packed(
-            np.empty(0, np.uint32), host[0], host[1], kind, geometry, case.zero_point,
-            case.activation,
+            np.empty(0, np.uint32), rows, offsets, kind, geometry, case.zero_point,
+            case.activation, unit,
         )  # fmt: skip
         small = gpu_weights(packed, self.gpu.ordinal).weights
         weights = Weights(words, small.scales, small.zeros, small.no_floats, small.no_counters)

@@ -1,11 +1,14 @@
 """Checks the quantized matmul on a GPU against float64: dtypes, shapes, groups, zero points, m.
 
     python benchmarks/correctness.py --out benchmarks/results/correctness.jsonl [--limit N]
+        [--commit C] [--jobs J] [--runners R]
 
 Three sets of cases: every (dtype, activation) at two shapes, every m at a third, and a cover in
 which every pair of values of (dtype and zero point, activation, group, m, shape) occurs. Codes,
 scales and x are drawn anew for each, weights are packed on the GPU by the packing program, outputs
-are poisoned, and the reference is float64 on the dequantized weights. Needs torch.
+are poisoned, and the reference is float64 on the dequantized weights. A case passes if its error in
+the Frobenius norm is within the bar and each element within a bound of its own (`bound_used` is the
+largest part of it that an element takes). Needs torch.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from cases import Case, Data, Problem
+from quantized_matmul import environment
 
 from tileloom.programs.quantized_matmul import linear
 from tileloom.programs.quantized_matmul.device import compiled
@@ -145,17 +149,40 @@ def compile_all(cases: list[Case], jobs: int) -> None:
 
 
 class Runner:
-    """Runs cases and compares them with float64."""
+    """Runs cases and compares them with float64; each has a seed of its own."""
 
     def __init__(self, seed: int) -> None:
-        self.data = Data(seed)
+        self.seed, self.data = seed, Data(seed)
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, number: int, case: Case) -> dict[str, Any]:
         """One case: its errors beside their bounds."""
+        self.data.generator.manual_seed(self.seed + number)
         problem, x = self.data.draw(case), self.data.x(case)
         out = self.data.torch.full((case.m, case.n), float("nan"), device="cuda", dtype=x.dtype)
         linear(x, problem.packed, out=out)
-        return {**asdict(case), **errors(problem, out, x)}
+        schedule = str(prepared(case).schedule) if case.m else ""
+        return {**asdict(case), **errors(problem, out, x), "schedule": schedule}
+
+
+_runner: Runner  # of a process
+
+
+def _begin(seed: int) -> None:
+    global _runner
+    _runner = Runner(seed)
+
+
+def _run(numbered: tuple[int, Case]) -> dict[str, Any]:
+    try:
+        return _runner.run(*numbered)
+    except Exception as error:
+        return {**asdict(numbered[1]), "ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def run_all(cases: list[Case], seed: int, runners: int) -> Iterator[dict[str, Any]]:
+    """The rows in the order of the cases; several processes share the GPU."""
+    with multiprocessing.get_context("spawn").Pool(runners, _begin, (seed,)) as pool:
+        yield from pool.imap(_run, enumerate(cases), 4)
 
 
 def errors(problem: Problem, out: Any, x: Any) -> dict[str, Any]:
@@ -176,7 +203,12 @@ def errors(problem: Problem, out: Any, x: Any) -> dict[str, Any]:
         bound += ulp * (exact.abs() @ weights.abs())
     used = float((difference / bound).max())
     ok = error <= BARS[case.activation] and used <= 1.0  # false for a NaN
-    return {"rel_error": error, "bound_used": used, "ok": ok}
+    return {"rel_error": _short(error), "bound_used": _short(used), "ok": ok}
+
+
+def _short(value: float) -> float:
+    """Four digits, so that a file of thousands of rows stays readable."""
+    return float(f"{value:.4g}")
 
 
 def main() -> int:
@@ -185,24 +217,26 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=0, help="stop after so many cases")
     parser.add_argument("--count", type=int, default=2000, help="cases of the cover, at least")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", default="", help="of the code, where there is no repository")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--runners", type=int, default=6, help="processes that share the GPU")
     args = parser.parse_args()
     cases = [*grid(), *cover(args.count, args.seed)]
     if args.limit:
         random.Random(args.seed).shuffle(cases)
         cases = cases[: args.limit]
+    data = Data(args.seed)
+    about, failed = environment(data, args.commit), 0
     compile_all(cases, args.jobs)
-    runner, failed, began = Runner(args.seed), 0, time.perf_counter()
+    began = time.perf_counter()
     with args.out.open("w") as sink:
-        for case in cases:
-            row = runner.run(case)
-            row["schedule"] = str(prepared(case).schedule) if case.m else ""
+        for row in run_all(cases, args.seed, args.runners):
             failed += not row["ok"]
             if not row["ok"]:
                 print("failed:", json.dumps(row))
-            sink.write(json.dumps(row) + "\n")
+            sink.write(json.dumps({**row, **about}) + "\n")
     seconds = time.perf_counter() - began
-    print(f"{len(cases)} cases, {failed} failed, {seconds:.0f} s on {runner.data.gpu.name}")
+    print(f"{len(cases)} cases, {failed} failed, {seconds:.0f} s on {data.gpu.name}")
     return 1 if failed else 0
 
 

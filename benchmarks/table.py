@@ -1,7 +1,8 @@
-"""The table of measured times in the README, from the rows in `benchmarks/results`.
+"""The tables of measurements, from the rows in `benchmarks/results`: of the quantized matmul in the
+README, of softmax, the norms and transpose in `results/README.md`.
 
-python benchmarks/table.py            prints it
-python benchmarks/table.py --write    puts it between the marks in the README
+python benchmarks/table.py            prints them
+python benchmarks/table.py --write    puts each between the marks in its page
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-ROWS = (RESULTS / "decode_h100.jsonl", RESULTS / "many_tokens_h100.jsonl")
+# The newer file comes last where both have a problem.
+ROWS = (RESULTS / "many_tokens_h100.jsonl", RESULTS / "decode_h100.jsonl")
 TUNED = RESULTS / "tune_staged_h100.jsonl"
 README = ROOT / "README.md"
-START, END = "<!-- times: start -->\n", "<!-- times: end -->\n"
+PROGRAMS, PAGE = RESULTS / "programs.jsonl", RESULTS / "README.md"
+ELEMENTS = ("f16", "bf16", "f32")
 HEADER = (
     "| weights | k x n | m | tileloom | dependent launches | floor | cuBLAS f16 |\n"
     "|---|---|--:|--:|--:|--:|--:|\n"
 )
 
 Key = tuple[str, int, int, int]
+Found = dict[tuple[str, str], dict[str, Any]]
 
 
 def rows() -> dict[Key, dict[str, Any]]:
     """The newest rows of each problem: what each implementation took, in microseconds; the fastest
-    schedule where a run had several, and the tuner's time where that is the newest."""
+    schedule where a run had several, and the tuner's time where its schedule wasn't timed since."""
     found: dict[Key, dict[str, Any]] = {}
     commits: dict[tuple[Key, str], str] = {}
     for line in (line for path in ROWS for line in path.read_text().splitlines()):
@@ -37,9 +41,11 @@ def rows() -> dict[Key, dict[str, Any]]:
         same_run = commits.get((key, name)) == row["commit"]
         times[name] = min(times[name], row["us"]) if same_run else row["us"]
         commits[key, name] = row["commit"]
-    for line in TUNED.read_text().splitlines():
-        row = json.loads(line)
-        if _key(row) in found:
+        if name == "tileloom" and times[name] == row["us"]:
+            times["schedule"] = row["schedule"]
+    tuned = map(json.loads, TUNED.read_text().splitlines())
+    for row in {_key(row): row for row in tuned}.values():
+        if _key(row) in found and found[_key(row)].get("schedule") != row["schedule"]:
             found[_key(row)] |= {"tileloom": row["us"][row["schedule"]], "tuned": True}
     return found
 
@@ -61,20 +67,50 @@ def table() -> str:
     return HEADER + "".join(lines)
 
 
-def with_table(text: str) -> str:
-    """The README with the table between its marks."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    return before + START + table() + END + after
+def programs() -> dict[tuple[str, int, int], Found]:
+    """The newest row of each implementation and dtype, for each program and shape."""
+    found: dict[tuple[str, int, int], Found] = {}
+    for line in PROGRAMS.read_text().splitlines():
+        row = json.loads(line)
+        key = (row["program"], row["rows"], row["columns"])
+        found.setdefault(key, {})[row["impl"], row["element"]] = row
+    return found
+
+
+def programs_table() -> str:
+    """The rows as Markdown: shares of the copy's rate, torch's in brackets."""
+    text = "| program | rows x columns | " + " | ".join(ELEMENTS) + " |\n|---|---|--:|--:|--:|\n"
+    for (program, height, width), found in programs().items():
+        cells = (_cell(found, element) for element in ELEMENTS)
+        text += f"| {program} | {height} x {width} | " + " | ".join(cells) + " |\n"
+    return text
+
+
+def _cell(found: Found, element: str) -> str:
+    ours, torch = (found.get((impl, element)) for impl in ("tileloom", "torch"))
+    if ours is None:
+        return ""
+    return f"{ours['of_copy']:.2f}" + (f" ({torch['of_copy']:.2f})" if torch else "")
+
+
+def with_tables(text: str) -> str:
+    """A page with the tables between their marks."""
+    for name, made in (("times", table), ("programs", programs_table)):
+        start, end = (f"<!-- {name}: {edge} -->\n" for edge in ("start", "end"))
+        if start in text:
+            before, _, rest = text.partition(start)
+            text = before + start + made() + end + rest.partition(end)[2]
+    return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="change the README")
-    if parser.parse_args().write:
-        README.write_text(with_table(README.read_text()))
-    else:
-        print(table(), end="")
+    parser.add_argument("--write", action="store_true", help="change the pages")
+    if not parser.parse_args().write:
+        print(table(), programs_table(), sep="\n", end="")
+        return
+    for page in (README, PAGE):
+        page.write_text(with_tables(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.tensor_maps import TensorMap
 from tileloom.vm.text import print_function
 from tileloom.vm.types import PointerType, ScalarType
-from tileloom.vm.verifier import verify
+from tileloom.vm.verifier import largest_start, starting_registers, verify
 
 from . import lowering
 from .emit.context import SHARED, Context
@@ -178,6 +178,7 @@ def _lower(function: Function, target: Target, shared: SharedPlan, far: bool) ->
         body=items,
         register_counts=counts,
         min_blocks=function.min_blocks or _least_blocks(function),
+        max_registers=_starting_registers(function),
         cluster=function.cluster_extents if context.cluster_size > 1 else None,
         texts=tuple(builder.texts),
         local_bytes=builder.local_bytes,
@@ -192,6 +193,14 @@ def _least_blocks(function: Function) -> int | None:
     """Where groups change their registers, the assembler must know how many they start with."""
     changes = any(isinstance(i, SetRegisters) for i in instructions(function.body))
     return 1 if changes else None
+
+
+def _starting_registers(function: Function) -> int | None:
+    """What threads start with, where that is less than the most that a group takes: the assembler
+    would start with those."""
+    start = starting_registers(function)
+    changes = [i for i in instructions(function.body) if isinstance(i, SetRegisters)]
+    return None if start is None or start == largest_start(function, changes) else start
 
 
 def mutated_values(function: Function) -> frozenset[Value]:

@@ -17,7 +17,8 @@ _SM80 = frozenset(
         "redux", "mbarrier", "max.f16x2", "tanh.approx",
     }
 )  # fmt: skip
-_SM89 = _SM80 | {"cvt.fp8"}
+_SM86 = _SM80 | {"min.xorsign"}
+_SM89 = _SM86 | {"cvt.fp8"}
 _SM90 = _SM89 | {
     "stmatrix", "add.bf16x2", "cluster", "tma", "wgmma", "setmaxnreg", "griddepcontrol",
     "red.v2", "fence.proxy.async", "elect", "atom.bf16x2",
@@ -47,7 +48,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target("sm_80", (8, 0), (7, 0), 163 * 1024, _SM80),
-        Target("sm_86", (8, 6), (7, 1), 99 * 1024, _SM80),
+        Target("sm_86", (8, 6), (7, 1), 99 * 1024, _SM86),
         Target("sm_89", (8, 9), (7, 8), 99 * 1024, _SM89),
         Target("sm_90a", (9, 0), (8, 0), 227 * 1024, _SM90),
     )
@@ -55,6 +56,7 @@ TARGETS = {
 
 # (part of an opcode, lowest PTX version that has it)
 _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
+    ("xorsign", (7, 2)),
     ("createpolicy", (7, 4)),
     ("cvta.param", (7, 7)),
     ("L1::", (7, 4)),

@@ -8,6 +8,7 @@ k; the layouts number a lane's elements in the order of its operand registers, l
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from .atoms import column_local, column_spatial, local, spatial
 from .errors import LayoutError
@@ -254,6 +255,11 @@ def wgmma_d(n: int) -> RegisterLayout:
     """The accumulator of wgmma, [64, n], over the 128 threads of a warp group."""
     if n % 8 or not 8 <= n <= 256:
         raise LayoutError(f"wgmma has 8, 16, ..., 256 columns, not {n}")
+    return _wgmma_d(n)
+
+
+@cache
+def _wgmma_d(n: int) -> RegisterLayout:
     return spatial(4, 1) * local(1, n // 8) * MMA_C
 
 
@@ -261,4 +267,9 @@ def wgmma_d(n: int) -> RegisterLayout:
 def wgmma_a(dtype: str) -> RegisterLayout:
     """The left operand of wgmma in registers, [64, k], over the 128 threads of a warp group."""
     wgmma_depth(dtype)
+    return _wgmma_a(dtype)
+
+
+@cache
+def _wgmma_a(dtype: str) -> RegisterLayout:
     return spatial(4, 1) * _mma(WGMMA_BITS[dtype], 2).a

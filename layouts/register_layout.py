@@ -341,20 +341,28 @@ class RegisterLayout:
         one value of each digit outside it, all local: every thread keeps the same local numbers,
         kept[i] being the old number of the box's local i. Otherwise LayoutError.
         """
-        _dims(self, dim)
-        if start < 0 or size < 1 or start + size > self.shape[dim]:
-            raise LayoutError(f"box [{start}, {start + size}) outside extent {self.shape[dim]}")
-        runs = digits.box_digits(dim, start, size, self.spatial, self.local)
-        if runs is None:
-            raise LayoutError(
-                f"[{start}, {start + size}) of dimension {dim} is no layout by itself: `{self}`"
-            )
-        shape = tuple(size if d == dim else extent for d, extent in enumerate(self.shape))
-        local = tuple(m._replace(extent=len(run)) for m, run in zip(self.local, runs, strict=True))
-        kept = [0]
-        for mode, run in zip(self.local, runs, strict=True):
-            kept = [number * mode.extent + digit for number in kept for digit in run]
-        return RegisterLayout(shape, self.spatial, local), kept
+        layout, kept = _box(self, dim, start, size)
+        return layout, list(kept)
+
+
+@lru_cache(maxsize=4096)
+def _box(
+    layout: RegisterLayout, dim: int, start: int, size: int
+) -> tuple[RegisterLayout, tuple[int, ...]]:
+    _dims(layout, dim)
+    if start < 0 or size < 1 or start + size > layout.shape[dim]:
+        raise LayoutError(f"box [{start}, {start + size}) outside extent {layout.shape[dim]}")
+    runs = digits.box_digits(dim, start, size, layout.spatial, layout.local)
+    if runs is None:
+        raise LayoutError(
+            f"[{start}, {start + size}) of dimension {dim} is no layout by itself: `{layout}`"
+        )
+    shape = tuple(size if d == dim else extent for d, extent in enumerate(layout.shape))
+    local = tuple(m._replace(extent=len(run)) for m, run in zip(layout.local, runs, strict=True))
+    kept = [0]
+    for mode, run in zip(layout.local, runs, strict=True):
+        kept = [number * mode.extent + digit for number in kept for digit in run]
+    return RegisterLayout(shape, layout.spatial, local), tuple(kept)
 
 
 @lru_cache(maxsize=4096)

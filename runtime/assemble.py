@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ _ENTRY = re.compile(r"\.entry\s+([\w$]+)")
 _FILE = re.compile(r"^\s*\.file\s+(\d+)\s+\"([^\"]*)\"")
 _LOC = re.compile(r"^\s*\.loc\s+(\d+)\s+(\d+)\s+(\d+)")
 _MAX_COMPLAINTS = 5
+# ptxas 13.5 does on some modules with wgmma.
+_NO_LINES = "the assembler crashes where it has to note lines: machine code without them"
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,11 @@ def assemble(
     chosen = assembler or find_assembler()
     job = Job(_module_name(ptx), ptx, target, opt_level, line_info, all_flags)
     outcome = chosen.run(job)
+    without_lines = False
+    if outcome.crashed and line_info:
+        again = chosen.run(replace(job, line_info=False))
+        if again.cubin is not None:
+            outcome, without_lines = again, True
     report = read_log(outcome.log)
     if outcome.cubin is None or report.serialised:
         find_place = place_of or partial(source_place, ptx)
@@ -140,7 +147,7 @@ def assemble(
         cubin=outcome.cubin,
         log=outcome.log,
         kernels=_usages(outcome.cubin, report, target),
-        warnings=tuple(_worded(w) for w in report.warnings),
+        warnings=(*map(_worded, report.warnings), *([_NO_LINES] if without_lines else [])),
         assembler=chosen.identity,
         target=target,
         flags=(f"-O{opt_level}", *all_flags),

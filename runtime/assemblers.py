@@ -43,6 +43,7 @@ class Outcome:
     cubin: bytes | None
     log: str
     failure: str | None = None
+    crashed: bool = False
 
 
 class Assembler(Protocol):
@@ -111,7 +112,8 @@ class Ptxas:
                 return Outcome(None, "", f"it doesn't run: {error}")
             log = done.stdout + done.stderr
             if done.returncode < 0:
-                return Outcome(None, log, f"it was ended by {_signal_name(-done.returncode)}")
+                ended = f"it was ended by {_signal_name(-done.returncode)}"
+                return Outcome(None, log, ended, crashed=True)
             if done.returncode > 0:
                 return Outcome(None, log)
             try:

@@ -144,7 +144,8 @@ def _encoded(map_: ResolvedMap, pointer: int) -> bytes:
             rank,
             pointer,
             [driver.cuuint64_t(n) for n in map_.shape],
-            [driver.cuuint64_t(n) for n in map_.strides[1:]],
+            # One at least: for a tensor of one dimension the driver reads none, but wants some.
+            [driver.cuuint64_t(n) for n in map_.strides[1:] or (_UNIT,)],
             [driver.cuuint32_t(n) for n in map_.box],
             [driver.cuuint32_t(1)] * rank,
             driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,3 +38,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert found == expected, f"{path.name} differs; if it should, run with --update-golden"
 
     return check
+
+
+@pytest.fixture
+def script() -> Callable[[str], ModuleType]:
+    """Gives a module of `benchmarks` by its name."""
+
+    def module_of(name: str) -> ModuleType:
+        file = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return module_of

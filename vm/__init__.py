@@ -12,7 +12,12 @@
 Everything a program may say is a function here; `vm.kernel` traces it.
 """
 
+from typing import TYPE_CHECKING
+
+from tileloom.layouts.tracebacks import users_mistake
+
 from .diagnostics import user_errors
+from .diagnostics.suggest import did_you_mean
 from .dsl.bulk import (
     bulk_commit,
     bulk_wait,
@@ -128,18 +133,39 @@ from .dsl.values import Scalar, select
 from .dsl.wgmma import wgmma, wgmma_commit, wgmma_wait
 from .dtypes import (
     Dtype,
+    b1,
     bf16,
     bool_,
     codebook,
     dtype,
+    e2m1,
+    e2m3,
+    e3m2,
+    e4m3,
+    e5m2,
+    e8m0,
     f16,
     f32,
     f64,
+    i2,
+    i3,
+    i4,
+    i5,
+    i6,
+    i7,
     i8,
     i16,
     i32,
     i64,
+    nf4,
     tf32,
+    u1,
+    u2,
+    u3,
+    u4,
+    u5,
+    u6,
+    u7,
     u8,
     u16,
     u32,
@@ -159,6 +185,14 @@ def parse(text: str, file: str = "<text>") -> Function:
     from .text import parse as parse_text
 
     return parse_text(text, file)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        hint = did_you_mean(name, __all__)
+        text = f"`tileloom.vm` has no `{name}`" + (f": {hint}" if hint else "")
+        raise users_mistake(AttributeError(text))
 
 
 __all__ = [
@@ -181,6 +215,7 @@ __all__ = [
     "assume",
     "atomic",
     "atomic_scalar",
+    "b1",
     "barrier",
     "bf16",
     "block_index",
@@ -207,6 +242,12 @@ __all__ = [
     "copy_tensor",
     "decode",
     "dtype",
+    "e2m1",
+    "e2m3",
+    "e3m2",
+    "e4m3",
+    "e5m2",
+    "e8m0",
     "empty",
     "exp",
     "exp2",
@@ -222,6 +263,12 @@ __all__ = [
     "gather",
     "global_view",
     "grid_size",
+    "i2",
+    "i3",
+    "i4",
+    "i5",
+    "i6",
+    "i7",
     "i8",
     "i16",
     "i32",
@@ -247,6 +294,7 @@ __all__ = [
     "mbarrier_wait",
     "minimum",
     "mma",
+    "nf4",
     "otherwise",
     "parse",
     "persistent_tiles",
@@ -282,6 +330,13 @@ __all__ = [
     "transpose",
     "trap",
     "trunc",
+    "u1",
+    "u2",
+    "u3",
+    "u4",
+    "u5",
+    "u6",
+    "u7",
     "u8",
     "u16",
     "u32",

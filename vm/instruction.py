@@ -24,7 +24,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from .expr import Expr, substitute
@@ -178,7 +178,10 @@ class Instruction:
                 changes[name] = _map_field(getattr(self, name), mapping)
         if self.result is not None:
             changes["result"] = mapping(self.result)
-        return replace(self, **changes)
+        # As `dataclasses.replace` does, without looking at every field.
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        return new
 
 
 def _map_field(value: Any, mapping: Callable[[Value], Value]) -> Any:

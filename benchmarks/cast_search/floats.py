@@ -10,7 +10,8 @@ choice for every pair of a unit, in issue slots:
 * shared (two pairs, f16, mantissas of at most two bits): both are gathered as upper bytes in one
   word, as direct ones are, which a permute and a mask then take apart.
 
-All choices are covered: units are searched by branch and bound, without any limit. In units of 16
+Exponents that f16 has no room for go through f32 (`raised` saves one of them the product). All
+choices are covered: units are searched by branch and bound, without any limit. In units of 16
 pairs two pairs share a word only if they lie in one input word.
 """
 
@@ -150,6 +151,20 @@ def _placed(
         if stop > magnitude:
             skipped = magnitude - part.code_bit
             yield Piece(part.word, part.bit + skipped, 1, magnitude), sign
+
+
+def raised(source: Dtype) -> int:
+    """The fewest slots of a unit as bf16 whose exponents are raised by the value of their top bit:
+    a second copy of it stands above, and the first is flipped by the operation that masks. Only
+    direct views do."""
+    top, fields = source.bits - 2, pieces(source.bits)
+    views = [
+        _views(source.bits, pair, 7, SIGN)
+        | {(part.word, 14 - part.bit - top + part.code_bit) for part in parts}
+        for pair, parts in enumerate(fields)
+    ]
+    shifted = {view for of_pair in views for view in of_pair if view[1] != 0}
+    return sum(map(len, views)) + len(shifted)
 
 
 def search(source: Dtype, mantissa_bits: int) -> Search:

@@ -20,6 +20,7 @@ import collected
 import floats
 import linear
 import signed_bytes
+import special_floats
 
 from tileloom.compiler.casts import Plan, plan_cast, plan_decode
 from tileloom.vm.diagnostics import VMError
@@ -64,13 +65,29 @@ def optimum(source: Dtype, verb: str, dest: Dtype) -> float | None:
             return _integers(source.bits, window, 0)
         window = MANTISSA[dest.name]
         return _integers(source.bits, window, int(source.kind == "bipolar")) + 0.5
-    if source.kind == "float" and source.specials == "none":
+    if source.specials != "none" and verb == "cast":
+        return special_floats.search(source) / 4 if dest == bf16 else None
+    return _floats(source, verb, dest) if source.kind == "float" else None
+
+
+def _floats(source: Dtype, verb: str, dest: Dtype) -> float | None:
+    """Patterns, and what makes values of them: a product, or a minimum that saturates."""
+    elements = 2 * pairs(source.bits)
+    patterns = floats.search(source, MANTISSA[dest.name]).best / elements
+    if dest == f16 and source.specials != "none":
+        return None
+    if dest == bf16 or source.exponent_bits < 5:
         bare = verb == "subnormal" or (verb == "decode" and dest == f16)
-        if source.exponent_bits >= 5 and dest == f16:
-            return None
-        patterns = floats.search(source, MANTISSA[dest.name]).best / (2 * pairs(source.bits))
         return patterns + (0.0 if bare else 0.5)
-    return None
+    if verb == "decode":
+        return None
+    if source.exponent_bits == 5:
+        return patterns + 0.5
+    # Through f32: an operation for each element, and one that packs two.
+    wide = floats.search(source, MANTISSA["bf16"]).best / elements + 0.5
+    if source.exponent_bits == 7:
+        wide = min(wide, floats.raised(source) / elements)
+    return wide + 1.5
 
 
 @cache
@@ -89,6 +106,8 @@ def bar(source: Dtype, verb: str, dest: Dtype) -> float | None:
         if source.kind == "uint" and source.bits < 8:
             return 0.75 if source.bits in (1, 2, 4) else 1.0
         return 1.0 if source.name in ("e4m3", "e5m2") and dest == f16 else None
+    if source.kind == "codebook":
+        return None
     if source.kind in INTEGERS or source.bits in (4, 8):
         return 1.5
     return 1.75

@@ -57,14 +57,45 @@ def _finite_halves(
     """The true values of the codes that have finite ones."""
     if half is BF16:
         return _placed(plan, source, BF16, packing, count, 1.0)
+    if needs_halving(source) and target.has("min.xorsign"):
+        return _saturated(plan, _placed(plan, source, F16, packing, count, 1.0))
     if source.exponent_bits > 5 or needs_halving(source):
-        words = _placed(plan, source, BF16, packing, count, 1.0)
-        return _through_f32(plan, words, ".satfinite")
+        ways = [
+            partial(_placed, source=source, half=BF16, packing=packing, count=count, factor=1.0)
+        ]
+        if source.exponent_bits == 7:
+            ways.append(partial(_raised, source=source, packing=packing, count=count))
+        return _through_f32(plan, plan.cheapest(ways), ".satfinite")
     if source.name == "e4m3" and target.has("cvt.fp8"):
         return _converted(plan, packing, count)
     if source.name == "e5m2":
         return _upper_bytes(plan, packing, count)
     return _placed(plan, source, F16, packing, count, 1.0)
+
+
+def _saturated(plan: PlanBuilder, words: list[Word]) -> list[Word]:
+    """f16 without infinities and NaNs: those are the largest numbers, with their signs."""
+    largest = plan.constant(0x7BFF7BFF)
+    return [plan.op("min.xorsign.abs.f16x2", word, largest) for word in words]
+
+
+def _raised(plan: PlanBuilder, source: Dtype, packing: Packing, count: int) -> list[Word]:
+    """e7m0 as bf16 without a product, but for zeros, which become 2**-63.
+
+    The exponent e is to become e + 64: its top bit, and below it that bit once more, flipped.
+    """
+    words = []
+    runs = element_runs(packing, source.bits, count)
+    top = source.bits - 2
+    for low in range(0, count, 2):
+        moves = [
+            move
+            for h, own in enumerate(runs[low : low + 2])
+            for start, stop, to in ((0, top + 1, BF16.mantissa_bits), (top, source.bits, 14))
+            for move in field_moves(plan, own, start, stop, to + 16 * h)
+        ]
+        words.append(gather(plan, moves, 0x20002000))
+    return words
 
 
 def _special_halves(

@@ -129,8 +129,14 @@ class FactTable:
 
     def upper(self, form: Linear) -> int | None:
         """A number the form's value never exceeds."""
-        negated = self.lower(form * -1)
-        return None if negated is None else -negated
+        total = form.const
+        for register, coefficient in form.terms.items():
+            facts = self.of(register)
+            bound = facts.hi if coefficient > 0 else facts.lo
+            if bound is None:
+                return None
+            total += coefficient * bound
+        return total
 
     def facts(self, form: Linear) -> Facts:
         """All that is known of a form's value."""

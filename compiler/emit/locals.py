@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from tileloom.layouts import RegisterLayout
+from tileloom.vm.packing import Packing
 from tileloom.vm.types import RegType
 
 from ..ptx import Register, RegisterKind, Vector
@@ -52,13 +53,25 @@ def select_locals(context: Context, source: Tile, numbers: tuple[int, ...]) -> l
     """Registers that hold the given elements of a tile, packed contiguously in that order."""
     if register_kind(source.type) is not RegisterKind.B32 or source.bits == 32:
         return [source.registers[number] for number in numbers]
-    bits = source.bits
-    positions = element_positions(source.type.packing, bits, source.num_locals)
-    pieces: list[list[Piece]] = [[] for _ in range(-(-len(numbers) * bits // 32))]
+    words = _pieces(source.type.packing, source.bits, source.num_locals, numbers)
+    return [
+        assemble(context.builder, [Piece(source.registers[word], *rest) for word, *rest in parts])
+        for parts in words
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _pieces(
+    packing: Packing, bits: int, num_locals: int, numbers: tuple[int, ...]
+) -> tuple[tuple[tuple[int, int, int, int], ...], ...]:
+    """For every word of the result its pieces: (word of the source, bit, width, bit it goes to)."""
+    positions = element_positions(packing, bits, num_locals)
+    count = -(-len(numbers) * bits // 32)
+    pieces: list[list[tuple[int, int, int, int]]] = [[] for _ in range(count)]
     for target, number in enumerate(numbers):
         for word, bit, width, to, to_bit in split_at_words(positions[number], bits, target * bits):
-            pieces[to].append(Piece(source.registers[word], bit, width, to_bit))
-    return [assemble(context.builder, parts) for parts in pieces]
+            pieces[to].append((word, bit, width, to_bit))
+    return tuple(map(tuple, pieces))
 
 
 def as_words(context: Context, tile: Tile) -> list[Register]:

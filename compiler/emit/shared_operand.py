@@ -15,6 +15,7 @@ from .context import Context, SharedBinding
 from .linear import Linear
 
 B32, B64 = RegisterKind.B32, RegisterKind.B64
+_START_BITS = 14  # of the field of a descriptor that says where the operand starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +43,25 @@ class SharedOperand:
             total = total + contribution(context, binding, dim, index, moved.get(dim, 0))
         place = total * (binding.dtype.bits // 8) + binding.offset
         assert place.const % 16 == 0, f"{self.value} starts inside a unit"
+        # Boxes share the variable part, unless it could lie before the memory or behind it.
+        variable = place.without_const()
+        apart = place.const >= 0 and context.facts.is_nonnegative(variable)
+        const = place.const if apart else 0
         pure = context.builder.pure
-        base = Linear.of(context.shared_base()) + place.without_const()
-        units = pure("shr.u32", B32, context.scalars.in_register(base), 4)
+        base = Linear.of(context.shared_base()) + (variable if apart else place)
+        units = self._units(context, context.scalars.in_register(base))
         # Only the lower half depends on the place; a sum of 64 bits would hide that.
-        high, low = divmod(self.descriptor.bits + place.const // 16, 1 << 32)
+        high, low = divmod(self.descriptor.bits + const // 16, 1 << 32)
         lower = pure("add.s32", B32, units, low)
         return pure("mov.b64", B64, Vector((lower, pure("mov.b32", B32, high))))
+
+    def _units(self, context: Context, address: Register) -> Register:
+        """An address as the descriptor has it: in a cluster its upper bits say whose it is, and
+        would lie in the descriptor's next field."""
+        pure = context.builder.pure
+        if context.cluster_size > 1:
+            return pure("bfe.u32", B32, address, 4, _START_BITS)
+        return pure("shr.u32", B32, address, 4)
 
 
 def shared_operand(

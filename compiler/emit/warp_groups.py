@@ -9,6 +9,7 @@ group must have the rows of its accumulator.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 
 from tileloom.layouts import LayoutError, RegisterLayout, fragments, local, replicate, spatial
@@ -43,13 +44,18 @@ class Blocks:
 
 def accumulator_blocks(layout: RegisterLayout, dtype: str) -> list[Blocks]:
     """The ways to cut an accumulator into instructions, the widest first."""
+    return list(_accumulator_blocks(layout, dtype))
+
+
+@lru_cache(maxsize=1024)
+def _accumulator_blocks(layout: RegisterLayout, dtype: str) -> tuple[Blocks, ...]:
     found = []
     for width in reversed(fragments.wgmma_widths(dtype)):
         if layout.shape[1] % width == 0 and layout.num_threads % THREADS == 0:
             outer = quotient(layout, fragments.wgmma_d(width))
             if outer is not None:
                 found.append(Blocks(width, outer))
-    return found
+    return tuple(found)
 
 
 def quotient(layout: RegisterLayout, inner: RegisterLayout) -> RegisterLayout | None:

@@ -9,7 +9,7 @@ from math import prod
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Effect, Instruction
 from tileloom.vm.instructions.cluster import ClusterBarrier, LoadRemote, StoreRemote
-from tileloom.vm.instructions.memory import GlobalView
+from tileloom.vm.instructions.memory import GlobalView, Store
 from tileloom.vm.ir import Function, Value, instructions
 from tileloom.vm.types import GlobalType, RegType
 
@@ -36,6 +36,9 @@ def lower_cluster_barrier(context: Context, instruction: ClusterBarrier) -> None
         # A release of everything waits for the whole GPU's memory; this one for the block's own.
         builder.emit("fence.release.sync_restrict::shared::cta.cluster")
         arrive = "relaxed"
+    elif _ends_reads(context.function, instruction):
+        # Nobody waits for what was written: the reads are done, for their sums were stored.
+        arrive = "relaxed"
     builder.emit(f"barrier.cluster.arrive.{arrive}.aligned")
     builder.emit("barrier.cluster.wait.acquire.aligned")
 
@@ -48,6 +51,44 @@ def _publishes_own_memory_only(function: Function, barrier: ClusterBarrier) -> b
     order = list(instructions(function.body))
     before = order[: order.index(barrier)] if barrier in function.body else order
     return not any(_reaches_out(instruction) for instruction in before)
+
+
+def _ends_reads(function: Function, barrier: ClusterBarrier) -> bool:
+    """Whether a barrier is the last instruction, and all it has to end are reads of other blocks'
+    memory whose values were stored before: a thread that has stored them has them."""
+    body = function.body
+    if not body or body[-1] is not barrier:
+        return False
+    order = list(instructions(body))
+    if any(isinstance(instruction, StoreRemote) for instruction in order):
+        return False
+    # What still waits for each value: the reads it is made of.
+    made_of: dict[Value, set[Value]] = {}
+    waiting: set[Value] = set()
+    for instruction in order:
+        operands = {o for o in instruction.operands() if isinstance(o, Value)}
+        reads = set().union(*(made_of.get(o, set()) for o in operands))
+        result = instruction.result
+        if isinstance(instruction, LoadRemote):
+            assert result is not None
+            waiting.add(result)
+            made_of[result] = {result}
+        elif isinstance(instruction, Store) and instruction in body:
+            assert isinstance(instruction.value, Value)
+            waiting -= made_of.get(instruction.value, set())
+        elif result is not None and _is_whole(instruction, reads):
+            made_of[result] = reads
+    return not waiting
+
+
+def _is_whole(instruction: Instruction, reads: set[Value]) -> bool:
+    """Whether every element of the values read goes into the result, which is a value anew."""
+    result = instruction.result
+    assert result is not None
+    if not isinstance(result.type, RegType):
+        return False
+    size = prod(result.type.shape)
+    return all(isinstance(r.type, RegType) and prod(r.type.shape) == size for r in reads)
 
 
 def _reaches_out(instruction: Instruction) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tileloom.vm.instruction import Instruction
-from tileloom.vm.ir import Block, Break, For, Group, If, Return, While
+from tileloom.vm.ir import Block, Break, For, Group, If, Return, While, blocks_of
 from tileloom.vm.types import ScalarType
 
 from ..emit.context import Context
@@ -52,11 +52,14 @@ def _lower_for(context: Context, loop: For) -> None:
 
 
 def _lower_group(context: Context, group: Group) -> None:
-    """The group's threads run the body, the others branch around it."""
+    """The group's threads run the body, the others branch around it.
+
+    In a branch that keeps its code, a group without loops keeps its own too.
+    """
     builder, around = context.builder, context.part
     part = around.inside(group)
     end = builder.fresh_label("end")
-    with builder.region():
+    with builder.region(closed=builder.closed and not _has_loop(group.body)):
         if group.warps is None:
             _keep_one_thread(context, end)
         else:
@@ -87,6 +90,14 @@ def _keep_one_thread(context: Context, end: str) -> None:
     elected = builder.storage(PRED)
     builder.emit("elect.sync", (Pair(Symbol("_"), elected),), (0xFFFFFFFF,))
     builder.branch(end, elected, negated=True)
+
+
+def _has_loop(block: Block) -> bool:
+    """Whether a block's code may run several times."""
+    return any(
+        isinstance(statement, For | While) or any(map(_has_loop, blocks_of(statement)))
+        for statement in block
+    )
 
 
 def _has_break(block: Block) -> bool:
@@ -204,11 +215,13 @@ def _lower_if(context: Context, statement: If) -> None:
         lower_block(context, statement.then if condition else statement.orelse)
         return
     otherwise, end = builder.fresh_label("else"), builder.fresh_label("end")
-    # One region around both sides: what leaves either of them is placed before the branch.
+    # Two sides outside of loops compute what each needs; of one, and in loops, what can leave is
+    # placed before the branch, by the region around both.
+    closed = bool(statement.orelse) and not context.break_labels
     with builder.region():
         start = len(builder.recent())
         builder.branch(otherwise if statement.orelse else end, condition, negated=True)
-        with builder.region():
+        with builder.region(closed):
             lower_block(context, statement.then)
         if not statement.orelse and is_only_arrival(builder.recent()[start + 1 :]):
             body = builder.recent()[start + 1 :]
@@ -218,6 +231,6 @@ def _lower_if(context: Context, statement: If) -> None:
         if statement.orelse:
             builder.branch(end)
             builder.place(otherwise)
-            with builder.region():
+            with builder.region(closed):
                 lower_block(context, statement.orelse)
         builder.place(end)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from tileloom.vm.expr import Const, Expr, Special, children, references
+from tileloom.vm.instructions.bulk import UNIT
 from tileloom.vm.instructions.memory import GlobalView
 from tileloom.vm.instructions.tensor import CopyTensor, StoreTensor
 from tileloom.vm.ir import Value, instructions
@@ -66,6 +67,7 @@ class _Copy:
         pointer = self.context.tensor_map(self._map(plan, order))
         scalars = self.context.scalars
         starts = [scalars.as_offset(scalars.integer(e)) for e in self.view_offsets]
+        self._check_row(order[0], starts[order[0]])
         for steps in product(*map(range, plan.counts)):
             moved = [step * n for step, n in zip(steps, plan.extents, strict=True)]
             coordinates = list(starts)
@@ -73,6 +75,17 @@ class _Copy:
                 coordinates[dim] = coordinates[dim] + by
             registers = tuple(self._coordinate(coordinates[dim]) for dim in order)
             yield self._address(plan, moved), TensorAddress(pointer, registers)
+
+    def _check_row(self, dim: int, start: Linear) -> None:
+        """Elsewhere in a row the hardware takes the copy for an illegal instruction."""
+        assert isinstance(self.view.type, GlobalType)
+        unit = 8 * UNIT // self.view.type.dtype.bits
+        if self.context.facts.divisor(start) % unit:
+            raise self._error(
+                f"index {dim} of `{self.view.label}` may be no multiple of {unit}",
+                f"the copy engine begins at multiples of {UNIT} bytes of a row: `assume` that "
+                f"{unit} divides it, or use `load` and `store`",
+            )
 
     def _coordinate(self, form: Linear) -> Register | int:
         """A coordinate, which has 32 bits and a sign: what needs more lies outside every tensor."""
@@ -109,9 +122,10 @@ class _Copy:
                 )
         binding = memory_binding(context, view)
         assert isinstance(binding, GlobalBinding)
-        if binding.alignment % 16:
+        if binding.alignment % UNIT:
             raise self._error(
-                f"`{view.label}` may start at no multiple of 16 bytes", "give it its `alignment`"
+                f"`{view.label}` may start at no multiple of {UNIT} bytes",
+                "give it its `alignment`",
             )
         of_tile = dict(zip(self.dims, plan.extents, strict=True))
         box = tuple(of_tile.get(dim, 1) for dim in order)

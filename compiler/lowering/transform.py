@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tileloom.layouts import LayoutError, RegisterLayout, local
+from tileloom.layouts import LayoutError, RegisterLayout, auto, local
 from tileloom.vm.diagnostics import LayoutMismatchError
 from tileloom.vm.instructions.transform import (
     Broadcast,
@@ -26,7 +29,7 @@ from tileloom.vm.types import RegType
 
 from ..emit.bits import Piece, assemble
 from ..emit.casts import cast_tile, decode_tile
-from ..emit.context import Context, LoweringError
+from ..emit.context import Context
 from ..emit.locals import as_words, broadcast_source, from_words, matching_locals, select_locals
 from ..emit.repacking import repacked
 from ..emit.tiles import Tile, tile_type
@@ -35,6 +38,9 @@ from .registry import Demand, layout_default, layout_demand, layout_rule, loweri
 
 if TYPE_CHECKING:
     from ..passes.inference import Inference
+
+
+_MAX_KEPT = 4096
 
 
 def _result(instruction: View | Cast | Decode | Broadcast | Reshape | Transpose) -> RegType:
@@ -99,30 +105,27 @@ def lower_concat(context: Context, instruction: Concat) -> None:
     result = instruction.result
     assert result is not None and isinstance(result.type, RegType)
     lhs, rhs = context.tile(instruction.lhs), context.tile(instruction.rhs)
-    numbers = _concat_locals(result.type.placed, lhs, rhs, instruction.dim)
-    if numbers is None:
-        raise LoweringError(
-            f"`concat`: layout `{result.type.placed}` needs elements of other threads",
-            instruction.location,
-            notes=[f"lhs has `{lhs.type.placed}`", f"rhs has `{rhs.type.placed}`"],
-            hint="join along a dimension whose outermost part is local",
-        )
+    parts = (lhs.type.placed, rhs.type.placed)
+    numbers = _concat_locals(result.type.placed, *parts, instruction.dim)
+    assert numbers is not None, "inference left a join between threads"
     joined = _joined(context, lhs, rhs, numbers)
     context.bind(result, joined)
 
 
+@lru_cache(maxsize=_MAX_KEPT)
 def _concat_locals(
-    layout: RegisterLayout, lhs: Tile, rhs: Tile, dim: int
-) -> list[tuple[bool, int]] | None:
-    """Per local of the joined tile: whether it is of rhs, and which local there."""
+    layout: RegisterLayout, lhs: RegisterLayout, rhs: RegisterLayout, dim: int
+) -> tuple[tuple[bool, int], ...] | None:
+    """Per local of the joined tile: whether it is of rhs, and which local there; None where a
+    thread would need another's."""
     table = layout.table()
-    border = lhs.type.shape[dim]
+    border = lhs.shape[dim]
     of_rhs = table[:, :, dim] >= border
     if not (of_rhs == of_rhs[0]).all():
         return None
     numbers: list[tuple[bool, int]] = []
     for number, second in enumerate(of_rhs[0].tolist()):
-        part = (rhs if second else lhs).type.placed
+        part = rhs if second else lhs
         indices = table[:, number].copy()
         indices[:, dim] -= border if second else 0
         _, found = part.locate(indices)
@@ -131,11 +134,11 @@ def _concat_locals(
         if not np.array_equal(part.table()[:, int(found[0])], indices):
             return None
         numbers.append((second, int(found[0])))
-    return numbers
+    return tuple(numbers)
 
 
 def _joined(
-    context: Context, lhs: Tile, rhs: Tile, numbers: list[tuple[bool, int]]
+    context: Context, lhs: Tile, rhs: Tile, numbers: Sequence[tuple[bool, int]]
 ) -> list[Register]:
     bits = lhs.bits
     if bits in (32, 64) or lhs.type.dtype.kind == "bool":
@@ -231,7 +234,7 @@ def transpose_demand(instruction: Transpose, num_threads: int) -> Demand:
 @layout_rule(Slice)
 def infer_slice(inference: Inference, instruction: Slice) -> None:
     source = inference.known(instruction.value)
-    if source is not None:
+    if source is not None and _falls_on_registers(instruction, source):
         inference.propose(instruction.result, _sliced(instruction, source))
 
 
@@ -239,8 +242,18 @@ def _sliced(instruction: Slice, source: RegisterLayout) -> RegisterLayout:
     return _kept(instruction, source)[0]
 
 
+def _falls_on_registers(instruction: Slice, source: RegisterLayout) -> bool:
+    try:
+        for dim, (start, size) in enumerate(
+            zip(instruction.offsets, instruction.shape, strict=True)
+        ):
+            source, _ = source.sub_layout(dim, start, size)
+    except LayoutError:
+        return False
+    return True
+
+
 _KEPT: dict[Any, tuple[RegisterLayout, tuple[int, ...]]] = {}
-_MAX_KEPT = 4096
 
 
 def _kept(instruction: Slice, source: RegisterLayout) -> tuple[RegisterLayout, tuple[int, ...]]:
@@ -254,9 +267,33 @@ def _kept(instruction: Slice, source: RegisterLayout) -> tuple[RegisterLayout, t
     return _KEPT[key]
 
 
+@layout_default(Slice, phase=3)
+def default_slice(inference: Inference, instruction: Slice) -> None:
+    if inference.known(instruction.value) is not None:
+        source = _source_to_slice(instruction, inference.num_threads)
+        inference.propose(instruction.result, _sliced(instruction, source))
+
+
 @layout_demand(Slice)
 def slice_demand(instruction: Slice, num_threads: int) -> Demand:
-    return [("result", _sliced(instruction, _placed(instruction.value)))]
+    source = _placed(instruction.value)
+    if not _falls_on_registers(instruction, source):
+        source = _source_to_slice(instruction, num_threads)
+    return [("value", source), ("result", _sliced(instruction, source))]
+
+
+def _source_to_slice(instruction: Slice, num_threads: int) -> RegisterLayout:
+    shape = _shape(instruction.value)
+    cuts = zip(instruction.offsets, instruction.shape, shape, strict=True)
+    return _cut_between_registers(num_threads, shape, [gcd(*cut) for cut in cuts])
+
+
+def _cut_between_registers(
+    num_threads: int, shape: Sequence[int], runs: Sequence[int]
+) -> RegisterLayout:
+    """A layout whose threads hold the same part of each run of so many indices of a dimension."""
+    outer = local(*(extent // run for extent, run in zip(shape, runs, strict=True)))
+    return outer * auto(num_threads, *runs)
 
 
 @layout_rule(Broadcast)
@@ -290,3 +327,16 @@ def infer_concat(inference: Inference, instruction: Concat) -> None:
     if lhs is not None and lhs == rhs:
         outer = tuple(2 if dim == instruction.dim else 1 for dim in range(lhs.rank))
         inference.propose(instruction.result, local(outer) * lhs)
+
+
+@layout_demand(Concat)
+def concat_demand(instruction: Concat, num_threads: int) -> Demand:
+    lhs, rhs, dim = _placed(instruction.lhs), _placed(instruction.rhs), instruction.dim
+    if _concat_locals(_placed(instruction.result), lhs, rhs, dim) is not None:
+        return []
+    runs = list(lhs.shape)
+    runs[dim] = gcd(lhs.shape[dim], rhs.shape[dim])
+    shapes = {"lhs": lhs.shape, "rhs": rhs.shape, "result": _shape(instruction.result)}
+    return [
+        (name, _cut_between_registers(num_threads, shape, runs)) for name, shape in shapes.items()
+    ]

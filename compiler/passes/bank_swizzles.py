@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -155,18 +156,24 @@ def _wavefronts(
 ) -> float:
     """Of the first warp, weighted; without a memory layout, what no bank makes slower."""
     layout = memory or row_major(*shape)
-    total = 0.0
-    for access in accesses:
-        places = _places(layout, access, bits)
-        samples, count = _sampled(places, access, layout, bits)
-        taken = [
-            -(-len(lanes) // {8: 16, 16: 8}.get(width, 32))
-            if memory is None
-            else wavefronts(_swizzled(lanes, layout.swizzle), width)
-            for lanes, width in samples
-        ]
-        total += access.weight * count * sum(taken) / max(1, len(taken))
-    return total
+    costs = (
+        access.weight * _mean(layout, memory is None, replace(access, weight=1), bits)
+        for access in accesses
+    )
+    return sum(costs)
+
+
+@lru_cache(maxsize=4096)  # most instructions of a program access a tile alike
+def _mean(layout: MemoryLayout, free: bool, access: _Access, bits: int) -> float:
+    """Of one instruction; `free` of what makes banks slower."""
+    samples, count = _sampled(_places(layout, access, bits), access, layout, bits)
+    taken = [
+        -(-len(lanes) // {8: 16, 16: 8}.get(width, 32))
+        if free
+        else wavefronts(_swizzled(lanes, layout.swizzle), width)
+        for lanes, width in samples
+    ]
+    return count * sum(taken) / max(1, len(taken))
 
 
 def _swizzled(addresses: IntTable, swizzle: Swizzle | None) -> IntTable:

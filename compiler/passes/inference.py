@@ -84,8 +84,9 @@ class Inference:
         self.order = [instruction for instruction, _ in placed]
         self._threads = {instruction: part.num_threads for instruction, part in placed}
         self._pending: deque[Instruction] = deque()
-        for instruction in self.order:
-            for value in tiles_of(instruction):
+        self._tiles = {instruction: tiles_of(instruction) for instruction in self.order}
+        for instruction, tiles in self._tiles.items():
+            for value in tiles:
                 self.users.setdefault(value, []).append(instruction)
 
     def known(self, value: Value | Expr | None) -> RegisterLayout | None:
@@ -104,7 +105,7 @@ class Inference:
 
     def missing(self, instruction: Instruction) -> list[Value]:
         """The instruction's tiles without a layout."""
-        return [value for value in tiles_of(instruction) if value not in self.layouts]
+        return [value for value in self._tiles[instruction] if value not in self.layouts]
 
     def settle(self) -> None:
         """Runs rules until nothing moves."""

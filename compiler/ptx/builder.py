@@ -7,7 +7,8 @@ Two ways to emit:
   give the same register, and the instruction is placed in the outermost open region in which all
   its sources are known. While a loop is being built its body is a list of its own, so appending to
   an enclosing region places the code in the loop's preheader: loop-invariant address arithmetic
-  leaves the loop by construction.
+  leaves the loop by construction. It never leaves a region that is `closed`, as a branch outside
+  of loops is: all threads would compute what only some paths need.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from .operands import LabelRef, Operand, Register, RegisterKind, Symbol, Vector,
 class Region:
     """An open stretch of code: its items and the values known in it."""
 
-    __slots__ = ("depth", "items", "values")
+    __slots__ = ("floor", "items", "values")
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, floor: int) -> None:
+        self.floor = floor  # the outermost region that its code may move to
         self.items: list[Item] = []
         self.values: dict[tuple[object, ...], Register] = {}
 
@@ -47,6 +48,11 @@ class Builder:
     def depth(self) -> int:
         """Nesting depth of the current region; 0 is the function."""
         return len(self._regions) - 1
+
+    @property
+    def closed(self) -> bool:
+        """Whether the current region is, or is in, one that code doesn't leave."""
+        return self._regions[-1].floor > 0
 
     def storage(self, kind: RegisterKind = RegisterKind.B32) -> Register:
         """A fresh mutable register."""
@@ -81,10 +87,13 @@ class Builder:
                 return result
             if register.region > depth:
                 depth = register.region
-        region = self._regions[depth]
         key = (opcode, srcs)
-        known = region.values.get(key)
+        known = self._regions[depth].values.get(key)
+        if known is None and depth < self._regions[-1].floor:
+            depth = self._regions[-1].floor
+            known = self._regions[depth].values.get(key)
         if known is None:
+            region = self._regions[depth]
             known = self._register(kind, depth)
             region.items.append(Instruction(opcode, (known,), srcs))
             region.values[key] = known
@@ -138,9 +147,9 @@ class Builder:
         self.emit("bra", (), (LabelRef(label),), when, negated)
 
     @contextmanager
-    def region(self) -> Iterator[Region]:
+    def region(self, closed: bool = False) -> Iterator[Region]:
         """Opens a nested region; on leaving, its items join the enclosing region."""
-        inner = Region(len(self._regions))
+        inner = Region(len(self._regions) if closed else self._regions[-1].floor)
         self._regions.append(inner)
         yield inner
         popped = self._regions.pop()

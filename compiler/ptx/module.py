@@ -103,8 +103,8 @@ class Parameter:
 
 @dataclass
 class Kernel:
-    """One entry point. `num_threads` becomes `.maxntid`, `min_blocks` `.minnctapersm`, `cluster`
-    (blocks along x, y, z) `.reqnctapercluster`."""
+    """One entry point. `num_threads` becomes `.maxntid`, `min_blocks` `.minnctapersm`,
+    `max_registers` `.maxnreg`, `cluster` (blocks along x, y, z) `.reqnctapercluster`."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -112,6 +112,7 @@ class Kernel:
     body: list[Item] = field(default_factory=list)
     register_counts: dict[RegisterKind, int] = field(default_factory=dict)
     min_blocks: int | None = None
+    max_registers: int | None = None
     texts: tuple[str, ...] = ()
     local_bytes: int = 0
     cluster: tuple[int, int, int] | None = None

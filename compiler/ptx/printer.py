@@ -100,6 +100,8 @@ def _print_kernel(
     out.append(f".maxntid {kernel.num_threads}, 1, 1")
     if kernel.min_blocks is not None:
         out.append(f".minnctapersm {kernel.min_blocks}")
+    if kernel.max_registers is not None:
+        out.append(f".maxnreg {kernel.max_registers}")
     if kernel.cluster is not None:
         x, y, z = kernel.cluster
         out += [".explicitcluster", f".reqnctapercluster {x}, {y}, {z}"]

@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tileloom.layouts import RegisterLayout, local, spatial
-from tileloom.programs.rows.schedule import power_above
+from tileloom.layouts import RegisterLayout
+from tileloom.programs.rows.schedule import BlockOfRows, power_above
 
 RUN = 16
-WARPS = 4
 MAX_THREADS = 1024
 MAX_CHUNKS = 2  # more in flight than memory needs, and registers that blocks lack
 GROUP_THREADS = 128
 
 
 @dataclass(frozen=True)
-class ActivationSchedule:
+class ActivationSchedule(BlockOfRows):
     """Tiles of `threads` * `chunks` * 16 columns; rows that are longer take turns if it `loops`,
     blocks along the grid if scales belong to groups."""
 
@@ -30,28 +29,13 @@ class ActivationSchedule:
     loops: bool = False
 
     @property
-    def num_warps(self) -> int:
-        return max(WARPS, self.threads // 32)
-
-    @property
-    def rows(self) -> int:
-        """Rows of a block."""
-        return 32 * self.num_warps // self.threads
-
-    @property
-    def columns(self) -> int:
+    def columns(self) -> int:  # type: ignore[override]
         return RUN * self.threads * self.chunks
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """[rows, columns]"""
-        return (self.rows, self.columns)
 
     @cached_property
     def layout(self) -> RegisterLayout:
         """[rows, columns]"""
-        row = local(1, self.chunks) * spatial(1, self.threads) * local(1, RUN)
-        return spatial(self.rows, 1) * row
+        return self.spread(self.chunks, RUN)
 
 
 def schedule_for(k: int, group: int = 0) -> ActivationSchedule:

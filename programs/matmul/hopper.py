@@ -22,6 +22,8 @@ from tileloom.layouts import MemoryLayout, RegisterLayout, fragments, spatial, s
 from tileloom.vm.dsl.values import ScalarLike
 from tileloom.vm.dtypes import dtype, f32
 
+from .operands import operand_views, row_alignment
+
 
 @dataclass(frozen=True)
 class HopperSchedule:
@@ -61,11 +63,7 @@ def matmul_wgmma(
 ) -> None:
     s, kind = schedule, dtype(element)
     vm.launch(grid=[vm.cdiv(n, s.columns), vm.cdiv(m, s.rows)], warps=s.num_warps)
-    vm.assume(k % s.vector == 0)
-    vm.assume(n % s.vector == 0)
-    alignment = min(16, 2 * s.vector)
-    view_a = vm.global_view(a, [m, k], alignment=alignment)
-    view_b = vm.global_view(b, [k, n], alignment=alignment)
+    view_a, view_b = operand_views(a, b, m, k, n, s.vector)
     row, column = vm.block_index(1) * s.rows, vm.block_index(0) * s.columns
     ring_a = vm.alloc_shared(kind, (s.stages, s.rows, s.depth), s.stage(s.rows, s.depth))
     ring_b = vm.alloc_shared(kind, (s.stages, s.depth, s.columns), s.stage(s.depth, s.columns))
@@ -89,5 +87,5 @@ def matmul_wgmma(
         copy(turn + (s.stages - 2))
         vm.wgmma_wait(1)
     vm.wgmma_wait(0)
-    view_c = vm.global_view(c, [m, n], alignment=alignment)
+    view_c = vm.global_view(c, [m, n], alignment=row_alignment(s.vector))
     vm.store(view_c, [row, column], vm.cast(total, dtype(out)))

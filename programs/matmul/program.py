@@ -17,6 +17,8 @@ from tileloom import vm
 from tileloom.layouts import RegisterLayout, fragments, local, replicate, spatial
 from tileloom.vm.dtypes import dtype, f32
 
+from .operands import operand_views, row_alignment
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -69,11 +71,7 @@ def matmul(
 ) -> None:
     s, kind = schedule, dtype(element)
     vm.launch(grid=[vm.cdiv(n, s.columns), vm.cdiv(m, s.rows)], warps=s.num_warps)
-    vm.assume(k % s.vector == 0)
-    vm.assume(n % s.vector == 0)
-    alignment = min(16, 2 * s.vector)
-    view_a = vm.global_view(a, [m, k], alignment=alignment)
-    view_b = vm.global_view(b, [k, n], alignment=alignment)
+    view_a, view_b = operand_views(a, b, m, k, n, s.vector)
     row, column = vm.block_index(1) * s.rows, vm.block_index(0) * s.columns
     shared_a = vm.alloc_shared(kind, (s.rows, s.depth))
     shared_b = vm.alloc_shared(kind, (s.depth, s.columns))
@@ -92,7 +90,7 @@ def matmul(
             vm.load(shared_b, [0, 0], s.b.shape, s.b),
         )
         vm.barrier()
-    view_c = vm.global_view(c, [m, n], alignment=alignment)
+    view_c = vm.global_view(c, [m, n], alignment=row_alignment(s.vector))
     vm.store(view_c, [row, column], vm.cast(total, dtype(out)))
 
 

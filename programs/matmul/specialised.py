@@ -24,6 +24,8 @@ from tileloom.vm.dsl.pipeline import Consumer
 from tileloom.vm.dsl.values import MemoryTile, Scalar, ScalarLike, Tile
 from tileloom.vm.dtypes import dtype, f32
 
+from .operands import operand_views
+
 COPYING = 4  # warps: registers are given away by warp groups
 ROW_BYTES = 128  # what the widest swizzle spans
 _LARGE = 1 << 25  # elements of c
@@ -100,9 +102,7 @@ def matmul_specialised(
     down, across = vm.cdiv(m, s.rows), vm.cdiv(n, s.columns)
     tiles = down * across
     vm.launch(grid=[vm.smaller(tiles, s.blocks)], warps=COPYING + s.multiplying, min_blocks=1)
-    vm.assume(k % 8 == 0)
-    vm.assume(n % 8 == 0)
-    view_a, view_b = vm.global_view(a, [m, k]), vm.global_view(b, [k, n])
+    view_a, view_b = operand_views(a, b, m, k, n, 8)
     view_c = vm.global_view(c, [m, n])
     ring_a = vm.alloc_shared(kind, (s.stages, s.rows, s.depth), s.ring(s.rows, s.depth))
     ring_b = vm.alloc_shared(kind, (s.stages, s.depth, s.columns), s.ring(s.depth, s.columns))

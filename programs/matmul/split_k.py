@@ -18,6 +18,7 @@ from tileloom.programs.reduction.schedule import plan_for
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.dtypes import dtype
 
+from .operands import operand_views
 from .program import Schedule, matmul
 from .turns import accumulate
 
@@ -41,14 +42,10 @@ def matmul_part(
     across, down, all_turns = vm.cdiv(n, s.columns), vm.cdiv(m, s.rows), vm.cdiv(k, s.depth)
     parts = vm.cdiv(all_turns, turns)
     vm.launch(grid=[across * down * parts], warps=s.num_warps)
-    vm.assume(k % s.vector == 0)
-    vm.assume(n % s.vector == 0)
+    view_a, view_b = operand_views(a, b, m, k, n, s.vector)
     column = vm.block_index() % across * s.columns
     row = vm.block_index() // across % down * s.rows
     part = vm.block_index() // across // down
-    alignment = min(16, 2 * s.vector)
-    view_a = vm.global_view(a, [m, k], alignment=alignment)
-    view_b = vm.global_view(b, [k, n], alignment=alignment)
     start = part * turns
     total = accumulate(
         s,

@@ -34,10 +34,11 @@ class Config:
     ahead: bool = False  # x and scales are read a turn ahead
     stages: int = 0  # or wait in so many slots of shared memory
     stage_words: bool = False  # and words beside them
+    span: int = 1  # chunks that a warp takes in a turn
 
     @cached_property
     def layouts(self) -> Layouts:
-        return Layouts(self.cut, self.k_warps, self.feature_warps, self.tokens)
+        return Layouts(self.cut, self.k_warps, self.feature_warps, self.tokens, self.span)
 
     @cached_property
     def form(self) -> WeightForm:
@@ -47,6 +48,11 @@ class Config:
         # twice the rate of the decode's operations.
         factor_cost = 0.75 * self.tokens / LARGEST_CHUNK
         return weight_form(self.weight, self.activation, x_cost, factor_cost, self.cut.tiles)
+
+    @property
+    def turn(self) -> int:
+        """Chunks that a thread block takes in a turn."""
+        return self.k_warps * self.span
 
     @property
     def features(self) -> int:

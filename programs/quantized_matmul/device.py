@@ -28,7 +28,7 @@ from .config import Config
 from .eight_bit_config import ByteConfig
 from .fast import ARRAYS, remember
 from .packed import PackedTensor, Weights, host_weights
-from .plan import AnyConfig, AnyPlan, arguments, traced
+from .plan import AnyConfig, AnyPlan, Plan, arguments, traced
 from .schedule import Machine
 
 
@@ -260,8 +260,18 @@ def launch(
         for index in signature.facts.alignments:
             signature.check_alignment(index, values[index])
     maps = maps_of(plan, ordinal, values)
+    if attributes.programmatic and not attributes.shared and isinstance(plan, Plan):
+        attributes = replace(attributes, shared=_alone(plan, ordinal))
     kernel.launch(plan.grid, [*values, *encoded(maps, values)], stream, attributes)
     return values
+
+
+@lru_cache(maxsize=1024)
+def _alone(plan: Plan, ordinal: int) -> int:
+    gpu = device(ordinal)
+    if gpu.compute_capability != (9, 0):
+        return 0
+    return plan.shared_alone(gpu.num_multiprocessors)
 
 
 def _value(argument: Any) -> Any:

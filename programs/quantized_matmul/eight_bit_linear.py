@@ -20,7 +20,7 @@ from .eight_bit_plan import plan_bytes
 from .eight_bit_schedule import ByteSchedule
 from .fast import key_of
 from .operands import Operands, activation_of, bias_array, check_out, empty_output, output_name
-from .running import machine_for, place_of, run_plan
+from .running import check_workspace, machine_for, place_of, run_plan
 
 
 def linear_bytes(
@@ -45,6 +45,7 @@ def linear_bytes(
             f"`{schedule}` is no schedule of {p.activation} activations",
             hint="a `ByteSchedule`, such as `b64h2a4`",
         )
+    check_workspace(workspace)
     source = _source(x)
     place = place_of(device, source)
     given = None if out is None else describe(out)

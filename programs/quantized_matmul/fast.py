@@ -72,16 +72,16 @@ class Call:
 
 def key_of(x: Any, out: Any) -> Key | None:
     """What makes calls alike, or None for arrays that always take the long way."""
-    kind: type = type(x)
+    first: Any = x
     more: Key = ()
     if isinstance(x, Activations):
-        kind, more = type(x.codes), (x.k, x.group, x.dtype, x.leading, _like(x.scales))
-        if type(x.scales) is not kind:
+        first, more = x.codes, (x.k, x.group, x.dtype, x.leading, _like(x.scales))
+        if type(x.scales) is not type(first):
             return None
-        x = x.codes
+    kind = type(first)
     if kind is not type(out) or kind.__name__ not in ("Tensor", "DeviceArray"):
         return None
-    return (kind, x.shape, x.dtype, x.device, out.shape, out.dtype, out.device, *more)
+    return (kind, *_like(first), *_like(out), *more)
 
 
 def _like(array: Any) -> Key:

@@ -72,6 +72,12 @@ class Cut:
         """Units of a thread along k in a chunk, for one (r1, r0)."""
         return self.chunk // (16 * self.parts)
 
+    def span(self, tokens: int) -> int:
+        """Chunks that a warp takes in a turn: small ones together, for as many bytes are to be on
+        their way as with large ones. More tokens leave fewer registers for their scales."""
+        rows = LARGEST_CHUNK if tokens <= 8 else LARGEST_CHUNK // 2
+        return max(1, rows // self.chunk) if self.contiguous and not self.one_scale else 1
+
     @property
     def k_digits(self) -> tuple[int, ...]:
         """The extents of (s, q, r1, t, h)."""
@@ -138,6 +144,10 @@ class Geometry(Matrix):
         last = self.k - (self.num_groups - 1) * self.group
         return (self.num_groups - 1) * self.chunks_per_group + -(-last // self.cut.chunk)
 
+    def num_spans(self, tokens: int) -> int:
+        """What a warp takes in a turn, of the whole matrix."""
+        return -(-self.num_chunks // self.cut.span(tokens))
+
     @property
     def scale_rows(self) -> int:
         """Rows of packed scales: one, or one a chunk."""
@@ -161,23 +171,25 @@ def _padded(rows: int, unit: int) -> int:
 class Layouts:
     """The register layouts of one thread block: `k_warps` x `feature_warps` warps.
 
-    Warp w * feature_warps + f takes chunk w of the block's turn and feature block f.
+    Warp w * feature_warps + f takes span w of the block's turn, of `span` chunks, and feature block
+    f. Products are of one chunk.
     """
 
     cut: Cut
     k_warps: int
     feature_warps: int
     tokens: int
+    span: int = 1
 
     def words(self) -> RegisterLayout:
-        """[F, W, steps, U, 32, 4] words as they lie in memory."""
+        """[F, W * span, steps, U, 32, 4] words as they lie in memory."""
         g = self.cut
-        shape = (self.feature_warps, self.k_warps, g.steps, g.unit_words, 32, 4)
+        inner = (g.steps, g.unit_words, 32, 4)
         return RegisterLayout.from_modes(
-            shape,
-            tuple((extent,) for extent in shape),
+            (self.feature_warps, self.k_warps * self.span, *inner),
+            ((self.feature_warps,), (self.k_warps, self.span), *((extent,) for extent in inner)),
             spatial=[(1, 0), (0, 0), (4, 0)],
-            local=[(2, 0), (3, 0), (5, 0)],
+            local=[(1, 1), (2, 0), (3, 0), (5, 0)],
         )
 
     def codes(self) -> RegisterLayout:
@@ -193,31 +205,35 @@ class Layouts:
         )
 
     def x(self) -> RegisterLayout:
-        """[tokens, W * chunk] of x: a lane holds pairs of token g, as matrices of 8 x 8 do."""
-        k_modes = (self.k_warps, self.cut.chunk // 8, 4, 2)
+        """[tokens, W * span * chunk] of x: a lane holds pairs of token g, as matrices of 8 x 8
+        do."""
+        rows = self.span * self.cut.chunk
+        k_modes = (self.k_warps, rows // 8, 4, 2)
         return RegisterLayout.from_modes(
-            (self.tokens, self.k_warps * self.cut.chunk),
+            (self.tokens, self.k_warps * rows),
             ((self.tokens // 8, 8), k_modes),
             spatial=[(1, 0), replicate(self.feature_warps), (0, 1), (1, 2)],
             local=[(0, 0), (1, 1), (1, 3)],
         )
 
     def x_copy(self) -> RegisterLayout:
-        """[tokens, W * chunk] of x again: who copies which 16 bytes. Each warp copies its own part,
-        and those that share it a share each; a lane has few rows, each an address and a check."""
-        vectors, lanes, down = self.cut.chunk // 8, 32 * self.feature_warps, min(self.tokens, 8)
+        """[tokens, W * span * chunk] of x again: who copies which 16 bytes. Each warp copies its
+        own part, and those that share it a share each; a lane has few rows, each an address and
+        a check."""
+        rows = self.span * self.cut.chunk
+        vectors, lanes, down = rows // 8, 32 * self.feature_warps, min(self.tokens, 8)
         across = gcd(vectors, lanes // down)
         return RegisterLayout.from_modes(
-            (self.tokens, self.k_warps * self.cut.chunk),
+            (self.tokens, self.k_warps * rows),
             ((self.tokens // down, down), (self.k_warps, vectors // across, across, 8)),
             spatial=[(1, 0), replicate(lanes // (across * down)), (0, 1), (1, 2)],
             local=[(0, 0), (1, 1), (1, 3)],
         )
 
     def slots(self, stages: int) -> MemoryLayout:
-        """[stages, tokens, W * chunk] of x in shared memory. Rows are 16 bytes longer than their
-        elements, an odd number of 16 bytes, so that eight rows lie in different banks."""
-        columns = self.k_warps * self.cut.chunk
+        """[stages, tokens, W * span * chunk] of x in shared memory. Rows are 16 bytes longer than
+        their elements, an odd number of 16 bytes, so that eight rows lie in different banks."""
+        columns = self.k_warps * self.span * self.cut.chunk
         row = columns + 8
         return strided((stages, self.tokens, columns), (self.tokens * row, row, 1))
 
@@ -278,15 +294,16 @@ class Layouts:
         )
 
     def scales(self, rows: int) -> RegisterLayout:
-        """[F, rows, 8, T, 2] scales; `rows` is W, or 1 where all chunks share one."""
+        """[F, rows, 8, T, 2] scales; `rows` is W * span, or 1 where all chunks share one."""
         g = self.cut
-        shape = (self.feature_warps, rows, 8, g.tiles, 2)
+        inner = (8, g.tiles, 2)
         warps: list[tuple[int, int] | RegisterLayout] = [(1, 0)]
-        if rows != self.k_warps:
-            warps = [replicate(self.k_warps)]
+        split = (self.k_warps, self.span)
+        if rows != self.k_warps * self.span:
+            warps, split = [replicate(self.k_warps)], (1, 1)
         return RegisterLayout.from_modes(
-            shape,
-            tuple((extent,) for extent in shape),
+            (self.feature_warps, rows, *inner),
+            ((self.feature_warps,), split, *((extent,) for extent in inner)),
             spatial=[*warps, (0, 0), (2, 0), replicate(4)],
-            local=[(3, 0), (4, 0)],
+            local=[(1, 1), (3, 0), (4, 0)],
         )

@@ -14,7 +14,7 @@ from .fast import key_of
 from .operands import activation_of, bias_array, check, empty_output
 from .packing import Packed
 from .plan import plan, x_vector
-from .running import machine_for, place_of, run_plan
+from .running import check_workspace, machine_for, place_of, run_plan
 from .schedule import Schedule
 from .wide_schedule import WideSchedule
 
@@ -77,6 +77,7 @@ def _linear(
             f"`{schedule}` is a schedule of 8-bit activations",
             hint=f"the weight is packed for {p.activation}",
         )
+    check_workspace(workspace)
     operands = check(x, p, out_dtype, out)
     place = place_of(device, operands.x)
     target = empty_output(operands, p.n) if out is None else out

@@ -25,6 +25,7 @@ from .packed import PackedTensor, spread_rows, tag_of
 from .quantization import Quantized
 
 ACTIVATIONS = ("f16", "bf16")
+LARGEST_HALF = 65504.0
 FORMAT = 2  # raised when bits move: of 6 and 7 bits they did
 
 
@@ -34,15 +35,40 @@ class Packed(PackedTensor[Geometry]):
 
     @cached_property
     def scale_down(self) -> float:
-        """The power of two by which scales are smaller so that no weight exceeds an f16."""
+        """The power of two by which stored scales are multiplied where weights become f16.
+
+        The largest weight comes to 2^14 to 2^15, whatever the unit: none is infinite, and as few
+        scales as can be are so small that an f16 holds them with less than eleven bits.
+        """
+        largest = self._largest_weight()
+        down = 2.0 ** (15 - np.ceil(np.log2(largest))) if largest else 1.0
+        # Results are multiplied by unit / down, which must be an f32.
+        return float(np.clip(down, self.scale_unit * 2.0**-127, self.scale_unit * 2.0**126))
+
+    @cached_property
+    def has_far_zeros(self) -> bool:
+        """Whether a code minus its zero point may be no f16, as of zeros below -65248."""
+        if self.zeros is None:
+            return False
+        lowest = float(self.zeros.min(initial=0.0))
+        return 2.0**self.dtype.bits - 1 - lowest > LARGEST_HALF
+
+    def _largest_weight(self) -> float:
+        """A bound of stored scales, and of weights in their unit, as f16 codes become them."""
         values = np.asarray(self.dtype.decode(np.arange(1 << self.dtype.bits)), np.float64)
-        largest = float(np.abs(values[np.isfinite(values)]).max(initial=1.0))
-        if self.zeros is not None:
-            largest += float(np.abs(self.zeros.astype(np.float64)).max(initial=0.0))
-        elif self.zero_point == "symmetric":
-            largest -= 2.0 ** (self.dtype.bits - 1) - 1
-        # Stored scales are below 2^16, as f16 values are.
-        return float(2.0 ** -max(0.0, np.ceil(np.log2(max(largest, 1.0))) + 1))
+        values = np.clip(values[np.isfinite(values)], -LARGEST_HALF, LARGEST_HALF)
+        if self.zero_point == "symmetric":
+            values = values - 2.0 ** (self.dtype.bits - 1)
+        low, high = float(values.min()), float(values.max())
+        scale = float(np.abs(self.scales).max(initial=0.0))
+        if self.zeros is None:
+            return scale * max(-low, high, 1.0)
+        largest = scale
+        for scales, zeros in zip(self.scales, self.zeros, strict=True):  # a block of features each
+            wide = zeros.astype(np.float32)
+            steps = np.maximum(np.abs(low - wide), np.abs(high - wide))
+            largest = max(largest, float((steps * np.abs(scales)).max(initial=0.0)))
+        return largest
 
     @cached_property
     def tag(self) -> str:

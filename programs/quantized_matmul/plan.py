@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any, TypeAlias
 
 from tileloom.vm import Function, Kernel
@@ -29,6 +30,10 @@ _PROGRAMS: dict[type[AnyConfig], Kernel] = {
     WideConfig: quantized_matmul_wide,
     ByteConfig: matmul_eight_bit,
 }
+
+# Shared memory of a multiprocessor of sm_90, and what of it the driver keeps for each block.
+SHARED_OF_MULTIPROCESSOR, SHARED_OF_BLOCK = 228 * 1024, 1024
+LARGEST_SHARE = 4
 
 # Elements of x that one 16-byte load holds, down to one.
 VECTORS = (8, 4, 2, 1)
@@ -60,6 +65,20 @@ class Plan:
         """Blocks of a kernel of warp groups that share all tiles, or take one each."""
         tiles = -(-self.m // self.config.tokens) * self.feature_blocks
         return self.shared_by or tiles
+
+    def shared_alone(self, multiprocessors: int) -> int:
+        """Bytes of shared memory with which a multiprocessor takes no more blocks than its share.
+
+        Blocks of a launch that starts early find the places that the blocks before them leave. If
+        there is room for twice a multiprocessor's share, some get two shares and others none, and
+        more so from launch to launch. 0 where that doesn't help: blocks of large clusters must fit
+        beside each other, and many small blocks even out.
+        """
+        cluster = self.config.cluster if isinstance(self.config, Config) else 1
+        share = -(-prod(self.grid) // multiprocessors)
+        if cluster > 2 or share > LARGEST_SHARE:
+            return 0
+        return SHARED_OF_MULTIPROCESSOR // share - SHARED_OF_BLOCK
 
     @property
     def workspace(self) -> tuple[int, int]:
@@ -120,6 +139,7 @@ def plan(
         min_blocks=chosen.min_blocks,
         stages=chosen.stages,
         stage_words=chosen.stage_words,
+        span=packed.geometry.cut.span(chosen.tokens),
     )
     blocks = -(-packed.geometry.num_blocks // chosen.feature_warps)
     return Plan(config, chosen, m, blocks)
@@ -150,12 +170,16 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
+    if activation == "f16" and packed.has_far_zeros:
+        return None
     whole = y_aligned and packed.n % geometry.cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
     units = -(-m // config.tokens) * features * geometry.num_chunks
-    shared_by = min(schedule.parts, units)
+    tiles = units // geometry.num_chunks
+    shared_by = min(schedule.parts, tiles if schedule.in_rounds else units)
     split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
+    split &= not config.in_rounds
     return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 

@@ -73,6 +73,7 @@ def prepare(
         kernel_of(chosen, p, gpu.ordinal)
         need = chosen.workspace
         sizes = max(sizes[0], need[0]), max(sizes[1], need[1])
+    _ = p.scale_down if isinstance(p, Packed) else None  # is kept
     return gpu_weights(p, gpu.ordinal).workspaces.reserve(sizes)
 
 

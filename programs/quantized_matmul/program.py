@@ -93,9 +93,7 @@ def quantized_matmul(
     )
     # The next kernel's blocks may come as ours leave: weights depend on nothing before.
     vm.launch_dependents()
-    turns = vm.cdiv(vm.cdiv(chunks, config.k_warps), splits)
-    begin = vm.block_index(2) * turns * config.k_warps
-    end = vm.smaller(chunks, begin + turns * config.k_warps)
+    begin, end = _part(config, chunks, splits)
     # Views end where the block's part of k does: what a turn reads beyond it is zero.
     words_shape = (cut.steps, cut.unit_words, 32, 4)
     scales_shape = (8, cut.tiles, 2)
@@ -118,6 +116,17 @@ def quantized_matmul(
     finish(config, block, totals, Output(bias, y, partials, counters, m, n, splits, scale_unit))
 
 
+def _part(config: Config, chunks: Scalar, splits: Scalar) -> tuple[Scalar, Scalar]:
+    """The block's part of k: its first chunk, and the first behind it. What is known of the number
+    of parts saves a division before the first word can be asked for."""
+    if not config.split and config.cluster == 1:
+        return vm.constant(0), chunks
+    parts = splits if config.split else config.cluster
+    turns = vm.cdiv(vm.cdiv(chunks, config.turn), parts)
+    begin = vm.block_index(2) * turns * config.turn
+    return begin, vm.smaller(chunks, begin + turns * config.turn)
+
+
 def _chunk_view(
     pointer: Pointer, blocks: Scalar, end: ScalarLike, chunks: ScalarLike, inner: tuple[int, ...]
 ) -> MemoryTile:
@@ -131,7 +140,7 @@ def _chunk_view(
 
 def walk(block: Block, begin: Scalar, totals: Sequence[Tile]) -> None:
     """The main loop: the warps walk their chunks, reading words, x and scales ahead of use."""
-    config, step = block.config, block.config.k_warps
+    config, step = block.config, block.config.turn
     # Buffers of words in registers where groups are padded have no turns of one distance.
     buffers = config.buffers if config.cut.contiguous else min(config.buffers, 1)
     words = [block.words(begin + turn * step) for turn in range(buffers)]
@@ -156,7 +165,7 @@ def _turn(
     turn: int,
     totals: Sequence[Tile],
 ) -> None:
-    """One chunk a warp; its buffer of words, if there is one, is filled again."""
+    """One span a warp; its buffer of words, if there is one, is filled again."""
     config = block.config
     slot = turn % max(1, config.stages)
     if not words:
@@ -165,10 +174,10 @@ def _turn(
     else:
         buffer = words[turn % len(words)]
         # What follows is on its way during the products, but where other turns' are anyway.
-        coming = block.words(chunk + config.k_warps) if len(words) == 1 else None
+        coming = block.words(chunk + config.turn) if len(words) == 1 else None
         block.add(buffer, source.take(chunk, slot), totals)
         if coming is None:
-            coming = block.words(chunk + len(words) * config.k_warps)
+            coming = block.words(chunk + len(words) * config.turn)
         buffer.set(coming)
     source.advance()
 
@@ -222,9 +231,9 @@ def _meet_in_cluster(config: Config, block: Block, totals: Sequence[Tile], outpu
     part = vm.load_remote(mine, [start, 0], 0, (size, config.tokens))
     for rank in range(1, config.cluster):
         part = part + vm.load_remote(mine, [start, 0], rank, (size, config.tokens))
+    output.write(config, block, start, part)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()
-    output.write(config, block, start, part)
 
 
 def _meet_in_workspace(

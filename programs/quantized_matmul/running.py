@@ -10,7 +10,7 @@ from tileloom.runtime.arrays import Array, describe, storage
 from tileloom.runtime.cuda.context import current_device
 from tileloom.runtime.devices import choose
 from tileloom.runtime.executors import run_function
-from tileloom.vm.diagnostics import DeviceError
+from tileloom.vm.diagnostics import DeviceError, VMTypeError
 from tileloom.vm.dtypes import dtype
 
 from .packed import PackedTensor, host_weights
@@ -40,6 +40,15 @@ def machine_for(place: str, x: Array | None = None) -> Machine:
 
     here = x is None or x.device is None
     return machine_of(current_device().ordinal if here or x is None else x.device or 0)
+
+
+def check_workspace(workspace: Any) -> None:
+    """Raises a `VMError` unless it is what `prepare` gives, or None."""
+    if workspace is not None and not hasattr(workspace, "fits"):
+        raise VMTypeError(
+            f"`workspace` is a {type(workspace).__name__}, not what `prepare` gives",
+            hint="leave it out, or workspace = prepare(p, max_m=256)",
+        )
 
 
 def run_plan(

@@ -80,9 +80,10 @@ class Schedule:
     def slot_bytes(self, geometry: Geometry) -> int:
         """Bytes of shared memory of one slot, zero points included."""
         cut = geometry.cut
-        rows = 2 * self.tokens * (self.k_warps * cut.chunk + 8)
-        scales = 2 * 2 * cut.block_features * self.warps
-        words = 4 * 128 * cut.steps * cut.unit_words * self.warps
+        span = cut.span(self.tokens)
+        rows = 2 * self.tokens * (self.k_warps * span * cut.chunk + 8)
+        scales = 2 * 2 * cut.block_features * self.warps * span
+        words = 4 * 128 * cut.steps * cut.unit_words * self.warps * span
         return rows + scales + words * self.stage_words
 
     @classmethod
@@ -141,7 +142,7 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
     feature blocks where its slots would be as large as theirs."""
     if schedule.stages:
-        return schedule
+        return _fitting(schedule, geometry)
     in_memory = schedule.splits > 1 and not schedule.cluster
     pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
     most = resident_warps(geometry, schedule.tokens)
@@ -159,6 +160,16 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
         if resident:
             return replace(found, min_blocks=min(resident, max(1, most // found.warps)))
     return schedule
+
+
+def _fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
+    """A schedule with the slots there is room for: a turn of small groups has more scales."""
+    for stages in (schedule.stages, 2):
+        found = replace(schedule, stages=stages)
+        resident = SHARED_BYTES // (stages * found.slot_bytes(geometry) + 1024)
+        if resident:
+            return replace(found, min_blocks=min(schedule.min_blocks, resident))
+    return replace(schedule, buffers=1, stages=0, stage_words=False, min_blocks=0)
 
 
 def resident_warps(geometry: Geometry, tokens: int) -> int:
@@ -209,7 +220,7 @@ def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule |
     chosen = nearest.schedule
     parts = chosen.splits if chosen.cluster else 1
     # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
-    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_chunks:
+    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_spans(tokens):
         return None
     return chosen
 
@@ -239,7 +250,7 @@ def _by_rule(geometry: Geometry, m: int, tokens: int, multiprocessors: int) -> S
     else:
         k_warps, feature_warps = 4, 1
     blocks = -(-m // tokens) * -(-geometry.num_blocks // feature_warps)
-    turns = -(-geometry.num_chunks // k_warps)
+    turns = -(-geometry.num_spans(tokens) // k_warps)
     splits = _splits(blocks, turns, multiprocessors)
     # Many accumulators leave no registers for a buffer.
     return Schedule(k_warps, feature_warps, tokens, splits, buffers=0 if tokens > 16 else 1)
@@ -251,8 +262,8 @@ def _k_warps(geometry: Geometry, tokens: int, multiprocessors: int) -> int:
     several_waves = blocks > 2 * multiprocessors
     alone = blocks <= multiprocessors or (several_waves and bits in (3, 5, 6, 7))
     wanted = 16 if tokens == 8 and alone else 8
-    # More warps than chunks would have nothing to do.
-    while wanted > 1 and wanted > geometry.num_chunks:
+    # More warps than spans would have nothing to do.
+    while wanted > 1 and wanted > geometry.num_spans(tokens):
         wanted //= 2
     return wanted
 

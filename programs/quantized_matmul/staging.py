@@ -78,7 +78,7 @@ class Ahead:
 
     def take(self, chunk: Scalar, slot: int = 0) -> Operands:
         assert self.current is not None
-        self.following = self.block.others(chunk + self.block.config.k_warps)
+        self.following = self.block.others(chunk + self.block.config.turn)
         return self.current
 
     def words(self, chunk: Scalar, slot: int = 0) -> Tile:
@@ -103,11 +103,11 @@ class Staged:
             self.codes = vm.alloc_shared(u32, (config.stages, *layouts.words().shape))
         self.rows = vm.alloc_shared(
             dtype(config.activation),
-            (config.stages, config.tokens, config.k_warps * config.cut.chunk),
+            (config.stages, config.tokens, config.turn * config.cut.chunk),
             layouts.slots(config.stages),
         )
         self.scales, self.zeros = self._slots(), self._slots() if config.has_zeros else None
-        self._turns = [begin + turn * config.k_warps for turn in range(config.stages - 1)]
+        self._turns = [begin + turn * config.turn for turn in range(config.stages - 1)]
         # Weights depend on nothing that came before.
         for slot, chunk in enumerate(self._turns):
             self._start_words(chunk, slot)
@@ -121,7 +121,7 @@ class Staged:
         config = self.block.config
         if config.cut.one_scale:
             return None
-        return vm.alloc_shared(f16, (config.stages, *config.layouts.scales(config.k_warps).shape))
+        return vm.alloc_shared(f16, (config.stages, *config.layouts.scales(config.turn).shape))
 
     def take(self, chunk: Scalar, slot: int = 0) -> Operands:
         block, config = self.block, self.block.config
@@ -131,7 +131,7 @@ class Staged:
         else:
             vm.warp_barrier()
         # The slot that the last turn read is free now.
-        coming, free = chunk + (config.stages - 1) * config.k_warps, (slot - 1) % config.stages
+        coming, free = chunk + (config.stages - 1) * config.turn, (slot - 1) % config.stages
         self._start_words(coming, free)
         self._start(coming, free)
         layout = config.layouts.x()
@@ -179,7 +179,7 @@ class Staged:
         )
         for slots, source in ((self.scales, block.scales_view), (self.zeros, block.zeros_view)):
             if slots is not None:
-                layout = config.layouts.scales(config.k_warps)
+                layout = config.layouts.scales(config.turn)
                 vm.copy_async(
                     slots, [slot, 0, 0, 0, 0, 0], source, [block.first, chunk, 0, 0, 0],
                     layout.shape, layout=layout,
@@ -192,6 +192,6 @@ class Staged:
         """[F, rows, 8, T, 2] scales or zeros."""
         if slots is None:
             return self.block.per_feature(view, chunk)
-        layout, dims = self.block.config.layouts.scales(self.block.config.k_warps), range(1, 6)
+        layout, dims = self.block.config.layouts.scales(self.block.config.turn), range(1, 6)
         offsets: list[ScalarLike] = [slot, 0, 0, 0, 0, 0]
         return vm.load(slots, offsets, layout.shape, layout, dims=tuple(dims), in_bounds=True)

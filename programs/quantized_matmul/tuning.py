@@ -14,7 +14,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -71,7 +71,9 @@ class Problem:
             config = WideConfig(
                 self.geometry.cut, self.weight, self.activation, zero_point, self.activation
             )
-            found += wide_candidates(self.geometry, self.m, config)
+            wide = list(wide_candidates(self.geometry, self.m, config))
+            # Rounds are not chosen without a measurement.
+            found += [*wide, *(replace(each, in_rounds=True) for each in wide if each.parts)]
         return list(dict.fromkeys(found))
 
 

@@ -44,7 +44,7 @@ class Block:
     token: Scalar  # its first token
 
     def words(self, chunk: Scalar) -> Tile:
-        """[F, W, steps, U, 32, 4] packed words; zeros past the block's part of k."""
+        """[F, W * span, steps, U, 32, 4] packed words; zeros past the block's part of k."""
         layout = self.config.layouts.words()
         offsets: list[ScalarLike] = [self.first, chunk, 0, 0, 0, 0]
         return vm.load(self.words_view, offsets, layout.shape, layout, cache="stream")
@@ -55,7 +55,7 @@ class Block:
         return Operands(self.x_rows(chunk), self.per_feature(self.scales_view, chunk), zeros)
 
     def x_rows(self, chunk: Scalar) -> Tile:
-        """[tokens, W * chunk] of x."""
+        """[tokens, W * span * chunk] of x."""
         layout = self.config.layouts.x()
         view, start = self.x_place(chunk)
         return vm.load(view, [self.token, start], layout.shape, layout, cache="keep")
@@ -76,12 +76,40 @@ class Block:
         """[F, rows, 8, T, 2] scales or zeros."""
         config, cut = self.config, self.config.cut
         row: ScalarLike = 0 if cut.one_scale else chunk
-        layout = config.layouts.scales(1 if cut.one_scale else config.k_warps)
+        layout = config.layouts.scales(1 if cut.one_scale else config.turn)
         return vm.load(view, [self.first, row, 0, 0, 0], layout.shape, layout)
 
     def add(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
-        """Adds the product of one chunk a warp to the totals of all feature tiles, each of them in
-        its unit (`Config.unit`)."""
+        """Adds the product of one span a warp to the totals of all feature tiles, each of them in
+        its unit (`Config.unit`): chunk by chunk."""
+        if self.config.span == 1:
+            self.add_chunk(words, operands, totals)
+            return
+        one = replace(self, config=replace(self.config, span=1))
+        for number in range(self.config.span):
+            one.add_chunk(
+                self.chunk_of(words, 1, number),
+                Operands(
+                    self.chunk_of(operands.x, 1, number),
+                    self.chunk_of(operands.scales, 1, number),
+                    None if operands.zeros is None else self.chunk_of(operands.zeros, 1, number),
+                ),
+                totals,
+            )
+
+    def chunk_of(self, tile: Tile, dim: int, number: int) -> Tile:
+        """Of each warp's span one chunk, where a dimension of a tile is [W * span * the rest]."""
+        config, shape = self.config, tile.shape
+        before, after = shape[:dim], shape[dim + 1 :]
+        rest = shape[dim] // config.turn
+        split = vm.reshape(tile, (*before, config.k_warps, config.span, rest, *after))
+        whole = [slice(None)] * len(split.shape)
+        whole[dim + 1] = slice(number, number + 1)
+        box = split[tuple(whole)]
+        return vm.reshape(box, (*before, config.k_warps * rest, *after))
+
+    def add_chunk(self, words: Tile, operands: Operands, totals: Sequence[Tile]) -> None:
+        """The same of one chunk a warp."""
         config = self.config
         rows = self.scaled_x(operands.x)
         steps = self.x_steps(rows)

@@ -40,6 +40,7 @@ class WideConfig:
     rows: int = 64  # of k in a span, at least: what is decoded while another is multiplied
     whole_blocks: bool = False  # features are whole feature blocks, and y lies at 16 bytes
     split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
+    in_rounds: bool = False  # blocks take every so many-th tile
 
     @property
     def x_vector(self) -> int:

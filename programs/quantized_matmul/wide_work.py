@@ -23,21 +23,32 @@ class Work:
 
     config: WideConfig
     token_tiles: Scalar
+    tiles: Scalar
     turns: vm.StreamK  # of a chunk of k each
 
     @staticmethod
     def of(config: WideConfig, m: Scalar, blocks: Scalar, chunks: Scalar, parts: Scalar) -> Work:
         token_tiles = vm.cdiv(m, config.tokens)
         tiles = token_tiles * vm.cdiv(blocks, config.blocks)
-        return Work(config, token_tiles, vm.StreamK(tiles, chunks, parts, cuts=config.split))
+        turns = vm.StreamK(tiles, chunks, parts, cuts=config.split)
+        return Work(config, token_tiles, tiles, turns)
 
     @contextmanager
     def segments(self) -> Iterator[Segment]:
         """The tiles of this block one after the other, each with the chunks it takes of it."""
-        with self.turns.segments() as part:
+        with self._parts() as part:
             token = vm.var(part.tile % self.token_tiles * self.config.tokens, i32)
             block = vm.var(part.tile // self.token_tiles * self.config.blocks, i32)
             yield Segment(self.config, part, token, block)
+
+    @contextmanager
+    def _parts(self) -> Iterator[vm.Segment]:
+        if self.config.in_rounds:
+            for tile in vm.persistent_tiles(self.tiles):
+                yield vm.Segment(tile, vm.constant(0), self.turns.turns)
+        else:
+            with self.turns.segments() as part:
+                yield part
 
     def sums(self, group: int, partials: Pointer, flags: Pointer) -> vm.SharedSums:
         """Where the sums of a warp group's slabs meet."""

@@ -24,6 +24,7 @@ from tileloom.vm.dsl.values import ScalarLike, Tile
 
 # More elements a thread need more registers than 8 blocks of 128 threads leave each.
 ELEMENTS = 32
+FEW_ELEMENTS = 24
 MAX_THREADS = 512
 MAX_CLUSTER = 8  # more blocks are not sure to find place together
 # Shared memory of a block that stages its part of a row, so that three find place, and what the
@@ -38,8 +39,34 @@ LEAST_BYTES = 8
 LEAST_SHIFTING = 768
 
 
+class BlockOfRows:
+    """A block of at least four warps, `threads` of which hold each of its rows."""
+
+    threads: int
+    columns: int
+
+    @property
+    def num_warps(self) -> int:
+        return max(WARPS, self.threads // 32)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block."""
+        return 32 * self.num_warps // self.threads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[rows, columns]"""
+        return (self.rows, self.columns)
+
+    def spread(self, chunks: int, vector: int) -> RegisterLayout:
+        """[rows, columns], runs of `vector` neighbours, `chunks` a thread."""
+        row = local(1, chunks) * spatial(1, self.threads) * local(1, vector)
+        return spatial(self.rows, 1) * row
+
+
 @dataclass(frozen=True)
-class RowSchedule:
+class RowSchedule(BlockOfRows):
     """Rows of up to `columns` elements in the registers of each block of a `cluster`; longer ones
     if the program `loops`: through what lies in global memory, or in shared memory, where `staged`
     turns of the loop hold a whole row. A row's tile that `shifts` holds up to `vector` - 1 elements
@@ -54,21 +81,15 @@ class RowSchedule:
     staged: int = 0
 
     @property
-    def num_warps(self) -> int:
-        return max(WARPS, self.threads // 32)
-
-    @property
-    def rows(self) -> int:
-        """Rows of a block."""
-        return 32 * self.num_warps // self.threads
-
-    @property
     def min_blocks(self) -> int:
         """Blocks that a multiprocessor should hold: 40 registers a thread where rows lie in shared
-        memory, 64 where they are in registers that one block of 512 threads would take alone."""
+        memory; where they are in registers that one block of 512 threads would take alone, 64, or
+        56 if a thread has few elements."""
         if self.staged:
             return 1536 // (32 * self.num_warps)
-        return 1024 // (32 * self.num_warps) if self.cluster > 1 or self.shifts else 0
+        few = self.shifts and self.chunks * self.vector <= FEW_ELEMENTS
+        threads = 1152 if few else 1024 if self.cluster > 1 or self.shifts else 0
+        return threads // (32 * self.num_warps)
 
     @property
     def chunk_columns(self) -> int:
@@ -81,20 +102,14 @@ class RowSchedule:
         return replace(self, chunks=1)
 
     @property
-    def columns(self) -> int:
+    def columns(self) -> int:  # type: ignore[override]
         """Columns of a block."""
         return self.threads * self.chunks * self.vector
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """[rows, columns]"""
-        return (self.rows, self.columns)
 
     @cached_property
     def layout(self) -> RegisterLayout:
         """[rows, columns]"""
-        row = local(1, self.chunks) * spatial(1, self.threads) * local(1, self.vector)
-        return spatial(self.rows, 1) * row
+        return self.spread(self.chunks, self.vector)
 
 
 def columns_inside(columns: int, vector: int, n: ScalarLike) -> Tile:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tileloom import vm
 from tileloom.vm.dtypes import dtype
 
-from .schedule import Schedule, Shared, Squares
+from .schedule import Schedule, Sectors, Shared, Squares
+from .sectors import SectorBlock
 
 
 @vm.kernel
@@ -24,20 +25,36 @@ def transpose(
     schedule: Schedule = Squares(),  # noqa: B008 - frozen
 ) -> None:
     s, kind = schedule, dtype(element)
-    tile_rows, tile_columns = s.layout.shape
-    down, across = vm.cdiv(rows, tile_rows), vm.cdiv(columns, tile_columns)
+    down, across = vm.cdiv(rows + s.early, s.shape[0]), vm.cdiv(columns, s.shape[1])
     # Neighbours write next to each other: what their parts of an output row share is written once.
-    vm.launch(grid=[down * across * batch] if s.flat else [down, across, batch], warps=s.num_warps)
+    grid = [down * across * batch] if s.flat else [down, across, batch]
+    vm.launch(grid=grid, warps=s.num_warps, min_blocks=s.min_blocks)
+    place, beside, matrix = (vm.block_index(axis) for axis in range(3))
+    if s.flat:
+        place, beside, matrix = place % down, place // down % across, place // down // across
+    if isinstance(s, Sectors):
+        if s.single:
+            vm.assume(batch == 1)
+            batch, matrix = vm.constant(1), vm.constant(0)
+        block = SectorBlock(kind, s, (batch, rows, columns), (place, beside, matrix))
+        inside = block.inside()
+        with vm.when(inside):
+            block.read(x, True)
+        with vm.otherwise():
+            block.read(x, False)
+        vm.barrier()
+        with vm.when(inside):
+            block.write(y, True)
+        with vm.otherwise():
+            block.write(y, False)
+        return
     vm.assume(rows % s.row_grain == 0)
     vm.assume(columns % s.column_grain == 0)
     source_grain, target_grain = (kind.bits // 8 * g for g in (s.column_grain, s.row_grain))
     source = vm.global_view(x, [batch, rows, columns], alignment=source_grain)
     target = vm.global_view(y, [batch, columns, rows], alignment=target_grain)
-    place, beside, matrix = (vm.block_index(axis) for axis in range(3))
-    if s.flat:
-        place, beside, matrix = place % down, place // down % across, place // down // across
-    row, column = place * tile_rows, beside * tile_columns
-    shape = s.layout.shape
+    shape = s.shape
+    row, column = place * shape[0], beside * shape[1]
     # Most tiles have no element outside: the promises let them do with one condition.
     tile = vm.load(source, [matrix, row, column], shape, s.layout, alignment=source_grain)
     if isinstance(s, Shared):

@@ -83,23 +83,37 @@ class LaunchAttributes:
 
     `programmatic` lets the kernel start while the one before it on the stream drains; the kernel
     must wait for it itself (`griddepcontrol.wait`). `cluster` is the cluster's extent in blocks,
-    for code that doesn't say it itself, as the compiler's does.
+    for code that doesn't say it itself, as the compiler's does. A block takes `shared` bytes of
+    dynamic shared memory if that is more than it needs: so fewer fit a multiprocessor.
     """
 
     programmatic: bool = False
     cluster: tuple[int, int, int] = (1, 1, 1)
+    shared: int = 0
 
     @property
     def is_plain(self) -> bool:
-        return not self.programmatic and self.cluster == (1, 1, 1)
+        return not self.programmatic and self.cluster == (1, 1, 1) and not self.shared
 
 
 PLAIN = LaunchAttributes()
 PROGRAMMATIC = LaunchAttributes(programmatic=True)
 
 
+class Library:
+    """A cubin on one device, for several of its kernels.
+
+    Raises:
+        DriverError: the driver rejects it.
+    """
+
+    def __init__(self, device: Device, cubin: bytes) -> None:
+        device.activate()
+        self.handle = check(api().cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
+
+
 class LoadedKernel:
-    """A kernel on one device, ready to launch.
+    """A kernel of a cubin or library on one device, ready to launch.
 
     Raises:
         DriverError: the driver rejects the cubin or the amount of shared memory.
@@ -108,7 +122,7 @@ class LoadedKernel:
     def __init__(
         self,
         device: Device,
-        cubin: bytes,
+        code: bytes | Library,
         name: str,
         num_threads: int,
         dynamic_shared: int,
@@ -119,14 +133,20 @@ class LoadedKernel:
         self.device, self.name = device, name
         self.num_threads, self.dynamic_shared = num_threads, dynamic_shared
         self.packer = ArgumentPacker(codes)
-        self._library = check(driver.cuLibraryLoadData(cubin, [], [], 0, [], [], 0))
-        kernel = check(driver.cuLibraryGetKernel(self._library, name.encode()))
+        self._library = code if isinstance(code, Library) else Library(device, code)
+        kernel = check(driver.cuLibraryGetKernel(self._library.handle, name.encode()))
         # Loads the code now, not inside somebody's first measurement or graph capture.
         self.function = check(driver.cuKernelGetFunction(kernel))
-        if dynamic_shared > _DEFAULT_SHARED_LIMIT:
-            limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            check(driver.cuFuncSetAttribute(self.function, limit, dynamic_shared))
+        self._shared_limit = _DEFAULT_SHARED_LIMIT
+        self._allow_shared(dynamic_shared)
         self._configurations: dict[tuple[Any, ...], Any] = {}
+
+    def _allow_shared(self, nbytes: int) -> None:
+        if nbytes > self._shared_limit:
+            limit = self._driver.CUfunction_attribute
+            kind = limit.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            check(self._driver.cuFuncSetAttribute(self.function, kind, nbytes))
+            self._shared_limit = nbytes
 
     def launch(
         self,
@@ -176,7 +196,9 @@ class LoadedKernel:
             configuration.gridDimX, configuration.gridDimY, configuration.gridDimZ = grid
             configuration.blockDimX = self.num_threads
             configuration.blockDimY = configuration.blockDimZ = 1
-            configuration.sharedMemBytes = self.dynamic_shared
+            shared = max(self.dynamic_shared, attributes.shared)
+            self._allow_shared(shared)
+            configuration.sharedMemBytes = shared
             configuration.hStream = self._driver.CUstream(stream)
             entries = self._attribute_entries(attributes)
             configuration.attrs = entries

@@ -120,6 +120,12 @@ def destinations(
             yield first + rank, offset, (first + rank, key[1])
 
 
+def own_place(c: Cohort, one: Array, address: Read) -> tuple[int, int]:
+    """(slot, offset) of a place in the own block's shared memory."""
+    slot = c.slots[one.any(1)][0]
+    return int(slot[0]), int(c.machine.clusters.own(slot, address(c)[one])[0])
+
+
 def shared_run(c: Cohort, slot: int, offset: int, size: int) -> Array:
     """The bytes of a run in the shared memory of a block.
 
@@ -205,8 +211,8 @@ def _build_store(instruction: Instruction, linker: Linker, hint: bool) -> Step:
         for one in active_lanes(c, instruction):
             size = value_of(c, size_slot, one)
             _check_size(size)
-            slot = int(c.slots[one.any(1)][0, 0])
-            places = shared_run(c, slot, int(source(c)[one][0]), size)
+            slot, offset = own_place(c, one, source)
+            places = shared_run(c, slot, offset, size)
             target = _global_run(c, int(into(c)[one][0]), size, True)
             c.machine.engine.store(c, one, line, places, target)
 

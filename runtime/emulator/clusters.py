@@ -1,8 +1,9 @@
 """Clusters of blocks: resident together, meeting at a barrier, reaching each other's shared memory.
 
 The blocks of a cluster are in neighbouring slots, in the order of their ranks. An address in the
-cluster's shared memory is an offset in a block's with that block's rank + 1 from bit 24 on; an
-offset alone is in the own block's, as a `shared::cta` address is a `shared::cluster` address too.
+cluster's shared memory is an offset in a block's with that block's rank + 1 from bit 24 on; so are
+the addresses of a block's own variables, as `mov` gives them, if the cluster has several blocks: a
+`shared::cta` address is a `shared::cluster` address too. An offset alone is in the own block's.
 """
 
 from __future__ import annotations
@@ -116,6 +117,21 @@ class Clusters:
             )
         mapped = (address & np.uint32(OFFSET_MASK)) | ((ranks + np.uint32(1)) << _RANK_SHIFT)
         return np.broadcast_to(mapped, c.mask.shape).astype(np.uint32)
+
+    def own(self, slots: Array, address: Array) -> Array:
+        """Addresses in the own blocks' shared memory as offsets, for lanes of blocks in `slots`.
+
+        Raises:
+            FaultError: an address in another block's, for an instruction that reaches only its own.
+        """
+        if self.size == 1:
+            return address
+        field = (address >> np.uint64(_RANK_SHIFT)).astype(np.int64)
+        wrong = (field != 0) & (field != slots % self.size + 1)
+        if wrong.any():
+            place = int(np.broadcast_to(address, wrong.shape)[wrong][0])
+            raise FaultError(f"{place:#x} is no address in the block's own shared memory")
+        return address & np.uint64(OFFSET_MASK)
 
     def owners(self, c: Cohort, slots: Array, address: Array) -> Array:
         """The slot that each address lies in, for lanes of blocks in `slots` (of one shape)."""

@@ -104,16 +104,26 @@ def function(type_: Type, fn: Callable[..., Any], ftz: bool) -> Form:
 
 
 def _minimum_maximum(mods: Mods, type_: Type) -> Form:
+    """Of values, or (.xorsign.abs) of magnitudes, with the product's sign."""
     ftz, propagate = mods.flag("ftz"), mods.flag("NaN")
+    magnitudes = mods.flag("xorsign") and mods.flag("abs")
     largest = mods.base == "max"
     infinity = _infinity(type_)
     if ftz and type_.kind != "f":
         raise OpcodeError(f"unknown modifier `.ftz` of `{mods.text}`")
+    sign = np.uint16(0x8000)
+
+    def pick(x: Array, y: Array) -> Array:
+        return pick_by_value(x, y, 16, infinity, largest, propagate)
 
     def run(a: Array, b: Array) -> Array:
         x, y = (np.ascontiguousarray(raw).view(np.uint16) for raw in (a, b))
         if ftz:
             x, y = flush_codes(x, infinity), flush_codes(y, infinity)
-        return pick_by_value(x, y, 16, infinity, largest, propagate).view(type_.raw)
+        if not magnitudes:
+            return pick(x, y).view(type_.raw)
+        found = pick(x & ~sign, y & ~sign)
+        is_nan = found & ~sign > np.uint16(infinity)
+        return np.where(is_nan, found, found & ~sign | (x ^ y) & sign).view(type_.raw)
 
     return Pure((type_,), (type_, type_), run)

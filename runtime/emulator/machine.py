@@ -31,6 +31,7 @@ from .memory import Memory
 from .products import Products
 from .program import Program, immediate_post_dominators
 from .races import Races
+from .register_counts import RegisterCounts
 from .specials import special_value
 from .step import Block, Control, Step
 from .traffic import Traffic
@@ -85,6 +86,7 @@ class Machine:
         self.barriers = Barriers(self)
         self.clusters = Clusters(self, cluster)
         self.products = Products(self)
+        self.register_counts = RegisterCounts(self)
         self.mbarriers = Mbarriers()
         self.engine = Engine(self)
         self.races: Races | None = None
@@ -119,6 +121,7 @@ class Machine:
             self.barriers = Barriers(self)
             self.clusters.reset()
             self.products.reset()
+            self.register_counts = RegisterCounts(self)
             self.mbarriers, self.engine = Mbarriers(), Engine(self)
             self.memory.reset_blocks(self.memory.shared_size, self.memory.local_size)
             if self.options.check_races and self.memory.shared_size:
@@ -130,6 +133,7 @@ class Machine:
                 error = self.program.source.error(placed.line, placed.message)
                 raise error from placed.__cause__
             self.products.check_end()
+            self.register_counts.check_end()
 
     def admit(self) -> None:
         """Makes the next blocks resident, in slots after those in use."""
@@ -147,6 +151,7 @@ class Machine:
         self.alive = np.concatenate((self.alive, mask))
         self._live = None
         self.clusters.grow()
+        self.register_counts.grow()
         if self.races is not None:
             self.races.grow()
         regs = self._initial_registers(slots, threads)

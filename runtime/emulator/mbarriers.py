@@ -34,6 +34,7 @@ class Mbarrier:
     offered: Array | None = None
     told: Array | None = None
     made: Array | None = None  # the clock of each agent that initialised it, else 0
+    seen: int = 0  # phases that somebody knows to be over
 
     def state(self) -> str:
         come = self.count - self.pending

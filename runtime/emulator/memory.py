@@ -96,7 +96,7 @@ class Memory:
     ) -> list[Piece]:
         """`address` [n, 32] uint64, or the flat addresses of the lanes `on`; none may be empty."""
         if space == "shared":
-            return [self._offset_piece(c, "shared", address, on, access)]
+            return [self._offset_piece(c, "shared", self._own(c, address, on), on, access)]
         if space == "cluster":
             return [self._cluster_piece(c, address, on, access)]
         if space == "local":
@@ -104,6 +104,13 @@ class Memory:
         if space == "generic" and int(address.max()) >= SHARED_WINDOW:
             return list(self._generic(c, address, on, access, write))
         return self._global(c, address, on, access, write)
+
+    def _own(self, c: Cohort, address: Array, on: Array | None) -> Array:
+        clusters = c.machine.clusters
+        if clusters.size == 1:
+            return address
+        slots = np.broadcast_to(c.slots, c.mask.shape)
+        return clusters.own(slots if on is None else slots[on], address)
 
     def _cluster_piece(self, c: Cohort, address: Array, on: Array | None, access: Access) -> Piece:
         slots = np.broadcast_to(c.slots, c.mask.shape)

@@ -9,13 +9,13 @@ import numpy as np
 from .linker import expect
 from .memory import window_of
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
-from .step import Flow
+from .step import Flow, Step
 from .syntax import Reg, Sink, Symbol, Vector
 from .types import RAW, TYPES, Array, Type
 
 if TYPE_CHECKING:
+    from .cohort import Cohort
     from .linker import Linker
-    from .step import Step
     from .syntax import Instruction
 
 
@@ -37,6 +37,8 @@ def _build_mov(instruction: Instruction, linker: Linker, type_: Type) -> Step:
     if isinstance(out, Vector):
         return _build_unpack(out, source, linker, type_)
     dest = (linker.dest(out, type_, wider=False),)
+    if isinstance(source, Symbol) and linker.spaces.get(source.name) == "shared":
+        return _build_own_address(dest[0], linker.source(source, type_), type_)
     # 64-bit clocks and 32-bit specials may be moved as either width.
     if isinstance(source, Reg) and source.name in linker.body.specials:
         slot = source.slot
@@ -45,6 +47,20 @@ def _build_mov(instruction: Instruction, linker: Linker, type_: Type) -> Step:
             return linker.pure_step(lambda a: a.astype(raw), dest, (slot,))
         return linker.pure_step(_identity, dest, (slot,))
     return linker.pure_step(_identity, dest, (linker.source(source, type_),), Flow(1))
+
+
+def _build_own_address(out: int, source: int, type_: Type) -> Step:
+    """The address of a shared variable, which says whose it is in a cluster."""
+
+    def run(c: Cohort) -> None:
+        clusters = c.machine.clusters
+        address = np.broadcast_to(c.regs[source], c.mask.shape).copy()
+        if clusters.size > 1:
+            ranks = clusters.ranks(c.slots).astype(np.uint32)
+            address = clusters.map(c, address, ranks, c.mask).astype(type_.raw)
+        c.regs[out] = address
+
+    return Step(run, (), (out,))
 
 
 def _build_pack(out: object, source: Vector, linker: Linker, type_: Type) -> Step:
@@ -126,9 +142,9 @@ def prefetch(mods: Mods) -> Form:
     return Custom(_build_nothing)
 
 
-@opcode("nanosleep", "setmaxnreg", "pmevent")
+@opcode("nanosleep", "pmevent")
 def nothing(mods: Mods) -> Form:
-    mods.flags("inc", "dec", "sync", "aligned", "u32", "mask")
+    mods.flags("u32", "mask")
     return Custom(_build_nothing)
 
 
@@ -138,8 +154,6 @@ def _build_nothing(instruction: Instruction, linker: Linker) -> Step:
 
 
 def _nothing_step() -> Step:
-    from .step import Step
-
     return Step(lambda c: None, (), ())
 
 

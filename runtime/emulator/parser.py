@@ -185,7 +185,7 @@ class _Parser:
         if self.text[self.position : self.position + 1] == "(":
             self.position += 1
             params = self.params(self.until(")"), start)
-        cluster = None
+        cluster, limits = None, {}
         while (directive := self.peek()) not in ("{", ";", None):
             if directive is None or directive[0] != ".":
                 raise self.fail(f"unexpected `{directive}` in a function's head")
@@ -193,6 +193,8 @@ class _Parser:
             assert end is not None
             if directive == ".reqnctapercluster":
                 cluster = self.cluster(end[0], start)
+            if directive in (".maxnreg", ".minnctapersm"):
+                limits[directive[1:]] = parse_integer(end[0].strip()) or 0
             self.position = end.end()
         declared_only = directive == ";"
         self.position += 1
@@ -200,7 +202,7 @@ class _Parser:
             return
         if word == ".func" or returns:
             raise self.fail("a `.func` with a body is not supported", start)
-        body = FunctionBody(name, self.line(start), params, cluster=cluster)
+        body = FunctionBody(name, self.line(start), params, cluster=cluster, limits=limits)
         self.space_used["local"] = 0
         _BodyParser(self, body).run()
         self.functions[name] = body

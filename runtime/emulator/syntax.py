@@ -122,7 +122,8 @@ class Variable:
 
 @dataclass(slots=True)
 class FunctionBody:
-    """An `.entry`: instructions in order, `labels` mapping a name to an instruction index."""
+    """An `.entry`: instructions in order, `labels` mapping a name to an instruction index,
+    `limits` what `.maxnreg` and `.minnctapersm` say."""
 
     name: str
     line: int
@@ -135,6 +136,7 @@ class FunctionBody:
     local_bytes: int = 0
     shared_bytes: int = 0
     cluster: tuple[int, int, int] | None = None
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class SourceMap:

@@ -16,6 +16,7 @@ from .storage import Storage
 from .types import Array
 
 SIZE = 128
+_UNIT = 16
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,15 @@ class Placed:
         """The bytes of the box there, in the order of the map's dimensions; -1 outside the tensor.
 
         Raises:
-            FaultError: the tensor leaves its memory there.
+            FaultError: the tensor leaves its memory there, or the box begins at no multiple of 16
+                bytes of a row.
         """
         map_ = self.map
+        if coordinates[0] * map_.element_bytes % _UNIT:
+            raise FaultError(
+                f"the first coordinate is {coordinates[0]} for elements of {map_.element_bytes} "
+                f"bytes: the box begins at no multiple of {_UNIT} bytes of a row"
+            )
         places = np.full((1,) * len(map_.box), self.start, np.int64)
         inside = np.ones((1,) * len(map_.box), bool)
         for dim, (at, size) in enumerate(zip(coordinates, map_.box, strict=True)):

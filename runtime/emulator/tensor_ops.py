@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .access import link_address
-from .bulk_ops import active_lanes, destinations, take_hints, value_of
+from .bulk_ops import active_lanes, destinations, own_place, take_hints, value_of
 from .cohort import Cohort, FaultError
 from .engine import Bytes
 from .opcode import Custom, Form, Mods, OpcodeError
@@ -110,8 +110,7 @@ def _build_store(instruction: Instruction, linker: Linker, rank: int, hint: bool
     def run(c: Cohort) -> None:
         for one in active_lanes(c, instruction):
             found, coordinates = place(c, one)
-            slot = int(c.slots[one.any(1)][0, 0])
-            places = _box(c, found, slot, int(source(c)[one][0]))
+            places = _box(c, found, *own_place(c, one, source))
             target = Bytes(found.storage, found.bytes_at(coordinates))
             c.machine.engine.store(c, one, line, places, target)
 

@@ -78,6 +78,9 @@ def d_positions(n: int, per_register: int) -> Array:
 
 # ---- shared operands
 
+# Start, leading and stride offset, base offset, swizzle.
+_FIELDS = 0x3FFF | 0x3FFF << 16 | 0x3FFF << 32 | 7 << 49 | 3 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -96,6 +99,8 @@ def addresses(box: Box, descriptors: Array, first: Array) -> Array:
     if len(fields) != 1:
         raise FaultError("warps give descriptors of different forms")
     (form,) = fields
+    if form & ~_FIELDS:
+        raise FaultError(f"a descriptor with bits outside its fields: {form & ~_FIELDS:#x}")
     if form >> 49 & 7:
         raise FaultError("a descriptor with a base offset, which is not emulated")
     width = _WIDTHS[form >> 62]

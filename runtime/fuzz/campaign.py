@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -15,44 +15,17 @@ from pathlib import Path
 
 from tileloom.vm.diagnostics import VMError
 
+from .apart import run_apart
 from .assembly import has_assembler, rejected
 from .case import TARGETS, Case
 from .check import Compiled, check, compiled
+from .chunk import Chunk, Settings
 from .generate import generate
 from .parsing import CheckError, Finding
 from .shrink import shrink, signature
 
 CHUNK = 64
 _MOST_SHRUNK = 20
-
-
-@dataclass
-class Chunk:
-    """What a run of seeds gave. `milliseconds` is the time of each program's check; `newest` counts
-    programs of what only sm_90 has."""
-
-    seeds: range
-    findings: list[Finding] = field(default_factory=list)
-    refusals: Counter[str] = field(default_factory=Counter)
-    milliseconds: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    newest: int = 0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How chunks are checked. `targets` are compiled (and, if asked, assembled) for; none: all, or
-    if `own_target`, each program's own."""
-
-    device: str = "emulator"
-    targets: tuple[str, ...] = ()
-    assembles: bool = True
-    opt_level: int = 3
-    own_target: bool = False
-
-    def targets_of(self, case: Case) -> tuple[str, ...]:
-        """What a case is compiled for."""
-        return (case.target,) if self.own_target else self.targets or case.targets
 
 
 @contextmanager
@@ -67,9 +40,17 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collector()
 def run_chunk(seeds: range, settings: Settings) -> Chunk:
-    """Checks the programs of some seeds."""
+    """Checks the programs of some seeds; on a GPU in a process of their own."""
+    if settings.device == "cuda":
+        from .cuda import check_programs
+
+        return run_apart(seeds, settings, check_programs)
+    return _run_here(seeds, settings)
+
+
+@_without_collector()
+def _run_here(seeds: range, settings: Settings) -> Chunk:
     chunk = Chunk(seeds)
     start = time.perf_counter()
     ready: list[Compiled] = []
@@ -79,17 +60,12 @@ def run_chunk(seeds: range, settings: Settings) -> Chunk:
             found = compiled(drawn, settings.targets_of(drawn.case))
             chunk.refusals.update(found.refusals)
             began = time.perf_counter()
-            if settings.device == "emulator":
-                check(found)
+            check(found)
             chunk.milliseconds.append(1e3 * (time.perf_counter() - began))
             ready.append(found)
             chunk.newest += found.case.is_newest
         except CheckError as error:
             chunk.findings.append(error.finding)
-    if settings.device == "cuda":
-        from .cuda import check_batch
-
-        chunk.findings += check_batch(ready)
     if settings.assembles:
         chunk.findings += _rejections(ready, settings)
     chunk.seconds = time.perf_counter() - start
@@ -111,9 +87,13 @@ def chunks(seeds: range, settings: Settings, jobs: int = 1) -> Iterator[Chunk]:
         for part in parts:
             yield run_chunk(part, settings)
         return
-    # A driver that is initialised does not survive a fork.
-    start = "spawn" if settings.device == "cuda" else "fork"
-    with ProcessPoolExecutor(jobs, get_context(start)) as pool:
+    # On a GPU each chunk has a process of its own anyway.
+    pool: Executor
+    if settings.device == "cuda":
+        pool = ThreadPoolExecutor(jobs)
+    else:
+        pool = ProcessPoolExecutor(jobs, get_context("fork"))
+    with pool:
         yield from pool.map(run_chunk, parts, [settings] * len(parts))
 
 
@@ -168,7 +148,7 @@ def write_reproducers(report: Report, folder: Path) -> None:
 
 
 def _shrunk(finding: Finding) -> Finding:
-    if finding.kind in ("assembler", "mismatch on cuda", "error on cuda", "generator"):
+    if finding.kind in ("assembler", "generator") or finding.kind.endswith(" on cuda"):
         return finding
     try:
         return shrink(finding)

@@ -15,8 +15,10 @@ from pathlib import Path
 from tileloom.vm.diagnostics import UsageError
 
 from ..arguments import Parser
+from .apart import run_apart
 from .campaign import Report, chunks, default_settings, write_reproducers
-from .case import read_case
+from .case import Case, read_case
+from .parsing import Finding
 from .shrink import finding_of
 
 _FOUND = 1
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command and returns the exit status."""
     args = _parser().parse_args(arguments)
     if args.replay is not None:
-        return _replay(args.replay)
+        return _replay(args.replay, args.device)
     if args.count < 1 or args.jobs < 1:
         raise UsageError("`--count` and `--jobs` are 1 or more")
     report = Report()
@@ -68,10 +70,18 @@ def _parser() -> Parser:
     return parser
 
 
-def _replay(path: Path) -> int:
-    finding = finding_of(read_case(path))
+def _replay(path: Path, device: str) -> int:
+    case = read_case(path)
+    finding = finding_of(case) if device == "emulator" else _found_on_gpu(case)
     print("all executors agree" if finding is None else f"{finding.kind}: {finding.message}")
     return 0 if finding is None else _FOUND
+
+
+def _found_on_gpu(case: Case) -> Finding | None:
+    from .cuda import check_programs
+
+    chunk = run_apart([case], default_settings("cuda"), check_programs)
+    return chunk.findings[0] if chunk.findings else None
 
 
 def _print(report: Report, as_json: bool) -> None:

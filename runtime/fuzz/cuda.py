@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -16,56 +19,103 @@ from tileloom.compiler import Lowered
 from tileloom.vm.diagnostics import VMError
 
 from ..cuda.context import current_device
-from ..cuda.launch import LoadedKernel
+from ..cuda.launch import Library, LoadedKernel
 from ..cuda.memory import DeviceArray
+from ..errors import AssemblerError
 from ..signature import Signature
 from ..tensor_maps import CODE, encoded, resolve
-from .assembly import assembled
-from .case import Outcome, disagreement
-from .check import Compiled, evaluate, interpret, lines_of
+from .apart import Message, Program, Result, Stage
+from .assembly import assembled, rejected
+from .case import Case, Outcome, disagreement
+from .check import Compiled, compiled, compiled_as_it_is, evaluate, interpret, lines_of
+from .chunk import Settings
+from .generate import generate
 from .parsing import CheckError, Finding
 
+_SECONDS_TO_PREPARE = 120.0
+_SECONDS_TO_ASSEMBLE = 400.0
+_SECONDS_TO_RUN = 40.0
 
-def check_batch(cases: Sequence[Compiled]) -> list[Finding]:
-    """Runs cases on the current GPU and on the interpreter; what differs.
 
-    Raises:
-        VMError: the batch can't be assembled or loaded.
-    """
-    gpu = current_device()
-    chosen = [each.lowered[gpu.target] for each in cases]
-    if not chosen:
-        return []
-    cubin = assembled(chosen).cubin
-    found = []
-    for each, lowered in zip(cases, chosen, strict=True):
-        case = each.case
-        signature = Signature(case.function)
-        kernel = LoadedKernel(
-            gpu, cubin, lowered.kernel_name, lowered.num_threads, lowered.shared_bytes,
-            [*signature.codes(), *[CODE] * len(lowered.tensor_maps)],
-        )  # fmt: skip
+@dataclass(frozen=True)
+class _Ready:
+    """Program number `at`, compiled, and what the interpreter makes of it."""
+
+    at: int
+    found: Compiled
+    meant: Outcome
+    milliseconds: float
+
+    def result(self, finding: Finding | None, *, fatal: bool = False) -> Result:
+        case = self.found.case
+        refusals = tuple(self.found.refusals)
+        return Result(self.at, finding, refusals, self.milliseconds, case.is_newest, fatal)
+
+
+def check_programs(programs: Sequence[Program], settings: Settings) -> Iterator[Message]:
+    """Runs programs on interpreter and current GPU, and says what differs. It must run in a
+    process of its own: behind the first error on the GPU it stops (`run_apart`)."""
+    gc.disable()  # it would look at all programs again and again
+    ready: list[_Ready] = []
+    for at, program in enumerate(programs):
+        yield Stage("compiling and interpreting", at, _SECONDS_TO_PREPARE)
         try:
-            meant = interpret(case, case.function)
+            ready.append(_prepared(at, program, settings))
         except CheckError as error:
-            found.append(error.finding)
-            continue
+            yield Result(at, error.finding)
+    if not ready:
+        return
+    target = current_device().target
+    yield Stage("assembling", ready[0].at, _SECONDS_TO_ASSEMBLE)
+    pairs = [(each, each.found.lowered[target]) for each in ready]
+    opt_level = settings.opt_level
+    try:
+        cubin = assembled([lowered for _, lowered in pairs], opt_level).cubin
+    except AssemblerError:
+        wrong = dict(rejected([lowered for _, lowered in pairs], opt_level))
+        for number, message in wrong.items():
+            finding = Finding("assembler", f"{target}: {message}", ready[number].found.case)
+            yield ready[number].result(finding)
+        pairs = [pair for number, pair in enumerate(pairs) if number not in wrong]
+        if not pairs:
+            return
+        cubin = assembled([lowered for _, lowered in pairs], opt_level).cubin
+    yield from _launched(pairs, cubin)
+
+
+def _prepared(at: int, program: Program, settings: Settings) -> _Ready:
+    began = time.perf_counter()
+    if isinstance(program, Case):
+        found = compiled_as_it_is(program)
+    else:
+        drawn = generate(program)
+        found = compiled(drawn, settings.targets_of(drawn.case))
+    meant = interpret(found.case, found.case.function)
+    return _Ready(at, found, meant, 1e3 * (time.perf_counter() - began))
+
+
+def _launched(pairs: Sequence[tuple[_Ready, Lowered]], cubin: bytes) -> Iterator[Message]:
+    library: Library | None = None
+    for each, lowered in pairs:
+        case = each.found.case
+        yield Stage("running", each.at, _SECONDS_TO_RUN, case)
         try:
-            results = _launch(each, lowered, kernel, signature)
+            library = library or Library(current_device(), cubin)
+            results = _launch(case, lowered, library)
         except VMError as error:
             # Nothing more runs in this process's context.
-            found.append(Finding("error on cuda", error.message, case))
-            break
-        wrong = disagreement(case, meant, results, "GPU")
-        if wrong:
-            found.append(Finding("mismatch on cuda", wrong, case))
-    return found
+            yield each.result(Finding("error on cuda", error.message, case), fatal=True)
+            return
+        wrong = disagreement(case, each.meant, results, "GPU")
+        yield each.result(Finding("mismatch on cuda", wrong, case) if wrong else None)
 
 
-def _launch(
-    each: Compiled, lowered: Lowered, kernel: LoadedKernel, signature: Signature
-) -> Outcome:
-    case = each.case
+def _launch(case: Case, lowered: Lowered, library: Library) -> Outcome:
+    signature = Signature(case.function)
+    kernel = LoadedKernel(
+        current_device(), library, lowered.kernel_name, lowered.num_threads,
+        lowered.shared_bytes, [*signature.codes(), *[CODE] * len(lowered.tensor_maps)],
+    )  # fmt: skip
     arguments = case.fresh_arguments()
     numbers = {p.name: a for p, a in zip(case.function.params, arguments, strict=True)}
     extents = [evaluate(extent, numbers) for extent in case.function.grid]

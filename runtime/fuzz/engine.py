@@ -83,15 +83,13 @@ def _source(
     extents, offsets, ragged = [], [], False
     for dim, extent in enumerate(shape):
         last = dim == len(shape) - 1
-        more = random.choice((0, 1, 2)) * (unit if last else 1)
+        more = random.choice((0, 1, 2))
         low, high = 0, more
         if tensor and random.random() < 0.4:
             low, high, ragged = low - 2, high + 3, True
-        offset = expressions.within(draft, low, high, 1).expr
-        if last and not tensor:
-            offset = expressions.within(draft, 0, more // unit, 1).expr * unit
-        extents.append(extent + more)
-        offsets.append(offset)
+        step = unit if last else 1  # the engine begins at multiples of 16 bytes of a row
+        extents.append(extent + more * step)
+        offsets.append(expressions.within(draft, low, high, 1).expr * step)
     codes, known = draw_codes(draft, element, prod(extents))
     pointer = draft.pointer("x", element, packed(element, codes))
     sizes: tuple[Expr, ...] = tuple(map(Const, extents))

@@ -128,7 +128,9 @@ def condition(draft: Draft, depth: int = 1) -> Expr:
     if flags and random.random() < 0.25:
         return random.choice(flags).expr
     if depth and random.random() < 0.3:
-        op = random.choice(("and", "or", "not"))
+        op = random.choice(("and", "or", "not", "select"))
+        if op == "select":
+            return Select(condition(draft, 0), condition(draft, depth - 1), condition(draft, 0))
         if op == "not":
             inner = condition(draft, depth - 1)
             return inner if isinstance(inner, Const) else Unary("not", inner)

@@ -44,6 +44,7 @@ from .conversions import cast_known
 from .draft import Draft
 from .inputs import at_head, draw_codes, packed
 from .known import Known, Refusal, multiplied, summed
+from .rings import draw_changes
 from .warp_groups import KINDS
 
 
@@ -84,11 +85,12 @@ def gemm_ring(draft: Draft) -> None:
     random = draft.random
     made = _draw(draft)
     fetching = draft.num_warps - made.users
+    changes = draw_changes(draft, fetching == made.users, 160, 56)
     parts = [((0, made.users), _multiply), ((made.users, fetching), _fetch)]
     for warps, body in parts if random.random() < 0.5 else parts[::-1]:
         with draft.block(made.turns) as scope:
-            if fetching == made.users and random.random() < 0.5:
-                count, change = (56, "less") if warps[0] else (160, "more")
+            if (warps[0] > 0) in changes:
+                count, change = changes[warps[0] > 0]
                 draft.emit(SetRegisters, count=count, change=change)
             body(draft, made)
         draft.append(Group(warps, tuple(scope.statements)))

@@ -90,11 +90,12 @@ def ring(draft: Draft) -> None:
     if made.spread:
         draft.meet()  # the others' barriers are there
     first = random.random() < 0.5
+    changes = draw_changes(draft, users == 4 and draft.num_warps == 8, 56, 128)
     parts = [((0, users), _use), ((users, draft.num_warps - users), _fill)]
     for warps, body in parts if first else parts[::-1]:
         with draft.block(made.turns) as scope:
-            if warps in ((0, 4), (4, 4)) and random.random() < 0.5:
-                count, change = (56, "less") if warps == (0, 4) else (128, "more")
+            if (warps[0] > 0) in changes:
+                count, change = changes[warps[0] > 0]
                 draft.emit(SetRegisters, count=count, change=change)
             body(draft, made)
         draft.append(Group(warps, tuple(scope.statements)))
@@ -102,6 +103,24 @@ def ring(draft: Draft) -> None:
         draft.meet()  # nobody's memory is gone while others write there
     else:
         draft.emit(Barrier)
+
+
+def draw_changes(
+    draft: Draft, possible: bool, first: int, second: int
+) -> dict[int, tuple[int, str]]:
+    """The registers to which two groups of 4 warps change: one gives some back, and the other, if
+    at all, takes some of them. Who has few and is to have many does."""
+    needs = first > second and 0 in draft.few
+    if not possible or (draft.random.random() < 0.4 and not needs):
+        return {}
+    changes = {0: (first, "less"), 1: (second, "more")}
+    if first > second:
+        changes = {0: (first, "more"), 1: (second, "less")}
+    if not needs and draft.random.random() < 0.3:
+        changes = {g: each for g, each in changes.items() if each[1] == "less"}
+    draft.few -= set(changes)
+    draft.few |= {g for g, each in changes.items() if each[1] == "less"}
+    return changes
 
 
 def _draw(draft: Draft, users: int, fillers: int) -> _Ring:

@@ -42,6 +42,8 @@ def product(draft: Draft) -> None:
     """Some products into one accumulator, waited for at the end."""
     if draft.num_warps % 4 or len(draft.scopes) > 1:
         raise Refusal("no warp groups")
+    if draft.few:
+        raise Refusal("too few registers")
     random = draft.random
     left, right, total = map(dtype, random.choice(KINDS))
     step = fragments.wgmma_depth(left.name)

@@ -176,6 +176,57 @@ def test_which_barriers_wait_for_the_whole_gpu() -> None:
     assert "sync_restrict" not in compile_function(parse(looped)).ptx
 
 
+ENDS = """func @f(%x: *f32, %y: *f32) warps = 2, grid = [8], cluster = [4] {
+  %gx = global_view %x : global<f32, [8, 64]>
+  %gy = global_view %y : global<f32, [8, 64]>
+  %s = alloc_shared : shared<f32, [64]>
+  %a = load %gx[block.x, 0] {dims = [1]} : reg<f32, [64]>
+  store %s[0], %a
+  cluster_barrier
+  %b = load_remote %s[0], 0 : reg<f32, [64]>
+  %c = load_remote %s[0], (cluster_rank + 1) % 4 : reg<f32, [64]>
+  %d = add %b, %c
+  store %gy[block.x, 0], %d {dims = [1]}
+  cluster_barrier
+}"""
+
+
+STORED_BEHIND = "  cluster_barrier\n  store %gy[block.x, 0], %d {dims = [1]}"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_last_barrier_that_ends_reads_waits_for_no_memory(seed: int, tmp_path: Path) -> None:
+    ptx = compile_function(parse(ENDS)).ptx
+    assert "arrive.release" not in ptx and ptx.count("barrier.cluster.arrive.relaxed") == 2
+    assemble(ptx, "sm_90a", tmp_path)
+    x = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
+    found, meant = np.zeros_like(x), np.zeros_like(x)
+    run(parse(ENDS), [x, meant], seed=seed)
+    emulate(ENDS, [x, found], seed=seed)
+    np.testing.assert_array_equal(found, meant)
+    for block in range(8):
+        start = block // 4 * 4
+        np.testing.assert_array_equal(found[block], x[start] + x[start + (block + 1) % 4])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  store %gy[block.x, 0], %d {dims = [1]}\n  cluster_barrier", STORED_BEHIND),
+        ("%d = add %b, %c", "%d = add %b, 1.0"),
+        ("%d {dims = [1]}", "%d {dims = [1]}\n  store_remote %s[0], %d, 0"),
+        ("  store %gy[block.x, 0], %d", "  if block.x == 0 {\n store %gy[block.x, 0], %d"),
+        ("%d = add %b, %c", '%e = add %b, %c\n  %d = reduce %e {op = "sum", dim = 0}'),
+    ],
+)
+def test_other_last_barriers_release(old: str, new: str) -> None:
+    text = ENDS.replace(old, new)
+    if "if block" in new:
+        text = text.replace("[1]}\n  cluster", "[1]}\n}\n  cluster")
+    assert text != ENDS
+    assert "barrier.cluster.arrive.release" in compile_function(parse(text)).ptx
+
+
 def test_the_cluster_is_checked_against_the_target() -> None:
     with pytest.raises(VMError) as caught:
         compile_function(split_k.trace(ranks=2, width=64), "sm_89")

@@ -26,6 +26,12 @@ LAYOUTS = {
     "threes": ", spatial(3, 5) * local(4, 4)",
     "columns": ", column_spatial(4, 5) * column_local(3, 4)",
 }
+# A stated layout is cut between whole registers only.
+LOCAL_OUTSIDE = {
+    **LAYOUTS,
+    "threes": ", local(3, 2) * spatial(2, 5) * local(2, 2)",
+    "columns": ", column_local(3, 4) * column_spatial(4, 5)",
+}
 OTHER = ", spatial(6, 5) * local(2, 4)"
 
 
@@ -38,6 +44,9 @@ class Case(NamedTuple):
     shape: tuple[int, ...] = SHAPE
     near: float = 0.0
     placed: bool = False  # it means something under a stated layout only
+    layouts: dict[str, str] = LAYOUTS
+    before: str = ""  # what makes its operand `%u` of `{a}` and `{b}`
+    made: tuple[str, tuple[int, ...]] = ("", ())  # dtype and shape of `%u`
 
 
 def unary(name: str, kind: str = "f32", near: float = 0.0) -> tuple[str, Case]:
@@ -76,18 +85,37 @@ CASES: dict[str, Case] = dict(
         ("load", Case(("f32",), "load %ga[1, 2] : reg<f32, [12, 20]{layout}>")),
         ("gather", Case(("i32",), "gather %ga[0, 0], {a} {{dim = 1}} : reg<i32, [12, 20]>")),
         ("atomic", Case(("i32",), "atomic %ga[0, 1], {a}")),
+        ("slice", Case(
+            ("f16",), "slice {a} {{offsets = [4, 0], shape = [8, 20]}}", shape=(8, 20),
+            layouts=LOCAL_OUTSIDE,
+        )),
+        ("concat", Case(
+            ("u8", "u8"), "concat {a}, {b} {{dim = 1}} : reg<u8, [12, 40]>", shape=(12, 40)
+        )),
+        ("where", Case(
+            ("i32", "i32"), "where %u, {a}, {b}",
+            before="%u = lt {a}, {b}", made=("bool", SHAPE),
+        )),
+        ("squeeze", Case(
+            ("f16",), "squeeze %u {{dims = [1]}}",
+            before="%u = unsqueeze {a} {{dims = [1]}}", made=("f16", (12, 1, 20)),
+        )),
+        ("broadcast", Case(
+            ("i32",), "broadcast %u {{shape = [12, 3, 20]}}", shape=(12, 3, 20),
+            before="%u = unsqueeze {a} {{dims = [1]}}", made=("i32", (12, 1, 20)),
+        )),
     ]
 )  # fmt: skip
 
 # Their operands have other shapes, or they need shared memory or clusters: tested where said.
 ELSEWHERE = {
-    "broadcast": "test_transform", "squeeze": "test_dims", "slice": "test_transform",
-    "concat": "test_transform", "decode": "casts/test_emulated", "where": "test_elementwise",
-    "load_matrix": "test_matrix_moves", "load_remote": "test_cluster",
+    "decode": "casts/test_emulated", "load_matrix": "test_matrix_moves",
+    "load_remote": "test_cluster",
 }  # fmt: skip
 
 PROGRAM = """func @f({params}) warps = 1 {{
 {loads}
+  {before}
   %r = {text}
   {change}
   {shown}
@@ -106,7 +134,9 @@ def program(case: Case, layout: str, changed: str | None) -> str:
     kind = "i32" if result == "bool" else result
     change = ""
     if changed is not None:
-        names_and_types = {"a": (case.operands[0], SHAPE), "r": (result, case.shape)}
+        names_and_types = {
+            "a": (case.operands[0], SHAPE), "u": case.made, "r": (result, case.shape),
+        }  # fmt: skip
         of, shape = names_and_types[changed]
         fill = "true" if of == "bool" else "3"
         change = f"%other = full {{fill = {fill}}} : reg<{of}, {list(shape)}>\n"
@@ -120,6 +150,7 @@ def program(case: Case, layout: str, changed: str | None) -> str:
             LOAD.format(n=n, kind=k, layout=layout)
             for n, k in zip(names, case.operands, strict=True)
         ),
+        before=case.before.format(a="%a", b="%b"),
         text=case.text.format(a="%a", b="%b", c="%c", layout=layout),
         change=change,
         shown=f"%s = cast %r {{dtype = {kind}}}",
@@ -135,7 +166,7 @@ def numbers(kind: str, seed: int) -> Any:
     return np.random.default_rng(seed).integers(1, 9, (11, 18)).astype(dtype(kind).numpy)
 
 
-@pytest.mark.parametrize("changed", ["none", "operand", "result"])
+@pytest.mark.parametrize("changed", ["none", "operand", "made", "result"])
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_tiles(name: str, layout: str, changed: str) -> None:
@@ -144,8 +175,10 @@ def test_tiles(name: str, layout: str, changed: str) -> None:
         pytest.skip("bits and lanes have a meaning under a stated layout only")
     if name == "alloc_registers" and changed != "result":
         pytest.skip("without values there is nothing to store")
-    target = {"none": None, "operand": "a", "result": "r"}[changed]
-    text = program(case, LAYOUTS[layout], target)
+    if changed == "made" and not case.before:
+        pytest.skip("its operand is loaded")
+    target = {"none": None, "operand": "a", "made": "u", "result": "r"}[changed]
+    text = program(case, case.layouts[layout], target)
     kind = "i32" if case.result == "bool" else case.result or case.operands[0]
     arrays = [numbers(k, seed) for seed, k in enumerate(case.operands)]
     out = np.zeros(case.shape, dtype(kind).numpy)
@@ -162,7 +195,7 @@ def test_tiles(name: str, layout: str, changed: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_the_code_assembles(name: str, tmp_path: Path) -> None:
     """The assembler is stricter than the emulator in places."""
-    text = program(CASES[name], LAYOUTS["threes"], None)
+    text = program(CASES[name], CASES[name].layouts["threes"], None)
     for target in ("sm_80", "sm_90a"):
         assemble(compile_function(parse(text), target).ptx, target, tmp_path)
 

@@ -124,6 +124,25 @@ def test_clashes_are_converted_and_reported() -> None:
     assert conversions(body) == ["add rhs", "transpose result", "assign value"]
 
 
+def test_slices_and_joins_that_cut_between_threads_are_converted() -> None:
+    body = """  %a = load %gx[0, 0] : reg<f32, [12, 20]>
+  %b = slice %a {offsets = [3, 4], shape = [9, 10]}
+  store %gy[0, 0], %b"""
+    assert conversions(body) == ["slice value"]
+    body = """  %a = load %gx[0, 0] : reg<f32, [16, 2], spatial(16, 2)>
+  %b = concat %a, %a {dim = 0} : reg<f32, [32, 2], spatial(32, 1) * local(1, 2)>"""
+    assert conversions(body) == ["concat result"]
+    body = body.replace("spatial(16, 2)", "column_spatial(16, 2)")
+    assert conversions(body) == ["concat lhs", "concat rhs", "concat result"]
+
+
+def test_slices_and_joins_of_whole_registers_move_nothing() -> None:
+    body = """  %a = load %gx[0, 0] : reg<f32, [12, 32], local(3, 1) * spatial(4, 8) * local(1, 4)>
+  %b = slice %a {offsets = [4, 0], shape = [8, 32]}
+  %c = concat %a, %a {dim = 0} : reg<f32, [24, 32]>"""
+    assert conversions(body) == []
+
+
 def test_a_reshape_without_layout_is_an_error() -> None:
     with pytest.raises(VMError) as caught:
         layouts("""  %a = load %gx[0, 0] : reg<f32, [6, 4], spatial(2, 4) * local(3, 1)>

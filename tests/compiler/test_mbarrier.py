@@ -132,3 +132,31 @@ def test_barriers_in_python_are_checked() -> None:
     with pytest.raises(VMError) as caught:
         wrong.trace()
     assert caught.value.message == "expected barriers, found a scalar"
+
+
+TEST = """func @f(%y: *i32) warps = 2 {
+  %gy = global_view %y : global<i32, [32]>
+  %b = alloc_mbarrier {count = 32} : mbarrier<[1]>
+  warp_group 1 to 2 {
+    mbarrier_arrive %b[0]
+  }
+  warp_group 0 to 1 {
+    %c = full {fill = 1} : reg<i32, [32], spatial(32)>
+    %over = mbarrier_test %b[0], 0
+    if %over {
+      %d = add %c, 1
+      assign %c, %d
+    }
+    store %gy[0], %c
+  }
+}"""
+
+
+def test_a_warp_agrees_on_what_it_sees() -> None:
+    """Lanes may see a phase end at different times; of a warp nobody has then seen it."""
+    found = set()
+    for seed in range(1, 25):
+        y = np.zeros(32, np.int32)
+        emulate(TEST, [y], seed=seed)
+        found.add(tuple(np.unique(y).tolist()))
+    assert found == {(1,), (2,)}

@@ -34,16 +34,6 @@ def test_atomics_that_a_target_lacks() -> None:
     assert fails(body, "sm_80").message == "`atomic`: `sm_80` has no atomics on `bf16`"
 
 
-def test_joins_across_threads() -> None:
-    body = """  %a = load %gx[0, 0] : reg<f32, [16, 2], spatial(16, 2)>
-  %b = concat %a, %a {dim = 0} : reg<f32, [32, 2], spatial(32, 1) * local(1, 2)>"""
-    error = fails(body)
-    assert error.message == (
-        "`concat`: layout `local(1, 2) * spatial(32, 1)` needs elements of other threads"
-    )
-    assert error.location is not None and error.location.line == 5
-
-
 def test_too_many_threads_for_a_block() -> None:
     with pytest.raises(VMError) as caught:
         compile_function(parse("func @f() warps = 33 {\n}"))

@@ -1,4 +1,7 @@
-"""Random programs on a GPU: what they give and print is what the interpreter says."""
+"""Random programs on a GPU: what they give and print is what the interpreter says.
+
+They run in a process of their own, so that what goes wrong there spoils no other test.
+"""
 
 from __future__ import annotations
 

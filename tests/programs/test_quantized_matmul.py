@@ -23,7 +23,9 @@ from tileloom.programs.quantized_matmul import (
     unpack,
 )
 from tileloom.programs.quantized_matmul.forms import weight_form
+from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.quantization import legal_zero_points
+from tileloom.programs.quantized_matmul.schedule import choose, entries
 from tileloom.programs.quantized_matmul.wide_schedule import FEWEST_TOKENS
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import Dtype, bf16, dtype
@@ -168,7 +170,8 @@ def test_schedules_agree(schedule: Schedule) -> None:
 
 
 STAGED = ["k4f1t8s1a2", "k4f2t16s1a3", "k8f1t8s1d0a2w", "k2f4t16s1d0a3w", "k4f1t16s2cd0a4w",
-          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2", "k1f4t16s2cd0a3w"]  # fmt: skip
+          "k2f1t8s3d0a2w", "k2f1t8s1d2a3", "k4f1t8s1d0a2", "k1f4t16s2cd0a3w",
+          "k2f2t16s2cd0a4wb2"]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", STAGED)
@@ -189,6 +192,33 @@ def test_staged_operands_on_every_device(word: str, device: str) -> None:
     assert_close(decoded(y, "f16"), exact, q, "f16")
     meant = linear(x, pack(q), device="interpreter", schedule=schedule)
     np.testing.assert_allclose(y, meant, rtol=2e-3, atol=2e-3)
+
+
+def shipped(bits: int, tokens: int) -> list[str]:
+    """The forms of the schedules that ship for a width, whatever the shape."""
+    found = {
+        str(choose(Geometry(bits, e.k, e.n, 128), e.m, weight=e.weight))
+        for e in entries()
+        if dtype(e.weight).bits == bits and e.tokens == tokens
+    }
+    return sorted(found)
+
+
+@pytest.mark.parametrize("tokens", [8, 16])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_every_shipped_form_on_every_device(bits: int, tokens: int, device: str) -> None:
+    """Each with k enough for a turn of every block of its cluster, and one that falls short."""
+    for number, word in enumerate(shipped(bits, tokens)):
+        schedule = Schedule.parse(word)
+        name = (
+            f"e{bits // 2}m{bits - 1 - bits // 2}" if number % 3 == 2 and bits > 2 else f"u{bits}"
+        )
+        k = 128 * schedule.k_warps * schedule.splits + 64
+        n, m = 16 * schedule.feature_warps + 3, tokens - number % 7
+        q = quantize(weights(k, n), name, 128)
+        x, exact = activations(m, k, "f16")
+        y = linear(x, pack(q), device=device, schedule=schedule)
+        assert_close(decoded(y, "f16"), exact, q, "f16")
 
 
 @pytest.mark.parametrize("group", [7, 33, "channel"])

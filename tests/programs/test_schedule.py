@@ -45,7 +45,7 @@ def check_legal(schedule: Schedule, geometry: Geometry, m: int) -> None:
     assert schedule.k_warps == 1 or geometry.cut.contiguous
     if schedule.splits > 1 and not schedule.cluster:
         # A block of a cluster may be left without work; one that writes to memory should not.
-        turns = -(-geometry.num_chunks // schedule.k_warps)
+        turns = -(-geometry.num_spans(schedule.tokens) // schedule.k_warps)
         each = -(-turns // schedule.splits)
         assert (schedule.splits - 1) * each < turns, "a part of k is empty"
     if schedule.cluster:
@@ -77,6 +77,19 @@ def test_candidates_are_legal_and_hold_the_choice(geometry: Geometry, m: int) ->
         assert schedule.stages == 0 or schedule.stages >= 2
         resident = max(1, schedule.min_blocks)
         assert resident * schedule.stages * schedule.slot_bytes(geometry) <= SHARED_BYTES
+
+
+@pytest.mark.parametrize("group", [1, 16, 32, 64, 128, 1 << 20])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_recorded_schedules_fit_other_groups(bits: int, group: int) -> None:
+    """Their slots hold more scales then."""
+    for k, n in ((8192, 8192), (8192, 57344), (8192, 10240), (4096, 14336), (28672, 8192)):
+        geometry = Geometry(bits, k, n, min(group, k))
+        for m in (1, 8, 16):
+            chosen = choose(geometry, m)
+            check_legal(chosen, geometry, m)
+            slots = chosen.stages * chosen.slot_bytes(geometry)
+            assert max(1, chosen.min_blocks) * slots <= SHARED_BYTES, str(chosen)
 
 
 @pytest.mark.parametrize("name", ["u1", "u3", "u4", "u8"])

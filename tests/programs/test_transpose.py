@@ -8,9 +8,15 @@ import pytest
 from tileloom.layouts.banks import access_wavefronts
 from tileloom.programs.transpose.command import ELEMENTS
 from tileloom.programs.transpose.program import reference, transpose
-from tileloom.programs.transpose.schedule import Schedule, Shared, Squares, schedule_for
+from tileloom.programs.transpose.schedule import (
+    Schedule,
+    Sectors,
+    Shared,
+    Squares,
+    schedule_for,
+)
 
-SHAPES = [(1, 1, 1), (2, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
+SHAPES = [(1, 1, 1), (1, 136, 200), (3, 33, 70), (1, 130, 65), (2, 20, 36), (1, 7, 100)]
 
 
 def check(
@@ -32,7 +38,21 @@ def test_every_shape(device: str, element: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [Squares(4, 1, 2, flat=True), Shared(2, 2, 2), Shared(2, 1, 2, flat=True)]
+    ("element", "rows", "columns"), [("f16", 133, 131), ("f32", 133, 131), ("i64", 131, 67)]
+)
+def test_blocks_without_an_edge(device: str, element: str, rows: int, columns: int) -> None:
+    """Blocks of whole sectors have code of their own where nothing is outside."""
+    check((1, rows, columns), element, device)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Squares(4, 1, 2, flat=True),
+        Shared(2, 2, 2),
+        Shared(2, 1, 2, flat=True),
+        Sectors(2, 64, 64, 4, flat=True),
+    ],
 )
 def test_schedules(device: str, schedule: Schedule) -> None:
     check((2, 44, 68), "f16", device, schedule)
@@ -50,6 +70,20 @@ def test_shared_memory_meets_no_bank_twice(itemsize: int) -> None:
         assert into.max() <= (2 if reads == 4 else least)
 
 
+@pytest.mark.parametrize("itemsize", [2, 4, 8])
+def test_whole_sectors_meet_no_bank_twice(itemsize: int) -> None:
+    s = schedule_for(64, 63, itemsize)
+    assert isinstance(s, Sectors)
+    least, bits = max(1, itemsize // 4), 8 * itemsize
+    lines, width = s.held // s.vector, s.memory.shape[2] * s.grain
+    one_class = s.memory.select(1, 0)
+    read = one_class.reshape((lines, width)).slice(1, 0, s.columns)
+    assert access_wavefronts(s.layout, read, bits, s.vector).max() == least
+    written = one_class.select(2, 0).slice(0, 0, s.rows // s.vector)
+    written = written.slice(1, 0, s.columns // s.grain).permute(1, 0)
+    assert access_wavefronts(s.transposed, written, bits).max() == least
+
+
 @pytest.mark.parametrize(("element", "edge"), [("f16", 8), ("f32", 4), ("bf16", 8)])
 def test_aligned_matrices_move_16_bytes_at_once(element: str, edge: int) -> None:
     ptx = transpose.compile(element=element, schedule=Squares(edge)).ptx
@@ -63,15 +97,21 @@ def test_every_schedule_suits_its_shape() -> None:
         for rows in (1, 2, 3, 4, 6, 8, 12, 16, 40, 1000, 1001):
             for columns in (1, 2, 4, 5, 8, 24, 64, 1002):
                 s = schedule_for(rows, columns, itemsize)
+                assert s.layout.num_threads == 32 * s.num_warps
+                if isinstance(s, Sectors):
+                    assert s.transposed.num_threads * s.groups == 32 * s.num_warps
+                    assert itemsize > 1
+                    continue
                 assert rows % s.row_grain == 0 and columns % s.column_grain == 0
                 if isinstance(s, Squares):
                     assert 8 <= s.edge * itemsize <= 16 and s.edge <= 8
                 else:
                     assert s.layout.shape == s.transposed.shape == s.memory.shape
-                assert s.layout.num_threads == 32 * s.num_warps
-    assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 4) == Squares(4)
-    assert schedule_for(64, 63, 2) == Shared(2, 1, 2, flat=True)
-    assert schedule_for(64, 63, 4) == Shared(4, num_warps=32)
+    assert schedule_for(4096, 4096, 2) == Squares(8) and schedule_for(64, 64, 8) == Squares(2)
+    assert schedule_for(64, 63, 2) == Sectors(2, min_blocks=6, single=True)
+    assert schedule_for(64, 63, 2, 3) == Shared(2, 1, 2, flat=True)
+    assert schedule_for(64, 63, 4) == Sectors(4, single=True)
+    assert schedule_for(64, 63, 4, 3) == Sectors(4)
     for itemsize in (1, 2, 4, 8):
         for rows, columns, batch in (
             (2, 3, 65536),

@@ -141,6 +141,17 @@ def test_a_crash_is_reported_with_the_signal(tmp_path: Path) -> None:
     assert Path(caught.value.ptx_path).exists()
 
 
+def test_a_crash_over_lines_is_gone_round(tmp_path: Path) -> None:
+    real = _named("ptxas")
+    assert isinstance(real, Ptxas)
+    body = f'case "$*" in *-lineinfo*) kill -SEGV $$;; *) exec {shlex.quote(real.path)} "$@";; esac'
+    found = assemble(SAXPY, "sm_90a", assembler=Ptxas(str(_script(tmp_path, body))))
+    assert found.cubin[:4] == b"\x7fELF"
+    assert any("crashes" in warning for warning in found.warnings)
+    plain = assemble(SAXPY, "sm_90a", assembler=real, line_info=False)
+    assert found.kernels == plain.kernels
+
+
 def test_a_hang_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILELOOM_ASSEMBLER_TIMEOUT", "0.2")
     hanging = _script(tmp_path, 'case "$1" in --version) echo "V13.0.1";; *) exec sleep 30;; esac')

@@ -152,6 +152,20 @@ def test_programmatic_launches(gpu: Device, kernel: Any, pair: Any) -> None:
     np.testing.assert_array_equal(y.numpy(), EXPECTED)
 
 
+@pytest.mark.parametrize("programmatic", [False, True])
+def test_launches_with_more_shared_memory(
+    gpu: Device, kernel: Any, pair: Any, programmatic: bool
+) -> None:
+    x, y = pair
+    loaded = kernel.prepare(x, y, ELEMENTS).loaded
+    values = [x.data_ptr(), y.data_ptr(), ELEMENTS]
+    for nbytes in (1024, 200 * 1024):
+        attributes = LaunchAttributes(programmatic, shared=nbytes)
+        assert not attributes.is_plain
+        loaded.launch((3, 1, 1), values, 0, attributes)
+    np.testing.assert_array_equal(y.numpy(), EXPECTED)
+
+
 def test_events_and_measuring(gpu: Device) -> None:
     size = 1 << 24
     x, y = _floats(gpu, size)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -192,27 +194,12 @@ WORDS = [
 ]
 
 
-def mutated(text: str, choice: random.Random) -> str:
-    """The text with a few characters gone, doubled or replaced."""
-    letters = list(text)
-    for _ in range(choice.choice([1, 1, 2, 5])):
-        at, where = choice.randrange(len(letters)), choice.randrange(len(letters))
-        match choice.randrange(4):
-            case 0:
-                del letters[at : at + choice.choice([1, 5, 80])]
-            case 1:
-                letters[at:at] = choice.choice(WORDS)
-            case 2:
-                letters[at] = chr(choice.randrange(32, 127))
-            case 3:
-                letters[at:at] = letters[where : where + 40]
-    return "".join(letters)
-
-
-def test_mutated_ptx_gives_located_errors_only(kernel: CompiledKernel) -> None:
-    choice, failed = random.Random(7), 0
+def test_mutated_ptx_gives_located_errors_only(
+    kernel: CompiledKernel, script: Callable[[str], ModuleType]
+) -> None:
+    choice, failed, mutated = random.Random(7), 0, script("bad_input").mutated
     for _ in range(2000):
-        ptx = mutated(kernel.ptx, choice)
+        ptx = mutated(kernel.ptx, WORDS, choice)
         try:
             run(kernel.override(ptx=ptx))
         except VMError as error:

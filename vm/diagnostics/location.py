@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FrameType
 
 # Packages whose frames never are "the user's place". Programs are absent on purpose: they are
@@ -94,7 +95,11 @@ _places: dict[int, tuple[CodeType, list[_Position], dict[int, Location]]] = {}
 
 def is_machinery(frame: FrameType) -> bool:
     """Whether a frame is tileloom's own and never the user's place."""
-    module = frame.f_globals.get("__name__", "")
+    return _is_machinery(frame.f_globals.get("__name__", ""))
+
+
+@lru_cache(maxsize=1024)
+def _is_machinery(module: str) -> bool:
     if module in _STANDARD_HELPERS:
         return True
     return any(module == name or module.startswith(name + ".") for name in _MACHINERY)

@@ -13,7 +13,7 @@ from ..ir import Break, For, Group, If, Return, Value, While
 from ..types import ScalarType
 from .arguments import as_shape
 from .trace import assigned_name, current, here
-from .values import Scalar, ScalarLike, as_expr
+from .values import Scalar, ScalarLike, as_expr, kind_of
 
 
 class Range:
@@ -137,6 +137,16 @@ def launch(
     reach each other's shared memory; the grid must be a multiple of it along each axis.
     """
     trace = current()
+    if trace.launched is not None:
+        raise VMSyntaxError(
+            "a kernel says once how it is launched", here(),
+            notes=[("said before", trace.launched)],
+        )  # fmt: skip
+    trace.launched = here()
+    if not isinstance(grid, Sequence):
+        raise VMTypeError(
+            f"a grid is a list of extents, not {kind_of(grid)}", here(), hint="write `grid=[n]`"
+        )
     if not 1 <= len(grid) <= 3:
         raise VMSyntaxError(f"a grid has 1 to 3 extents, not {len(grid)}", here())
     if not isinstance(warps, int) or not 1 <= warps <= 32:

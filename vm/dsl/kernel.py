@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, ClassVar
 
+from tileloom.layouts.tracebacks import user_code
+
 from ..diagnostics import (
     Location,
     UsageError,
@@ -84,8 +86,14 @@ class Kernel:
             else:
                 arguments[parameter.name] = constants[parameter.name]
         trace = Trace(self.name, tuple(params), self.location)
-        with tracing(trace):
-            self.function(**arguments)
+        with tracing(trace), user_code():
+            given = self.function(**arguments)
+        if given is not None:
+            raise VMTypeError(
+                f"`{self.name}` returns a value, but a kernel gives none",
+                self.location,
+                hint="write results to memory: `vm.store(view, offsets, value)`",
+            )
         function = trace.finish()
         verify(function)
         return function
@@ -126,7 +134,8 @@ class Kernel:
                     f"`{self.name}` needs the constant `{name}`",
                     here(),
                     notes=[("defined here", self.location)],
-                    hint=f"pass `{name}=...`, or annotate it as a run-time parameter (`: vm.i32`)",
+                    hint=f"pass `{name}=...`, or annotate it as a run-time parameter "
+                    "(`: vm.i32`, `: vm.Ptr[vm.f32]`)",
                 )
 
     @user_errors()

@@ -48,6 +48,8 @@ from .values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
 
 _VECTOR = 4  # f32 in 16 bytes
 _BOX_DIMS = (2, 3, 4)
+_REGISTERS = 160  # of a thread, for its sums and those of other parts on their way
+_PARTS = 4  # on their way at once, at most
 
 
 def persistent_tiles(count: ScalarLike) -> Range:
@@ -149,9 +151,8 @@ class SharedSums:
         self._vector = gcd(_VECTOR, *(layout.num_locals for layout in layouts))
         counts = [layout.num_locals // self._vector for layout in layouts]
         self._starts = [sum(counts[:index]) for index in range(len(counts))]
-        shape: list[ScalarLike] = [work.parts, groups, sum(counts)]
-        shape += [layouts[0].num_threads, self._vector]
-        self.partials: MemoryTile = global_view(partials, shape, alignment=4 * self._vector)
+        self._vectors, self._groups, self._pointer = sum(counts), groups, partials
+        self.partials = self._workspace(work.parts)
 
     @contextmanager
     def meet(self, part: Segment, totals: Sequence[Tile]) -> Iterator[None]:
@@ -181,15 +182,44 @@ class SharedSums:
         # Awaited one after the other, read without a meeting in between.
         for number in range_(*numbers):
             lock(self.flags, [number, self.group], 1)
-        for number in range_(*numbers):
-            for index, total in enumerate(totals):
-                box = self._box(index)
-                held = load(
-                    self.partials, self._place(number, index), box.shape, box, dims=_BOX_DIMS
-                )
-                total.set(total + view(held, dtype("f32"), total.shape, self.layouts[index]))
             # For the next launch; nobody else reads it in this one.
             store(self.flags, [number, self.group], full(dtype("u32"), (1, 1), 0))
+        there = self._workspace(numbers[1])
+        for indices, parts in self._passes():
+            for number in range_(*numbers, parts):
+                # All on their way before the first is added; zeros beyond the last.
+                found = [
+                    (totals[index], self._read(there, number + i, index))
+                    for i in range(parts)
+                    for index in indices
+                ]
+                for total, sums in found:
+                    total.set(total + sums)
+
+    def _passes(self) -> list[tuple[range, int]]:
+        """Which tiles are read together, and of how many parts at a time: as many sums as there are
+        registers for."""
+        held = [layout.num_locals for layout in self.layouts]
+        room = _REGISTERS - sum(held)
+        together = min(room // sum(held), _PARTS)
+        if together > 1:
+            return [(range(len(held)), together)]
+        apart = min(room // max(held), _PARTS)
+        if apart > len(held):
+            return [(range(index, index + 1), apart) for index in range(len(held))]
+        return [(range(len(held)), 1)]
+
+    def _read(self, partials: MemoryTile, number: Scalar, index: int) -> Tile:
+        """One of the tiles that a part has left."""
+        box, layout = self._box(index), self.layouts[index]
+        held = load(partials, self._place(number, index), box.shape, box, dims=_BOX_DIMS)
+        return view(held, dtype("f32"), layout.shape, layout)
+
+    def _workspace(self, parts: ScalarLike) -> MemoryTile:
+        """What so many parts leave: [part, group, vector, thread, 4]."""
+        shape: list[ScalarLike] = [parts, self._groups, self._vectors]
+        shape += [self.layouts[0].num_threads, self._vector]
+        return global_view(self._pointer, shape, alignment=4 * self._vector)
 
     def _box(self, index: int) -> RegisterLayout:
         """A tile of sums as threads hold it: what a thread has, 16 bytes of it beside those of the

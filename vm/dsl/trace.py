@@ -29,6 +29,7 @@ class Trace:
         self.name, self.params, self.location = name, params, location
         self.grid: tuple[Expr, ...] = (Const(1),)
         self.num_warps, self.min_blocks = 1, 0
+        self.launched: Location | None = None
         self.cluster: tuple[int, ...] = ()
         self.blocks: list[list[Statement]] = [[]]
         self._open: list[Location] = []

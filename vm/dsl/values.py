@@ -11,6 +11,7 @@ from ..instructions import elementwise, scalars, transform
 from ..ir import Value
 from ..text import print_expr
 from ..types import GlobalType, PointerType, RegType, ScalarType, SharedType
+from .refusals import NotAnArray, NotANumber, no_truth
 from .slicing import box
 from .trace import emit, here
 
@@ -19,17 +20,14 @@ TileLike: TypeAlias = "Tile | Scalar | int | float | bool"
 
 _BinaryClass: TypeAlias = type[elementwise.Binary]
 
-
-def _no_truth(what: str, name: str) -> NoReturn:
-    raise VMSyntaxError(
-        f"the truth of {what} isn't known while the kernel is traced",
-        here(),
-        notes=[(f"`{name}` gets its value when the kernel runs", None)],
-        hint="write `with vm.when(condition):`, or pass it as a constant (an `int` parameter)",
-    )
+_SCALARS = (
+    "branch with `vm.when(condition)`, loop with `vm.loop(condition)`, join conditions with `&`, "
+    "`|` and `~`; or pass it as a constant (an `int` parameter)"
+)
+_TILES = "choose elements with `vm.where(condition, a, b)`; `vm.when` takes a scalar"
 
 
-class Scalar:
+class Scalar(NotANumber):
     """A uniform scalar of a traced kernel; Python's operators build expressions."""
 
     __slots__ = ("expr",)
@@ -120,7 +118,7 @@ class Scalar:
         return self._binary("!=", other)
 
     def __bool__(self) -> bool:
-        _no_truth("a traced scalar", self.name)
+        no_truth("a traced scalar", self.name, _SCALARS)
 
     def __index__(self) -> int:
         raise VMSyntaxError(
@@ -234,7 +232,7 @@ class MemoryTile:
         )
 
 
-class Tile:
+class Tile(NotAnArray):
     """A register tile; Python's operators work elementwise and broadcast."""
 
     __slots__ = ("value",)
@@ -337,7 +335,7 @@ class Tile:
         return tile(emit(elementwise.Abs, value=self.value))
 
     def __bool__(self) -> bool:
-        _no_truth("a tile", self.value.name)
+        no_truth("a tile", self.value.name, _TILES)
 
     def __iter__(self) -> NoReturn:
         raise VMSyntaxError(

@@ -13,7 +13,7 @@ from ..expr import Const
 from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..ir import Value
 from ..types import GlobalType, SharedType, Type
-from .checks import count_indices, expect_scalar, fail, memory, type_text
+from .checks import copied, count_indices, expect_scalar, fail, memory, type_text
 from .mbarrier import barrier_type
 
 UNIT = 16  # bytes: what starts and sizes of runs are multiples of
@@ -45,13 +45,9 @@ class CopyBulk(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, SharedType) or not isinstance(source, GlobalType):
-            fail(self, "copies from a global view to a shared tile", self.target, self.source)
-        _same_dtype(self, self.target, target, self.source, source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        check_run(self, target, source, self.count)
+        shared, view = copied(self, to_shared=True)
+        _same_dtype(self, self.target, shared, self.source, view)
+        check_run(self, shared, view, self.count)
         count_indices(self, self.index, barrier_type(self, self.barrier).rank)
         check_ranks(self, self.ranks)
         check_cache(self, self.cache)
@@ -78,13 +74,9 @@ class StoreBulk(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, GlobalType) or not isinstance(source, SharedType):
-            fail(self, "copies from a shared tile to a global view", self.target, self.source)
-        _same_dtype(self, self.target, target, self.source, source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        check_run(self, source, target, self.count)
+        shared, view = copied(self, to_shared=False)
+        _same_dtype(self, self.target, view, self.source, shared)
+        check_run(self, shared, view, self.count)
         check_cache(self, self.cache)
 
 

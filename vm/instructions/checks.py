@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ..diagnostics import ShapeError, VMError, VMTypeError
 from ..expr import Expr
@@ -121,6 +121,29 @@ def count_indices(instruction: Instruction, offsets: tuple[Expr, ...], rank: int
             error=ShapeError,
             hint=f"give {rank} indices, one a dimension",
         )
+
+
+class EngineCopy(Protocol):
+    """The fields of an instruction that copies between global and shared memory."""
+
+    target: Value | Expr
+    target_offsets: tuple[Expr, ...]
+    source: Value | Expr
+    source_offsets: tuple[Expr, ...]
+
+
+def copied(instruction: Instruction, to_shared: bool) -> tuple[SharedType, GlobalType]:
+    """The shared and the global side of an `EngineCopy`, each with an index a dimension."""
+    copy = cast(EngineCopy, instruction)
+    target, source = memory(instruction, copy.target), memory(instruction, copy.source)
+    shared, view = (target, source) if to_shared else (source, target)
+    if not isinstance(shared, SharedType) or not isinstance(view, GlobalType):
+        sides = ("a global view", "a shared tile")
+        start, end = sides if to_shared else sides[::-1]
+        fail(instruction, f"copies from {start} to {end}", copy.target, copy.source)
+    count_indices(instruction, copy.target_offsets, target.rank)
+    count_indices(instruction, copy.source_offsets, source.rank)
+    return shared, view
 
 
 def tile_dims(

@@ -22,7 +22,15 @@ class Full(Instruction, name="full", needs_type=True):
     fill: float | int | bool = 0
 
     def result_type(self, annotation: Type | None) -> RegType:
-        return register_annotation(self, annotation)
+        type_ = register_annotation(self, annotation)
+        kind = type_.dtype
+        if kind.kind in ("int", "uint"):
+            lowest = -(1 << kind.bits - 1) if kind.kind == "int" else 0
+            highest = lowest + (1 << kind.bits) - 1
+            if self.fill != self.fill // 1 or not lowest <= self.fill <= highest:
+                text = f"`{kind.name}` can't hold `fill` {self.fill}"
+                fail(self, text, hint=f"it holds the integers {lowest} to {highest}")
+        return type_
 
 
 @instruction

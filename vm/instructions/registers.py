@@ -12,8 +12,8 @@ class SetRegisters(Instruction, name="set_registers", effect=Effect.SYNCHRONIZES
     """From now on each thread of the warp group may use `count` registers (a hint).
 
     With `change = less` it gives registers back, with `change = more` it waits until others have
-    given enough. It stands at the beginning of a role, in groups of 4 warps; targets without it
-    ignore it.
+    given enough; all threads start with the same number, no more than who takes some first asks
+    for. It stands at the beginning of a role, in groups of 4 warps; targets without it ignore it.
     """
 
     count: int

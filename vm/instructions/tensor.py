@@ -1,10 +1,10 @@
 """Copies of tiles by the copy engine, which knows the tensor's extents and the tile's place.
 
 A launch makes a *tensor map* of each view that such copies name: its pointer, extents and strides
-must follow from the parameters. Rows in global memory start at multiples of 16 bytes; the shared
-tile's layout is one that the engine writes: boxes that are dense in some order of their dimensions,
-the first along the view's neighbours, with a swizzle over whole rows of 32, 64 or 128 bytes, or
-none.
+must follow from the parameters. Rows in global memory start at multiples of 16 bytes, and tiles at
+multiples of 16 bytes of a row, even outside the tensor. The shared tile's layout is one that the
+engine writes: boxes that are dense in some order of their dimensions, the first along the view's
+neighbours, with a swizzle over whole rows of 32, 64 or 128 bytes, or none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..diagnostics import LimitError
 from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..types import GlobalType, SharedType, Type
 from .bulk import check_cache, check_ranks
-from .checks import count_indices, fail, memory, tile_dims, type_text
+from .checks import copied, count_indices, fail, tile_dims, type_text
 from .mbarrier import barrier_type
 
 MAX_RANK = 5  # of a view that tensor maps can say
@@ -29,9 +29,9 @@ class CopyTensor(
     """One thread of the group starts copying a tile from global to shared memory.
 
     `shape` is the tile's, along the last dimensions of the shared tile and dimensions `dims` of the
-    view (default: the last). Elements outside the view's extents arrive as zeros, and count among
-    the bytes announced: those of the whole tile. When it lands, to which `ranks`, and `cache`: as
-    with `copy_bulk`.
+    view (default: the last). It begins at a multiple of 16 bytes of a row. Elements outside the
+    view's extents arrive as zeros, and count among the bytes announced: those of the whole tile.
+    When it lands, to which `ranks`, and `cache`: as with `copy_bulk`.
     """
 
     target: Operand
@@ -46,12 +46,7 @@ class CopyTensor(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, SharedType) or not isinstance(source, GlobalType):
-            fail(self, "copies from a global view to a shared tile", self.target, self.source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        _tile(self, target, source, self.shape, self.dims)
+        _tile(self, *copied(self, to_shared=True), self.shape, self.dims)
         count_indices(self, self.index, barrier_type(self, self.barrier).rank)
         check_ranks(self, self.ranks)
         check_cache(self, self.cache)
@@ -66,8 +61,8 @@ class StoreTensor(
 ):
     """One thread of the group starts copying a tile from shared to global memory.
 
-    Elements outside the view's extents are dropped. It belongs to the groups of `bulk_commit` and
-    `bulk_wait`, as `store_bulk` does.
+    It begins at a multiple of 16 bytes of a row. Elements outside the view's extents are dropped.
+    It belongs to the groups of `bulk_commit` and `bulk_wait`, as `store_bulk` does.
     """
 
     target: Operand
@@ -79,12 +74,7 @@ class StoreTensor(
     cache: str = ""
 
     def result_type(self, annotation: Type | None) -> None:
-        target, source = memory(self, self.target), memory(self, self.source)
-        if not isinstance(target, GlobalType) or not isinstance(source, SharedType):
-            fail(self, "copies from a shared tile to a global view", self.target, self.source)
-        count_indices(self, self.target_offsets, target.rank)
-        count_indices(self, self.source_offsets, source.rank)
-        _tile(self, source, target, self.shape, self.dims)
+        _tile(self, *copied(self, to_shared=False), self.shape, self.dims)
         check_cache(self, self.cache)
 
 

@@ -203,7 +203,8 @@ class Transpose(Instruction, name="transpose"):
 
 @instruction
 class Slice(Instruction, name="slice"):
-    """The box of `shape` at constant `offsets`. No data move: it must fall on whole registers."""
+    """The box of `shape` at constant `offsets`. No data move where it falls on whole registers, as
+    it must under a stated layout; an inferred one is converted first."""
 
     value: Operand
     offsets: tuple[int, ...]

@@ -26,8 +26,9 @@ def copy_tensor(group: ThreadGroup, instruction: CopyTensor) -> None:
     source = group.memory(instruction.source)
     assert isinstance(source, GlobalTensor)
     check_strides(source)
-    shape = instruction.shape
-    box = place(group.indices(instruction.source_offsets), source.shape, shape, instruction.dims)
+    shape, start = instruction.shape, group.indices(instruction.source_offsets)
+    check_start(source, start)
+    box = place(start, source.shape, shape, instruction.dims)
     if box.empty:
         data: Array = np.zeros(shape, storage(source.dtype))
     else:
@@ -53,6 +54,24 @@ def check_strides(view: GlobalTensor) -> None:
             )
 
 
+def check_start(view: GlobalTensor, start: tuple[int, ...]) -> None:
+    """The engine begins at multiples of 16 bytes of a row, outside the tensor too.
+
+    Raises:
+        ExecutionError: a tile that begins elsewhere.
+    """
+    neighbours = [dim for dim, stride in enumerate(view.strides) if stride == 1]
+    several = [dim for dim in neighbours if view.shape[dim] > 1]
+    for dim in several or neighbours[-1:]:
+        if start[dim] * view.dtype.bits % (8 * UNIT):
+            raise ExecutionError(
+                f"index {dim} of `%{view.name}` is {start[dim]}, no multiple of "
+                f"{8 * UNIT // view.dtype.bits}",
+                hint=f"the copy engine begins at multiples of {UNIT} bytes of a row: use `load` "
+                "and `store` for other places",
+            )
+
+
 def _inside(tile: SharedTile, at: tuple[int, ...], shape: tuple[int, ...]) -> Box:
     box = place(at, tile.shape, shape, None)
     if not box.whole:
@@ -69,7 +88,9 @@ def store_tensor(group: ThreadGroup, instruction: StoreTensor) -> None:
     check_strides(target)
     shape = instruction.shape
     box = _inside(source, group.indices(instruction.source_offsets), shape)
-    there = place(group.indices(instruction.target_offsets), target.shape, shape, instruction.dims)
+    start = group.indices(instruction.target_offsets)
+    check_start(target, start)
+    there = place(start, target.shape, shape, instruction.dims)
     data, poison = source.read_async(box, instruction.location, group.checks)
     inside = None if poison is None else there.cut(poison)
     group.refuse_poison(instruction, instruction.source, inside, "is stored to global memory")

@@ -169,6 +169,7 @@ class Lexer:
             "'": "strings are written in double quotes",
             "%": "values are written `%name`",
             "@": "functions are written `@name`",
+            ".": "a range is written `0 to %n`, a number with digits before its point",
         }
         if found == '"':
             return VMSyntaxError("the string is never closed", place)

@@ -127,6 +127,23 @@ def _value_without_percent(tokens: Sequence[Token], index: int) -> str | None:
 
 
 @_rule
+def _assignment_for_a_comparison(tokens: Sequence[Token], index: int) -> str | None:
+    line = _line(tokens, index)
+    if line and line[0].type in ("IF", "WHILE") and tokens[index].type == "_EQUALS":
+        return "equality is written `==`"
+    return None
+
+
+@_rule
+def _call_of_an_instruction(tokens: Sequence[Token], index: int) -> str | None:
+    line = [token.text for token in _line(tokens, index)]
+    name = 2 if line[1:2] == ["="] else 0
+    if line[name + 1 : name + 2] == ["("]:
+        return "operands follow the instruction's name without parentheses: `store %view[0], %tile`"
+    return None
+
+
+@_rule
 def _foreign_operators(tokens: Sequence[Token], index: int) -> str | None:
     before, found, after = _texts(tokens, index, 1, 1)
     meant = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from functools import cache
 from typing import Any
 
 from tileloom.layouts import RegisterLayout
@@ -39,11 +40,21 @@ def check_attributes(instruction: Instruction, num_threads: int | None = None) -
 
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of a declared type; `bool` is no `int`, and a tuple's items count."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return any(matches(value, choice) for choice in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
+    if type(value) is hint:  # nearly always
+        return True
+    choices, item = _parts(hint)
+    if choices:
+        return any(matches(value, choice) for choice in choices)
+    if item is not None:
         return isinstance(value, tuple) and all(matches(each, item) for each in value)
     if hint is None:
         return value is None
-    return hint is Any or type(value) is hint
+    return hint is Any
+
+
+@cache
+def _parts(hint: Any) -> tuple[tuple[Any, ...], Any]:
+    """The choices of a union, and the type of a tuple's items."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return typing.get_args(hint), None
+    return (), typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None

@@ -105,6 +105,15 @@ def mul(kind: Dtype, a: Words, b: Words) -> Words:
     return fma(kind, a, b, np.full_like(a, 1 << kind.bits - 1))
 
 
+def smaller_magnitude(kind: Dtype, a: Words, b: Words) -> Words:
+    """The smaller magnitude, the other's beside a NaN, with the sign of the product."""
+    sign = np.uint32(1 << kind.bits - 1)
+    x, y = (kind.decode(word & ~sign) for word in (a, b))
+    picked = np.where(np.isnan(x) | (y < x), b, a) & ~sign
+    both = np.isnan(x) & np.isnan(y)
+    return np.where(both, np.uint32(0x7FFF), picked | (a ^ b) & sign).astype(np.uint32)
+
+
 def pack_halves(kind: Dtype, high: Words, low: Words) -> Words:
     codes = [kind.encode(f32.decode(word)).astype(np.uint32) for word in (high, low)]
     return codes[0] << np.uint32(16) | codes[1]
@@ -166,6 +175,7 @@ OPCODES: dict[str, Callable[..., Words]] = {
     "add.f16x2": halves(f16, add),
     "sub.f16x2": halves(f16, sub),
     "mul.f16x2": halves(f16, mul),
+    "min.xorsign.abs.f16x2": halves(f16, smaller_magnitude),
     "fma.rn.f16x2": halves(f16, fma),
     "fma.rn.bf16x2": halves(bf16, fma),
     "mul.f32": lambda a, b: mul(f32, a, b),

@@ -15,7 +15,7 @@ from tileloom.runtime.sass import disassemble
 # What loads, stores, addresses and the frame of a kernel are made of, and constants in registers.
 _FRAME = re.compile(
     r"LDG|STG|LDC|ULDC|S2R|S2UR|CS2R|EXIT|BRA|NOP|IMAD\.WIDE|IADD3|UIADD3|ULEA|LEA|UMOV|MOV"
-    r"|IMAD\.MOV|IMAD\.U32|HFMA2(\.MMA|\.BF16_V2)? R\d+, -RZ, RZ"
+    r"|IMAD\.MOV|IMAD\.U32 R\d+, RZ, RZ|HFMA2(\.MMA|\.BF16_V2)? R\d+, -RZ, RZ"
 )
 _LINE = re.compile(r"/\*[0-9a-f]{4}\*/\s+(?:@!?\w+ )?([A-Z][^;]*);")
 

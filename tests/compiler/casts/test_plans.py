@@ -178,7 +178,7 @@ def test_plans_are_words_in_order() -> None:
 
 
 def test_planning_is_fast() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for source in SOURCES:
         plan_cast.__wrapped__(source, bf16, PAIRED, 64, "sm_90a")
-    assert (time.perf_counter() - started) / len(SOURCES) < 0.01
+    assert (time.process_time() - started) / len(SOURCES) < 0.01

@@ -126,8 +126,21 @@ def test_a_rank_too_many() -> None:
 
 def test_mapped_addresses_are_of_the_cluster_only() -> None:
     body = ARRIVE + WAIT + "mapa.shared::cluster.u32 %r10, %r5, 0;"
-    assert "out of bounds" in mistake(body + "ld.shared.u32 %r11, [%r10];")
+    assert "no address in the block's own" in mistake(body + "ld.shared.u32 %r11, [%r10];")
     assert "out of bounds" in mistake(body + "ld.shared::cluster.u32 %r11, [%r10+256];")
+
+
+OWN_BASE = "mov.u32 %r4, smem; shr.u32 %r11, %r4, 24; getctarank.shared::cluster.u32 %r12, %r4;"
+
+
+@pytest.mark.parametrize(("required", "field"), [("4, 1, 1", [1, 2, 3, 4]), ("", [0])])
+def test_the_address_of_a_variable_says_whose_it_is(required: str, field: list[int]) -> None:
+    """What keeps fewer bits of it, as descriptors of matrices do, must cut it itself."""
+    y = np.zeros((8, 64), np.uint32)
+    launch(FILL + OWN_BASE + KEEP, y, required)
+    np.testing.assert_array_equal(y[:, 0], np.resize(field, 8))
+    launch(FILL + OWN_BASE + "mov.u32 %r11, %r12;" + KEEP, y, required)
+    np.testing.assert_array_equal(y[:, 0], np.resize(np.arange(len(field)), 8))
 
 
 def test_a_deadlock() -> None:

@@ -153,6 +153,22 @@ def test_min_max(kind: str) -> None:
         check(shape, result, wanted, a, b)
 
 
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_min_max_of_magnitudes(kind: str) -> None:
+    shape = KINDS[kind]
+    a, b = codes(shape, 16), codes(shape, 17)
+    text = f"min.xorsign.abs.{kind} {{o0}}, {{i0}}, {{i1}};"
+    text += f"max.xorsign.abs.{kind} {{o1}}, {{i0}}, {{i1}};"
+    low = shape.sign - 1
+    for number, result in enumerate(run_op(text, [a, b], [a.dtype] * 2)):
+        wanted = []
+        for x, y in zip(a.tolist(), b.tolist(), strict=True):
+            picked = ordered(shape, x & low, y & low, number == 1, False)
+            is_nan = picked & low > shape.infinity
+            wanted.append(shape.nan if is_nan else picked | (x ^ y) & shape.sign)
+        check(shape, result, wanted, a, b)
+
+
 def flushed(code: int) -> int:
     return code & 0x80000000 if code & 0x7F800000 == 0 else code
 

@@ -58,6 +58,38 @@ def test_phases(body: str, count: int, seen: int) -> None:
     assert ask(body, count) == {seen}
 
 
+LOOK = """
+  setp.lt.u32 %p3, %r50, 32; @%p3 bra FIRST;
+  mbarrier.arrive.shared::cta.b64 _, [%r0];
+  bra END;
+  FIRST: ORDER mbarrier.test_wait.parity.shared::cta.b64 %p1, [%r0], 0;
+  selp.u32 %r1, 1, 0, %p1;
+  mul.wide.u32 %rd1, %r50, 4; add.u64 %rd0, %rd0, %rd1; st.global.u32 [%rd0], %r1;
+  END:
+"""
+
+
+def looks(order: str) -> set[int]:
+    """How many lanes of a warp see that a phase has ended, in many orders of the warps."""
+    found = set()
+    for seed in range(1, 40):
+        out = np.zeros(64, np.uint32)
+        text = INIT.replace("COUNT", "32") + LOOK.replace("ORDER", order)
+        text = text.replace("bra END;", "bar.sync 0; bra END;") if "bar" in order else text
+        run_kernel(text, [out], block=64, shared=16, seed=seed)
+        found.add(int(out.sum()))
+    return found
+
+
+def test_lanes_may_see_a_phase_end_at_different_times() -> None:
+    found = looks("")
+    assert {0, 32} < found and min(found - {0}) < 16 < max(found - {32})
+    # Who knows of all arrivals, or that somebody has seen it end, sees it too.
+    assert looks("bar.sync 0;") == {32}
+    wait = "WAIT: mbarrier.try_wait.parity.shared::cta.b64 %p4, [%r0], 0; @!%p4 bra WAIT;"
+    assert looks(wait) == {32}
+
+
 def test_states_of_phases() -> None:
     body = """mbarrier.arrive.shared::cta.b64 %rd5, [%r0];
   SPIN: mbarrier.test_wait.shared::cta.b64 %p3, [%r0], %rd5; @!%p3 bra SPIN;"""

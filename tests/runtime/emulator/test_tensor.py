@@ -57,7 +57,7 @@ def box_of(x: np.ndarray, map_: TensorMap, coordinates: tuple[int, ...]) -> np.n
 
 @pytest.mark.parametrize("swizzle", [0, 32, 64, 128])
 @pytest.mark.parametrize("when", ["late", "early"])
-@pytest.mark.parametrize("at", [(0, 0), (8, 3), (-5, -2), (20, 6), (100, 0)])
+@pytest.mark.parametrize("at", [(0, 0), (8, 3), (-8, -2), (16, 6), (104, 0)])
 def test_boxes(swizzle: int, when: str, at: tuple[int, int]) -> None:
     x = np.arange(9 * 40, dtype=np.uint16).reshape(9, 40) + 1
     columns = swizzle // 2 or 24
@@ -119,6 +119,9 @@ MAP = TensorMap(0, (16, 4), (4, 64), (16, 4), 4)
         (load(256, "0, 0").replace("[%r1+1024]", "[%r1+64]"), MAP, "no multiple of 128"),
         (load(256, "0, 0").replace("[%rd0,", "[%rd1,"), MAP, "there is no tensor map at"),
         (load(240, "0, 0"), MAP, "16 bytes more land"),
+        (load(256, "2, 0"), MAP, "the box begins at no multiple of 16 bytes of a row"),
+        (load(256, "-1, 9"), MAP, "the first coordinate is -1 for elements of 4 bytes"),
+        (STORE.replace("{4, -1}", "{6, 0}"), MAP, "the first coordinate is 6"),
         (load(256, "0, 0"), TensorMap(0, (16, 5), (4, 64), (16, 5), 4), "leaves its memory"),
         (STORE.replace("  fence.proxy.async.shared::cta;\n", ""), MAP, "no fence.proxy.async"),
     ],

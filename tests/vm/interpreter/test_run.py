@@ -129,9 +129,10 @@ def test_full_encodes_in_its_dtype(interpret: Any) -> None:
   %z = mul %y, 2.0
   %w = cast %z {dtype = u8}
   store %g[0], %w
-  %big = full {fill = 300} : reg<u8, [1]>
-  store %g[7], %big
+  %big = full {fill = 9.0} : reg<e2m1, [1]>
+  %most = cast %big {dtype = u8}
+  store %g[7], %most
 }""",
         [out],
     )
-    assert out.tolist() == [1] * 7 + [255]  # 0.7 is nearest to 0.5
+    assert out.tolist() == [1] * 7 + [6]  # 9 is beyond it; 0.7 is nearest to 0.5

@@ -19,7 +19,7 @@ func @f(%x: *f16, %y: *f16, %m: i32, %k: i32) warps = 2, grid = [(%m + 15) / 16,
   %s = alloc_shared : shared<f16, [2, 16, 32], #s>
   %full = alloc_mbarrier : mbarrier<[1]>
   mbarrier_expect %full[0], 1024
-  copy_tensor %s[1, 0, 0], %gx[block.x * 16 - 3, block.y * 32 + 5], %full[0] {shape = [16, 32]}
+  copy_tensor %s[1, 0, 0], %gx[block.x * 16 - 3, block.y * 32 + 8], %full[0] {shape = [16, 32]}
   mbarrier_wait %full[0], 0
   %a = load %s[1, 0, 0] : reg<f16, [16, 32]>
   %b = add %a, 1.0
@@ -38,12 +38,12 @@ def matrix(m: int, k: int) -> list[Any]:
 
 
 def shifted(x: np.ndarray) -> np.ndarray:
-    """What SHIFT makes of x: each element is that 3 rows above and 5 columns to the right, plus 1,
+    """What SHIFT makes of x: each element is that 3 rows above and 8 columns to the right, plus 1,
     zeros coming from outside."""
     m, k = x.shape
-    padded = np.zeros((m + 3, k + 5), np.float16)
+    padded = np.zeros((m + 3, k + 8), np.float16)
     padded[3:, :k] = x
-    return padded[:m, 5:] + np.float16(1)
+    return padded[:m, 8:] + np.float16(1)
 
 
 @pytest.mark.parametrize(("m", "k"), [(16, 32), (40, 72), (1, 8), (17, 200)])
@@ -75,6 +75,9 @@ def test_tiles_at_the_edges(m: int, k: int) -> None:
             ("global<f16, [%m, %k]>", "global<f16, [%m, %k - 1], strides = [%k - 1, 1]>"),
             "`%gx` has a stride of 142 bytes, no multiple of 16",
         ),
+        (("block.y * 32 + 8]", "5]"), "index 1 of `%gx` is 5, no multiple of 8"),
+        (("block.y * 32 + 8]", "-4]"), "index 1 of `%gx` is -4, no multiple of 8"),
+        (("block.y * 32], %s", "1000 * %k + 4], %s"), "index 1 of `%gy` is 72004"),
     ],
 )
 def test_what_is_wrong(message: Callable[..., str], change: tuple[str, str], said: str) -> None:

@@ -59,6 +59,11 @@ CASES: list[tuple[str, str]] = [
     ("%r = transpose %m {order = [0, 0]}", "`transpose`: [0, 0] is no order of 2 dimensions"),
     ("%r = convert_layout %f : reg<f16, [8]>", "`convert_layout`: only the layout may change"),
     ("%r = repack %f : reg<f32, [4, 2]>", "`repack`: only the packing may change"),
+    (
+        "%r = concat %f, %m : reg<f32, [8]>",
+        "`concat`: tiles of one dtype and rank are joined",
+    ),
+    ("%r = full {fill = -1} : reg<u4, [8]>", "`full`: `u4` can't hold `fill` -1"),
     ("%r = decode %f {dtype = f16}", "`f32` can't be decoded"),
     ("simt_dot %m, %m, %m", "`simt_dot`: acc [4, 8] += a [4, 8] @ b [4, 8] doesn't fit"),
     ("store_remote %s[0], %i, 1", "`store_remote`: the value is `i32` but the memory is `f32`"),

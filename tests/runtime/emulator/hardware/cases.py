@@ -126,7 +126,7 @@ def _float_cases() -> list[Case]:
         found += [
             simple(f"{n}{e}.{kind}", f"{kind} {kind}", out)
             for n in ("min", "max")
-            for e in ("", ".NaN")
+            for e in ("", ".NaN", ".xorsign.abs")
         ]
         found += [simple(f"{name}.{kind}", kind, out) for name in ("neg", "abs")]
     for extra in ("", ".NaN", ".ftz"):

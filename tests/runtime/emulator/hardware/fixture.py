@@ -3,7 +3,8 @@
 Of every result a checksum is kept for each 256 elements. Of approximate ones also the distance to
 the emulator's code, element by element: adding it must give the checksums, and it must be within
 the bound. `python -m tests.runtime.emulator.hardware.fixture DIR` makes the file from what `record`
-wrote into DIR, and with `DIR wgmma` that of the products of warp groups.
+wrote into DIR, and with `DIR wgmma` or `DIR emitted` those of the other cases; with `DIR PART` it
+adds the cases with the part in their name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import numpy as np
 
 from ..harness import run_op
 from .cases import Bound, Case, all_cases
+from .emitted_cases import emitted_cases
 from .operands import Array
 from .wgmma_cases import wgmma_cases
 
 PATH = Path(__file__).with_name("h100.npz")
 WGMMA = Path(__file__).with_name("h100_wgmma.npz")
+EMITTED = Path(__file__).with_name("h100_emitted.npz")
 _CHUNK = 256
 
 
@@ -80,6 +83,10 @@ def write(recorded: dict[str, Array], cases: list[Case], path: Path) -> None:
                 bad = theirs != mine
             if bad.any():
                 print(f"{name}: {int(bad.sum())} differ, first at {int(bad.argmax())}")
+    _save(path, names, sums, distances)
+
+
+def _save(path: Path, names: list[str], sums: list[int], distances: dict[str, Array]) -> None:
     packed: dict[str, Any] = {f"distance {name}": array for name, array in distances.items()}
     np.savez_compressed(path, names=np.array(names), sums=np.array(sums, np.uint32), **packed)
 
@@ -102,6 +109,15 @@ def main(folder: Path, which: str = "") -> None:
             recorded |= {name: file[name] for name in file.files}
     if which == "wgmma":
         write(recorded, wgmma_cases(), WGMMA)
+    elif which == "emitted":
+        write(recorded, emitted_cases(), EMITTED)
+    elif which:
+        known, distances = read()
+        write(recorded, [case for case in all_cases() if which in case.name], PATH)
+        known_now, distances_now = read()
+        known |= known_now
+        sums = [each for of_case in known.values() for each in of_case]
+        _save(PATH, list(known), sums, distances | distances_now)
     else:
         write(recorded, all_cases(), PATH)
 

@@ -1,5 +1,6 @@
 """Records what a GPU answers to every case: `python -m tests.runtime.emulator.hardware.record DIR`,
-or with `DIR wgmma` to the products of warp groups.
+or with `DIR wgmma` to the products of warp groups, `DIR emitted` to what the compiler emits beside,
+`DIR PART` to cases named so.
 
 Needs a GPU of compute capability 9.0 and its driver, nothing else: PTX is assembled by the driver,
 which is called through ctypes. Writes results-N.npz with the raw results of every case, from which
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..harness import op_kernel
 from .cases import Case, all_cases
+from .emitted_cases import emitted_cases
 from .operands import COUNT, Array
 from .wgmma_cases import wgmma_cases
 
@@ -84,7 +86,8 @@ def record(driver: Driver, case: Case) -> list[Array]:
 
 def main(folder: Path, which: str = "") -> None:
     driver = Driver()
-    cases = wgmma_cases() if which == "wgmma" else all_cases()
+    others = {"wgmma": wgmma_cases, "emitted": emitted_cases}.get(which)
+    cases = others() if others else [c for c in all_cases() if which in c.name]
     for start in range(0, len(cases), _PER_FILE):
         found: dict[str, Any] = {}
         for case in cases[start : start + _PER_FILE]:

@@ -1,0 +1,10 @@
+from tileloom import vm
+
+
+@vm.kernel
+def scale(y: vm.Ptr[vm.i32], n: vm.i32) -> None:
+    vm.launch(grid=[1], warps=1)
+    vm.store(vm.global_view(y, [n]), [0], vm.full(vm.i32, (128,), 0.5))
+
+
+scale.trace()

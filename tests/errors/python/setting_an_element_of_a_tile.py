@@ -1,0 +1,12 @@
+from tileloom import vm
+
+
+@vm.kernel
+def scale(x: vm.Ptr[vm.f32], y: vm.Ptr[vm.f32], n: vm.i32) -> None:
+    vm.launch(grid=[1], warps=1)
+    tile = vm.load(vm.global_view(x, [n]), [0], (128,))
+    tile[0] = 1.0
+    vm.store(vm.global_view(y, [n]), [0], tile)
+
+
+scale.trace()
