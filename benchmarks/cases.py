@@ -10,8 +10,8 @@ import numpy as np
 from tileloom.programs.quantized_matmul.device import GpuWeights, gpu_weights
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.pack_program import pack_weights
+from tileloom.programs.quantized_matmul.packed import Weights
 from tileloom.programs.quantized_matmul.packing import Packed, pack_rows, scale_unit
-from tileloom.programs.quantized_matmul.plan import Weights
 from tileloom.runtime.compiled import compile_kernel
 from tileloom.runtime.cuda.context import device
 from tileloom.vm.dtypes import Dtype, dtype

@@ -12,17 +12,17 @@ import numpy as np
 from cases import Case, Data
 
 from tileloom.programs.activations.activations import Activations, quantize_activations
-from tileloom.programs.quantized_matmul.device import GpuWeights
+from tileloom.programs.quantized_matmul.device import GpuWeights, launch
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
-from tileloom.programs.quantized_matmul.eight_bit_linear import BytePlan, plan_bytes, run_bytes
 from tileloom.programs.quantized_matmul.eight_bit_pack_program import pack_byte_weights
 from tileloom.programs.quantized_matmul.eight_bit_packing import (
     ByteGeometry,
     BytePacked,
     pack_scales,
 )
+from tileloom.programs.quantized_matmul.eight_bit_plan import BytePlan, plan_bytes
 from tileloom.programs.quantized_matmul.eight_bit_schedule import ByteSchedule
-from tileloom.programs.quantized_matmul.plan import Weights
+from tileloom.programs.quantized_matmul.packed import Weights
 from tileloom.runtime.bench import rotation
 from tileloom.runtime.compiled import compile_kernel
 from tileloom.runtime.cuda.memory import DeviceArray
@@ -70,7 +70,7 @@ def _packed(
     floats, counters = np.zeros(4, np.float32), np.zeros(4, np.uint32)
     arrays = [DeviceArray.of(array, data.gpu) for array in (scales, floats, counters)]
     packed = BytePacked(
-        np.empty(0, np.uint32), scales, kind, geometry, case.zero_point, case.activation
+        np.empty(0, np.uint32), scales, None, kind, geometry, case.zero_point, case.activation
     )
     weights = Weights(words, arrays[0], *arrays)
     packed.state[f"cuda:{data.gpu.ordinal}"] = GpuWeights(weights, data.gpu)
@@ -103,12 +103,13 @@ def ours(
         words = weights.words if number == 0 else weights.words.clone()
         state = GpuWeights(replace(weights, words=words), data.gpu)
         copy.state[f"cuda:{data.gpu.ordinal}"] = state
-        launches.append(partial(_start, chosen, problem.x, copy, out))
+        start = partial(launch, chosen, copy, problem.x, None, out, None)
+        launches.append(partial(_start, start, data.gpu.ordinal))
     return chosen, launches, out
 
 
-def _start(plan: BytePlan, x: Activations, packed: BytePacked, out: Any, stream: int) -> None:
-    run_bytes(plan, x, packed, None, out, "cuda", stream)
+def _start(start: Callable[[int, int], Any], ordinal: int, stream: int) -> None:
+    start(stream, ordinal)
 
 
 def torch_bytes(case: Case, data: Data) -> tuple[str, Launches]:

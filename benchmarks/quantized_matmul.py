@@ -36,8 +36,9 @@ from tileloom.programs.quantized_matmul.device import (
     launch,
 )
 from tileloom.programs.quantized_matmul.eight_bit_schedule import ByteSchedule
+from tileloom.programs.quantized_matmul.packed import Weights
 from tileloom.programs.quantized_matmul.packing import Packed
-from tileloom.programs.quantized_matmul.plan import Plan, Weights, plan
+from tileloom.programs.quantized_matmul.plan import Plan, plan
 from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
 from tileloom.programs.quantized_matmul.wide_schedule import WideSchedule, parse_schedule

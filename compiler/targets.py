@@ -66,6 +66,8 @@ _VERSIONS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("e5m2x2", (7, 8)),
     ("satfinite.f16x2", (8, 1)),
     ("red.async", (8, 1)),
+    ("red.global.add.v", (8, 1)),
+    ("red.global.add.noftz.v", (8, 1)),
     ("s32.u8.s8", (8, 4)),  # wgmma only: mma has no mixed integers here
     ("s32.s8.u8", (8, 4)),
     ("sync_restrict", (8, 6)),

@@ -23,6 +23,7 @@ from .dsl.bulk import (
     bulk_wait,
     copy_bulk,
     copy_tensor,
+    prefetch,
     store_bulk,
     store_tensor,
 )
@@ -297,6 +298,7 @@ __all__ = [
     "otherwise",
     "parse",
     "persistent_tiles",
+    "prefetch",
     "print",
     "range",
     "rcp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tileloom.layouts import RegisterLayout
@@ -11,6 +12,7 @@ from tileloom.vm.instructions.atomics import Atomic, AtomicScalar
 from tileloom.vm.types import ScalarType
 
 from ..emit.addresses import Access, build_access
+from ..emit.bounds import Condition
 from ..emit.chunks import Element
 from ..emit.context import Context, LoweringError
 from ..emit.locals import select_locals
@@ -62,12 +64,14 @@ def lower_atomic(context: Context, instruction: Atomic) -> None:
         select_locals(context, context.tile(operand), tuple(range(tile.num_locals)))
         for operand in operands
     ]
+    updates = Updates(access)
     if dtype.name in ("f16", "bf16"):
-        olds = _update_halves(access, opcode, columns[0])
+        olds = _update_halves(updates, opcode, columns[0])
     else:
         olds = []
         for element, values in zip(access.elements, zip(*columns, strict=True), strict=True):
-            olds.append(_update(access, opcode, element, values))
+            olds.append(updates.make(opcode, element, values))
+    updates.emit_reductions()
     if instruction.result is not None:
         context.bind(instruction.result, olds)
 
@@ -83,18 +87,19 @@ def _check_target(context: Context, instruction: Atomic, dtype: Dtype) -> None:
         )
 
 
-def _update_halves(access: Access, opcode: str, words: list[Register]) -> list[Register]:
+def _update_halves(updates: Updates, opcode: str, words: list[Register]) -> list[Register]:
     """Two elements at once where they lie side by side in an aligned word, else one by one."""
+    access = updates.access
     builder, elements = access.context.builder, access.elements
     olds = []
     for number, word in enumerate(words):
         pair = elements[2 * number : 2 * number + 2]
         if _share_a_word(access, pair):
-            olds.append(_update(access, f"{opcode}x2", pair[0], (word,)))
+            olds.append(updates.make(f"{opcode}x2", pair[0], (word,)))
             continue
         halves = (builder.once(B16), builder.once(B16))
         builder.emit("mov.b32", (Vector(halves),), (word,))
-        old = [_update(access, opcode, e, (h,)) for e, h in zip(pair, halves, strict=False)]
+        old = [updates.make(opcode, e, (h,)) for e, h in zip(pair, halves, strict=False)]
         olds.append(builder.compute("mov.b32", B32, Vector((old[0], old[-1]))))
     return olds
 
@@ -106,24 +111,73 @@ def _share_a_word(access: Access, pair: list[Element]) -> bool:
     return aligned and pair[1].bit == pair[0].bit + 16
 
 
-def _update(
-    access: Access, opcode: str, element: Element, values: tuple[Register, ...]
-) -> Register:
-    """One update; gives the register of the old value (unused for `red`)."""
-    builder = access.context.builder
-    condition = access.condition(element.mask)
-    predicate = condition if isinstance(condition, Register) else None
-    address = access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
-    if opcode.startswith("red"):
+@dataclass
+class Updates:
+    """The updates of a tile's elements. Those that give no old values wait until all are known:
+    neighbours in memory are updated by one instruction where the target has vectors of them."""
+
+    access: Access
+    waiting: list[tuple[str, Element, Register]] = field(default_factory=list)
+
+    def make(self, opcode: str, element: Element, values: tuple[Register, ...]) -> Register:
+        """One update; gives the register of the old value (unused for `red`)."""
+        builder = self.access.context.builder
+        if opcode.startswith("red"):
+            self.waiting.append((opcode, element, values[-1]))
+            return values[-1]
+        condition = self.access.condition(element.mask)
+        old = builder.once(values[-1].kind)
+        if condition is not True:
+            builder.emit(f"mov.{old.kind.ptx_type}", (old,), (0,))
         if condition is not False:
-            builder.emit(opcode, (), (address, *values), predicate)
-        return values[-1]
-    old = builder.once(values[-1].kind)
-    if condition is not True:
-        builder.emit(f"mov.{old.kind.ptx_type}", (old,), (0,))
-    if condition is not False:
-        builder.emit(opcode, (old,), (address, *values), predicate)
-    return old
+            address = self.access.address(element.key, element.bit // 8)  # type: ignore[arg-type]
+            builder.emit(opcode, (old,), (address, *values), _predicate(condition))
+        return old
+
+    def emit_reductions(self) -> None:
+        """Emits those that wait."""
+        start = 0
+        while start < len(self.waiting):
+            size = next(n for n in (4, 2, 1) if self._are_neighbours(start, n))
+            opcode, first, _ = self.waiting[start]
+            values = tuple(value for _, _, value in self.waiting[start : start + size])
+            start += size
+            condition = self.access.condition(first.mask)
+            if condition is False:
+                continue
+            address = self.access.address(first.key, first.bit // 8)  # type: ignore[arg-type]
+            builder, predicate = self.access.context.builder, _predicate(condition)
+            if size == 1:
+                builder.emit(opcode, (), (address, *values), predicate)
+            else:
+                head, _, kind = opcode.rpartition(".")
+                builder.emit(f"{head}.v{size}.{kind}", (), (address, Vector(values)), predicate)
+
+    def _are_neighbours(self, start: int, size: int) -> bool:
+        """Whether so many updates of words are one of a vector."""
+        opcode, first, _ = self.waiting[start]
+        some = self.waiting[start : start + size]
+        if size == 1:
+            return True
+        if len(some) < size or not opcode.startswith("red.global.add."):
+            return False
+        has_vectors = self.access.context.target.has("red.v2")
+        if not has_vectors or not opcode.endswith((".f32", "x2")):
+            return False
+        aligned = self.access.alignment(first.key) % (4 * size) == 0  # type: ignore[arg-type]
+        return (
+            aligned
+            and all(
+                (name, other.key, other.mask, other.bit)
+                == (opcode, first.key, first.mask, first.bit + 32 * number)
+                for number, (name, other, _) in enumerate(some)
+            )
+            and first.bit % (32 * size) == 0
+        )
+
+
+def _predicate(condition: Condition) -> Register | None:
+    return condition if isinstance(condition, Register) else None
 
 
 @lowering(AtomicScalar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tileloom.vm.expr import Expr
 from tileloom.vm.instruction import Instruction, Operand
-from tileloom.vm.instructions.bulk import UNIT, BulkCommit, BulkWait, CopyBulk, StoreBulk
+from tileloom.vm.instructions.bulk import UNIT, BulkCommit, BulkWait, CopyBulk, Prefetch, StoreBulk
 from tileloom.vm.ir import Value
 
 from ..emit.caching import cache_policy
@@ -87,6 +87,17 @@ def lower_store_bulk(context: Context, instruction: StoreBulk) -> None:
     opcode = f"cp.async.bulk.global.shared::cta.bulk_group{hint}"
     size = _num_bytes(context, instruction.target, instruction.count)
     context.builder.emit(opcode, (), (into, source, size, *policy), one_thread(context))
+
+
+@lowering(Prefetch)
+def lower_prefetch(context: Context, instruction: Prefetch) -> None:
+    if not context.target.has("tma"):
+        return
+    source = run_address(context, instruction, instruction.source, instruction.offsets)
+    hint, policy = policy_operands(context, instruction.cache)
+    opcode = f"cp.async.bulk.prefetch.L2.global{hint}"
+    size = _num_bytes(context, instruction.source, instruction.count)
+    context.builder.emit(opcode, (), (source, size, *policy), one_thread(context))
 
 
 @lowering(BulkCommit)

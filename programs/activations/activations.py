@@ -130,7 +130,7 @@ def quantize_activations(
             f"the result {prod(leading)} of {k} in `{dtype_name}`, groups of {group}"
         )
     if made.m and made.stride:
-        rows = x.reshape(made.m, k)
+        rows = x if len(leading) == 1 else x.reshape(made.m, k)
         quantize_rows(
             rows, made.codes, made.scales, made.m, k, made.stride, device=device,
             element=element, out=dtype_name, group=group,
@@ -146,6 +146,11 @@ def check_dtype(name: str) -> None:
             f"activations can't be quantized to `{name}`",
             hint=did_you_mean(name, DTYPES) or f"one of {', '.join(DTYPES)}",
         )
+
+
+def stride_of(k: int) -> int:
+    """Bytes from row to row of codes for rows of k elements."""
+    return -(-k // RUN) * RUN
 
 
 def _check_group(group: int) -> None:
@@ -174,7 +179,7 @@ def _vector(array: Array, k: int) -> int:
 
 def _empty(x: Any, name: str, leading: tuple[int, ...], k: int, group: int) -> Activations:
     """Room for the result, of x's own package and place."""
-    m, stride = prod(leading), -(-k // RUN) * RUN
+    m, stride = prod(leading), stride_of(k)
     shapes = ((m, stride), (m, -(-k // group) if group else 1))
     torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
     if torch is not None and isinstance(x, torch.Tensor):

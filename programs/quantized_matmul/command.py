@@ -13,19 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.compiler import target_named
+from tileloom.programs.activations.activations import quantize_activations
 from tileloom.runtime.cuda.context import current_device
 from tileloom.runtime.devices import choose
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.dtypes import bf16
 from tileloom.vm.ir import Function
 
-from . import eight_bit_command
 from .eight_bit_forms import ACTIVATIONS as BYTE_ACTIVATIONS
+from .eight_bit_forms import byte_form
+from .eight_bit_packing import ByteGeometry, BytePacked
+from .eight_bit_plan import plan_bytes
 from .geometry import Geometry
 from .linear import linear
 from .packing import Packed, check_activation, pack
-from .plan import plan, traced, x_vector
-from .quantization import Quantized, check_zero_point, default_zero_point, find_dtype, quantize
+from .plan import AnyPlan, plan, traced, x_vector
+from .quantization import (
+    Quantized,
+    check_zero_point,
+    default_zero_point,
+    find_dtype,
+    group_rows,
+    quantize,
+)
+from .running import machine_for
 from .schedule import H100, Machine
 
 
@@ -90,28 +101,22 @@ def _group(text: str) -> int | str:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Quantizes, packs and multiplies random data, and says how far it is from float64."""
+    """Quantizes, packs and multiplies random data, and says how far it is from float64 (on the
+    quantized activations, where they have 8 bits)."""
     device = choose(args.device)
-    if check_activation(args.activation) in BYTE_ACTIVATIONS:
-        return eight_bit_command.run(args, device)
-    check_zero_point(find_dtype(args.weight), args.zero_point or "none")
+    if check_activation(args.activation) not in BYTE_ACTIVATIONS:
+        check_zero_point(find_dtype(args.weight), args.zero_point or "none")
     rng = np.random.default_rng(args.seed)
     w = rng.standard_normal((args.k, args.n), np.float32)
     q = quantize(w, args.weight, args.group, args.zero_point)
     p = pack(q, args.activation)
-    x, exact = random_activations(rng, args.m, args.k, args.activation)
+    x, exact = random_activations(rng, args.m, args.k, args.activation, device)
     # Poisoned: an element that no thread writes must not look right.
     out = np.full((args.m, args.n), np.nan, np.float32)
     began = time.perf_counter()
     linear(x, p, out=out, device=device)
     seconds = time.perf_counter() - began
-    machine = H100
-    if device == "cuda":
-        from .device import machine_of
-
-        machine = machine_of(current_device().ordinal)
-    vector = x_vector(args.k, 0)
-    chosen = plan(p, max(args.m, 1), args.activation, "f32", vector=vector, machine=machine)
+    timed = device == "cuda" and 0 not in (args.m, args.k, args.n)
     return {
         "device": device,
         "weight": args.weight,
@@ -122,17 +127,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "k": args.k,
         "n": args.n,
         "rel_error": relative_error(out, exact, q),
-        "us": kernel_time(x, p, device) or 1e6 * seconds,
+        "us": kernel_time(x, p) if timed else 1e6 * seconds,
         "bytes": p.nbytes,
-        "schedule": str(chosen.schedule),
+        "schedule": str(_chosen(p, args.m, "f32", machine_for(device)).schedule),
     }
 
 
+def _chosen(p: Packed | BytePacked, m: int, out: str, machine: Machine) -> AnyPlan:
+    """The kernel for m tokens, or for one where there are none."""
+    if isinstance(p, BytePacked):
+        return plan_bytes(p, max(m, 1), out, machine=machine)
+    vector = x_vector(p.k, 0)
+    return plan(p, max(m, 1), p.activation, out, vector=vector, machine=machine)
+
+
 def random_activations(
-    rng: np.random.Generator, m: int, k: int, activation: str
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    rng: np.random.Generator, m: int, k: int, activation: str, device: str
+) -> tuple[Any, NDArray[np.float64]]:
     """x [m, k] as it is passed, and its exact values."""
     values = rng.standard_normal((m, k), np.float32)
+    if activation in BYTE_ACTIVATIONS:
+        quantized = quantize_activations(values, activation, device=device)
+        return quantized, quantized.dequantize()
     if activation == "f16":
         x = values.astype(np.float16)
         return x, x.astype(np.float64)
@@ -148,10 +164,8 @@ def relative_error(y: NDArray[Any], x: NDArray[np.float64], q: Quantized) -> flo
     return difference / norm if norm else difference
 
 
-def kernel_time(x: NDArray[Any], p: Packed, device: str) -> float | None:
-    """Microseconds of one product on the GPU, with the weights from memory; None elsewhere."""
-    if device != "cuda" or 0 in (*x.shape, p.n):
-        return None
+def kernel_time(x: Any, p: Packed | BytePacked) -> float:
+    """Microseconds of one product on the GPU, with the weights from memory."""
     from .timing import time_products
 
     return time_products(x, p).median_us
@@ -159,22 +173,21 @@ def kernel_time(x: NDArray[Any], p: Packed, device: str) -> float | None:
 
 def compile(args: argparse.Namespace) -> list[Function]:
     """The program that serves m tokens of this problem."""
-    if check_activation(args.activation) in BYTE_ACTIVATIONS:
-        return eight_bit_command.compile(args)
-    kind = find_dtype(args.weight)
-    zero_point = args.zero_point or default_zero_point(kind)
-    check_zero_point(kind, zero_point)
-    rows = max(args.k, 1) if isinstance(args.group, str) else max(1, min(args.group, args.k))
-    geometry = Geometry(kind.bits, args.k, args.n, rows)
-    empty = Packed(
-        np.empty(0, np.uint32), np.empty(0, np.float16), None, kind, geometry, zero_point,
-        args.activation,
-    )  # fmt: skip
-    vector = x_vector(args.k, 0)
     # The first GPUs with clusters are also the ones whose record ships.
     target = target_named(args.target)
     machine = H100 if target.has("wgmma") else Machine(108, target.has("cluster"), False)
-    chosen = plan(
-        empty, max(args.m, 1), args.activation, args.activation, vector=vector, machine=machine
-    )
-    return [traced(chosen.config)]
+    out = "f16" if check_activation(args.activation) in BYTE_ACTIVATIONS else args.activation
+    return [traced(_chosen(_empty(args), args.m, out, machine).config)]
+
+
+def _empty(args: argparse.Namespace) -> Packed | BytePacked:
+    """The problem's weight, but for its bits."""
+    kind = find_dtype(args.weight)
+    zero_point = args.zero_point or default_zero_point(kind)
+    shape = (kind.bits, args.k, args.n, group_rows(args.group, args.k))
+    none = (np.empty(0, np.uint32), np.empty(0, np.float16), None, kind)
+    if args.activation in BYTE_ACTIVATIONS:
+        byte_form(kind, zero_point, args.activation)
+        return BytePacked(*none, ByteGeometry(*shape), zero_point, args.activation)
+    check_zero_point(kind, zero_point)
+    return Packed(*none, Geometry(*shape), zero_point, args.activation)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
+from math import prod
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from tileloom.programs.activations.activations import Activations, stride_of
+from tileloom.runtime import jit
+from tileloom.runtime.arrays import Array, describe, storage
 from tileloom.runtime.compiled import CompiledKernel, compile_kernel
 from tileloom.runtime.cuda.context import Device, current_device, device
 from tileloom.runtime.cuda.launch import PLAIN, LaunchAttributes, LoadedKernel
@@ -17,27 +21,29 @@ from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.cuda.stream import current_stream
 from tileloom.runtime.tensor_maps import CODE, ResolvedMap, encoded, resolve
 from tileloom.vm.diagnostics import LaunchError
+from tileloom.vm.dtypes import dtype
+from tileloom.vm.ranges import MAX_OFFSET
 
 from .config import Config
-from .fast import remember
-from .operands import Operands
-from .packing import Packed
-from .plan import Plan, Weights, arguments, host_weights, traced
+from .eight_bit_config import ByteConfig
+from .fast import ARRAYS, remember
+from .packed import PackedTensor, Weights, host_weights
+from .plan import AnyConfig, AnyPlan, Plan, arguments, traced
 from .schedule import Machine
-from .wide_config import WideConfig
 
 
 @lru_cache(maxsize=512)
-def compiled(config: Config | WideConfig, target: str) -> CompiledKernel:
+def compiled(config: AnyConfig, target: str) -> CompiledKernel:
     """The kernel of a configuration, compiled for a target."""
     return compile_kernel(traced(config), target)
 
 
 @lru_cache(maxsize=512)
-def loaded(config: Config | WideConfig, ordinal: int) -> LoadedKernel:
-    """The kernel of a configuration on a device, ready to launch."""
+def loaded(config: AnyConfig, ordinal: int, far: bool = False) -> LoadedKernel:
+    """The kernel of a configuration on a device, ready to launch; `far`: for arrays of more
+    elements than 32 bits count."""
     gpu = device(ordinal)
-    kernel = compiled(config, gpu.target)
+    kernel = compiled(config, gpu.target).variant(far)
     return LoadedKernel(
         gpu,
         kernel.cubin,
@@ -48,9 +54,16 @@ def loaded(config: Config | WideConfig, ordinal: int) -> LoadedKernel:
     )
 
 
+def kernel_of(plan: AnyPlan, packed: PackedTensor[Any], ordinal: int) -> LoadedKernel:
+    """The kernel of a plan, which a launch waits for if nothing was prepared."""
+    elements = plan.m * max(packed.k, packed.n), plan.workspace[0], packed.k * packed.n
+    with jit.launching():
+        return loaded(plan.config, ordinal, max(elements) > MAX_OFFSET)
+
+
 @lru_cache(maxsize=1024)
 def tensor_maps(
-    config: Config | WideConfig, ordinal: int, scalars: tuple[int | float, ...]
+    config: AnyConfig, ordinal: int, scalars: tuple[int | float, ...]
 ) -> tuple[ResolvedMap, ...]:
     """The tensor maps of a kernel whose last arguments are these numbers."""
     kernel = compiled(config, device(ordinal).target)
@@ -59,11 +72,11 @@ def tensor_maps(
     return resolve(kernel.function, kernel.tensor_maps, dict(zip(numbers, scalars, strict=True)))
 
 
-def maps_of(plan: Plan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMap, ...]:
+def maps_of(plan: AnyPlan, ordinal: int, values: Sequence[Any]) -> tuple[ResolvedMap, ...]:
     """The tensor maps of a launch with these values."""
     if isinstance(plan.config, Config):
         return ()
-    return tensor_maps(plan.config, ordinal, tuple(values[8:]))
+    return tensor_maps(plan.config, ordinal, tuple(values[ARRAYS:]))
 
 
 @cache
@@ -99,38 +112,71 @@ class Workspace:
 
 
 @dataclass
-class GpuWeights:
-    """A packed tensor on one device, and its workspaces by stream."""
+class Rows:
+    """Memory for floats that are quantized before they are multiplied: codes and their scales."""
 
-    weights: Weights
-    gpu: Device
-    workspaces: dict[int, Workspace] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    codes: DeviceArray
+    scales: DeviceArray
 
-    def workspace(self, sizes: tuple[int, int], stream: int) -> Workspace:
-        """The stream's workspace, made or made larger where that is needed."""
-        found = self.workspaces.get(stream)
+    @classmethod
+    def of(cls, sizes: tuple[int, int], gpu: Device) -> Rows:
+        """Memory for so many bytes of codes, and so many rows."""
+        codes = DeviceArray((max(sizes[0], 1),), np.uint8, gpu)
+        return cls(codes, DeviceArray((max(sizes[1], 1),), np.float32, gpu))
+
+    def fits(self, sizes: tuple[int, int]) -> bool:
+        """Whether it is large enough."""
+        return sizes[0] <= self.codes.nbytes and sizes[1] <= self.scales.shape[0]
+
+    def activations(self, leading: tuple[int, ...], k: int, kind: str) -> Activations:
+        """Room for x [*leading, k]."""
+        m, stride = prod(leading), stride_of(k)
+        codes = self.codes.first((m, stride), storage(dtype(kind)))
+        scales = self.scales.first((m, 1), np.float32)
+        return Activations(codes, scales, k, kind, leading=leading)
+
+
+Memory = TypeVar("Memory", Workspace, Rows)
+
+
+class ByStream(Generic[Memory]):
+    """Memory of one kind for each stream, and what `prepare` made for the first one."""
+
+    def __init__(self, kind: type[Memory], gpu: Device) -> None:
+        self._kind: type[Memory] = kind
+        self._gpu = gpu
+        self._found: dict[int, Memory] = {}
+        self._spare: Memory | None = None
+        self._lock = threading.Lock()
+
+    def of(self, sizes: tuple[int, int], stream: int) -> Memory:
+        """The stream's memory, made or made larger where that is needed."""
+        found = self._found.get(stream)
         if found is not None and found.fits(sizes):
             return found
-        with self.lock:
-            spare = self.workspaces.pop(_SPARE, None)
+        with self._lock:
+            spare, self._spare = self._spare, None
             new = spare if spare is not None and spare.fits(sizes) else None
-            self.workspaces[stream] = new = new or Workspace.of(sizes, self.gpu)
+            self._found[stream] = new = new or self._kind.of(sizes, self._gpu)
             return new
 
-    def reserve(self, sizes: tuple[int, int]) -> Workspace:
-        """A workspace for the first stream that comes without one."""
-        with self.lock:
-            found = self.workspaces.get(_SPARE)
-            if found is None or not found.fits(sizes):
-                found = self.workspaces[_SPARE] = Workspace.of(sizes, self.gpu)
-            return found
+    def reserve(self, sizes: tuple[int, int]) -> Memory:
+        """Memory for the first stream that comes without."""
+        with self._lock:
+            if self._spare is None or not self._spare.fits(sizes):
+                self._spare = self._kind.of(sizes, self._gpu)
+            return self._spare
 
 
-_SPARE = -1  # no stream has this handle
+class GpuWeights:
+    """A packed tensor on one device, and the memory that its products take, by stream."""
+
+    def __init__(self, weights: Weights, gpu: Device) -> None:
+        self.weights, self.gpu = weights, gpu
+        self.workspaces, self.rows = ByStream(Workspace, gpu), ByStream(Rows, gpu)
 
 
-def gpu_weights(packed: Packed, ordinal: int) -> GpuWeights:
+def gpu_weights(packed: PackedTensor[Any], ordinal: int) -> GpuWeights:
     """The packed tensor on a device, uploaded when first asked for."""
     key = f"cuda:{ordinal}"
     found: GpuWeights | None = packed.state.get(key)
@@ -148,16 +194,10 @@ def gpu_weights(packed: Packed, ordinal: int) -> GpuWeights:
     return found
 
 
-def ordinal_of(operands: Operands) -> int:
-    """The GPU that x is on, or the current one for an x in the host's memory."""
-    given = operands.x.device
-    return current_device().ordinal if given is None else given
-
-
 def run_on_gpu(
-    plan: Plan,
-    packed: Packed,
-    operands: Operands,
+    plan: AnyPlan,
+    packed: PackedTensor[Any],
+    x: Any,
     bias: Any,
     target: Any,
     workspace: Any,
@@ -168,26 +208,29 @@ def run_on_gpu(
 
     A `repeatable` call, to which nothing but x and out was given, is remembered (fast.py).
     """
-    on_host, ordinal = operands.x.device is None, ordinal_of(operands)
+    source = x.codes if isinstance(x, Activations) else x
+    given = _described(source).device
+    ordinal = current_device().ordinal if given is None else given
     gpu = device(ordinal)
-    stream = current_stream((operands.source,), ordinal)
-    x, y = operands.source, target
+    stream = current_stream((source,), ordinal)
+    y, moved = target, uploaded(x, gpu)
+    on_host = _described(target).device is None
     if on_host:
-        x = DeviceArray.of(np.asarray(_numpy(operands.source)), gpu)
-        y = DeviceArray(target.shape, _numpy(target).dtype, gpu)
-    if bias is not None and not _on_device(bias):
-        bias = DeviceArray.of(np.ascontiguousarray(_numpy(bias)), gpu)
-    values = launch(plan, packed, x, bias, y, workspace, stream, ordinal)
+        y = DeviceArray(target.shape, _on_host(target).dtype, gpu)
+    if bias is not None:
+        bias = uploaded(bias, gpu)
+    values = launch(plan, packed, moved, bias, y, workspace, stream, ordinal)
     if on_host:
-        y.copy_to(_numpy(target), stream)
-    elif repeatable and not plan.config.split:  # a workspace belongs to a stream
-        kernel, maps = loaded(plan.config, ordinal), maps_of(plan, ordinal, values)
-        remember(packed.calls, (x, y), kernel, plan, values, maps, ordinal)
+        y.copy_to(_on_host(target), stream)
+    elif repeatable and moved is x:
+        kernel, maps = kernel_of(plan, packed, ordinal), maps_of(plan, ordinal, values)
+        state = gpu_weights(packed, ordinal)
+        remember(packed.calls, (x, y), kernel, plan, values, maps, state)
 
 
 def launch(
-    plan: Plan,
-    packed: Packed,
+    plan: AnyPlan,
+    packed: PackedTensor[Any],
     x: Any,
     bias: Any,
     y: Any,
@@ -198,12 +241,12 @@ def launch(
 ) -> list[Any]:
     """Queues the kernel on a stream; all arrays lie in the device's memory. Gives its values."""
     state = gpu_weights(packed, ordinal)
-    kernel = loaded(plan.config, ordinal)
+    kernel = kernel_of(plan, packed, ordinal)
     buffers: tuple[Any, Any] | None = None
     if plan.config.split:
         sizes = plan.workspace
         if workspace is None:
-            workspace = state.workspace(sizes, stream)
+            workspace = state.workspaces.of(sizes, stream)
         elif not workspace.fits(sizes):
             raise LaunchError(
                 f"`workspace` holds {workspace.partials.shape[0]} sums, m = {plan.m} takes "
@@ -212,8 +255,12 @@ def launch(
             )
         buffers = (workspace.partials, workspace.counters)
     values = [_value(v) for v in arguments(plan, packed, state.weights, x, bias, y, buffers)]
+    if isinstance(plan.config, ByteConfig):
+        signature = compiled(plan.config, state.gpu.target).signature
+        for index in signature.facts.alignments:
+            signature.check_alignment(index, values[index])
     maps = maps_of(plan, ordinal, values)
-    if attributes.programmatic and not attributes.shared:
+    if attributes.programmatic and not attributes.shared and isinstance(plan, Plan):
         attributes = replace(attributes, shared=_alone(plan, ordinal))
     kernel.launch(plan.grid, [*values, *encoded(maps, values)], stream, attributes)
     return values
@@ -237,18 +284,27 @@ def _value(argument: Any) -> Any:
     return argument.__cuda_array_interface__["data"][0]
 
 
-def _on_device(array: Any) -> bool:
-    return hasattr(array, "__cuda_array_interface__") and not isinstance(array, np.ndarray)
+def _described(array: Any) -> Array:
+    described = describe(array)
+    assert described is not None
+    return described
 
 
-def _numpy(array: Any) -> Any:
-    """A host array as numpy sees it, without a copy; torch's bf16 as its codes."""
-    if isinstance(array, np.ndarray):
-        return array
-    import sys
+def _on_host(array: Any) -> Any:
+    """A host array as numpy sees it, without a copy."""
+    described = _described(array)
+    return described.host_view(storage(dtype(described.dtype)))
 
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.Tensor):
-        is_bf16 = array.dtype == torch.bfloat16
-        return array.view(torch.uint16).numpy() if is_bf16 else array.numpy()
-    return np.asarray(array)
+
+def uploaded(source: Any, gpu: Device) -> Any:
+    """An array, or `Activations`, in the device's memory."""
+    if isinstance(source, Activations):
+        codes, scales = uploaded(source.codes, gpu), uploaded(source.scales, gpu)
+        if codes is source.codes and scales is source.scales:
+            return source
+        return replace(source, codes=codes, scales=scales)
+    described = _described(source)
+    if described.device is not None:
+        return source
+    host = described.host_view(storage(dtype(described.dtype)))
+    return DeviceArray.of(host.reshape(described.shape), gpu)

@@ -15,8 +15,7 @@ four words], a lane's words being [word of the unit][unit].
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
 from typing import Any
@@ -25,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tileloom.vm.diagnostics import VMValueError
-from tileloom.vm.dtypes import Dtype
 
 from .eight_bit_forms import ByteForm, byte_form, pieces, quads_of_unit, words_of_unit
-from .quantization import Quantized, ZeroPoint
+from .packed import Matrix, PackedTensor, spread_rows, tag_of
+from .quantization import Quantized
 
 SLAB = 64
 CHUNKS = (128, 64, 32)
@@ -71,13 +70,8 @@ class ByteCut:
 
 
 @dataclass(frozen=True)
-class ByteGeometry:
-    """The cut of a [k, n] matrix of `bits`-bit codes with `group` rows a scale."""
-
-    bits: int
-    k: int
-    n: int
-    group: int
+class ByteGeometry(Matrix):
+    """The cut of a matrix."""
 
     @cached_property
     def cut(self) -> ByteCut:
@@ -100,11 +94,6 @@ class ByteGeometry:
                 "f16 and bf16 activations take any",
             )
         return ByteCut(self.bits, found, False)
-
-    @property
-    def num_groups(self) -> int:
-        """Groups of scales; 0 where k is 0."""
-        return -(-self.k // self.group) if self.k else 0
 
     @property
     def num_slabs(self) -> int:
@@ -137,38 +126,9 @@ class ByteGeometry:
 
 
 @dataclass(frozen=True, eq=False)
-class BytePacked:
-    """A quantized matrix [k, n] ready for `linear` with 8-bit activations.
-
-    `words` uint32 and `scales` float16 have the shapes of `ByteGeometry`; a scale's value is
-    `scale_unit` (a power of two) times the stored one.
-    """
-
-    words: NDArray[np.uint32]
-    scales: NDArray[np.float16]
-    dtype: Dtype
-    geometry: ByteGeometry
-    zero_point: ZeroPoint
-    activation: str
-    scale_unit: float = 1.0
-    state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies
-
-    @property
-    def k(self) -> int:
-        return self.geometry.k
-
-    @property
-    def n(self) -> int:
-        return self.geometry.n
-
-    @property
-    def group(self) -> int:
-        return self.geometry.group
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the packed tensor."""
-        return self.words.nbytes + self.scales.nbytes
+class BytePacked(PackedTensor[ByteGeometry]):
+    """A quantized matrix [k, n] ready for `linear` with 8-bit activations; its arrays have the
+    shapes of `ByteGeometry`."""
 
     @cached_property
     def form(self) -> ByteForm:
@@ -179,8 +139,7 @@ class BytePacked:
     def tag(self) -> str:
         """What the bits mean; two tensors with one tag are read by the same kernels."""
         identity = (FORMAT, self.dtype.name, self.zero_point, repr(self.form), self.geometry.cut)
-        digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
-        return f"{self.dtype.name}-{self.zero_point}-{self.activation}-{digest}"
+        return tag_of(f"{self.dtype.name}-{self.zero_point}-{self.activation}", *identity)
 
 
 def pack_bytes(q: Quantized, activation: str, scale_unit: float) -> BytePacked:
@@ -193,7 +152,7 @@ def pack_bytes(q: Quantized, activation: str, scale_unit: float) -> BytePacked:
     geometry = ByteGeometry(q.dtype.bits, q.k, q.n, q.group)
     words = pack_quads(np.asarray(form.table, np.uint8)[q.codes], geometry)
     scales = pack_scales(q.scales / np.float32(scale_unit), geometry)
-    return BytePacked(words, scales, q.dtype, geometry, q.zero_point, activation, scale_unit)
+    return BytePacked(words, scales, None, q.dtype, geometry, q.zero_point, activation, scale_unit)
 
 
 def unpack_bytes(packed: BytePacked) -> Quantized:
@@ -268,9 +227,7 @@ def _shifted(values: NDArray[np.uint32], left: int) -> NDArray[np.uint32]:
 
 def pack_scales(values: NDArray[Any], geometry: ByteGeometry) -> NDArray[np.float16]:
     """[groups, n] numbers in the order of `ByteGeometry.scale_shape`; padding is zero."""
-    rows = np.zeros((geometry.scale_rows, geometry.num_slabs * SLAB), np.float16)
-    groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
-    if geometry.num_groups:
-        rows[:, : geometry.n] = values[groups]
+    columns = geometry.num_slabs * SLAB
+    rows = spread_rows(values, geometry.scale_rows, columns, geometry.chunks_per_group)
     split = rows.reshape(geometry.scale_rows, geometry.num_slabs, 4, 2, 8)
     return np.ascontiguousarray(split.transpose(1, 0, 2, 4, 3))

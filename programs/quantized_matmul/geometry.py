@@ -26,6 +26,8 @@ from math import gcd
 
 from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, strided
 
+from .packed import Matrix
+
 LARGEST_CHUNK = 128
 MOST_CHUNKS = 1 << 22  # so that no place along k comes near 2**31
 
@@ -83,16 +85,12 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The cut of a [k, n] matrix of `bits`-bit codes with `group` rows a scale.
+class Geometry(Matrix):
+    """The cut of a matrix.
 
     `tiles` asks for that many tiles of 16 features in a block (0: the default for the width).
     """
 
-    bits: int
-    k: int
-    n: int
-    group: int
     tiles: int = 0
 
     @cached_property
@@ -132,11 +130,6 @@ class Geometry:
     def num_blocks(self) -> int:
         """Feature blocks, the last one padded."""
         return -(-self.n // self.cut.block_features)
-
-    @property
-    def num_groups(self) -> int:
-        """Groups of scales; 0 where k is 0."""
-        return -(-self.k // self.group) if self.k else 0
 
     @property
     def chunks_per_group(self) -> int:

@@ -6,8 +6,7 @@ them equal. One packed tensor serves every m, and f16 as well as bf16 activation
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from tileloom.compiler.targets import target_named
 from tileloom.vm import PAIRED
 from tileloom.vm.diagnostics import UsageError, VMTypeError, VMValueError, did_you_mean, user_errors
-from tileloom.vm.dtypes import Dtype
 from tileloom.vm.packing import pack_words, unpack_words
 
 from .eight_bit_forms import ACTIVATIONS as BYTE_ACTIVATIONS
 from .eight_bit_packing import BytePacked, pack_bytes, unpack_bytes
 from .geometry import Geometry
-from .quantization import Quantized, ZeroPoint
+from .packed import PackedTensor, spread_rows, tag_of
+from .quantization import Quantized
 
 ACTIVATIONS = ("f16", "bf16")
 LARGEST_HALF = 65504.0
@@ -31,41 +30,8 @@ FORMAT = 2  # raised when bits move: of 6 and 7 bits they did
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """A quantized matrix [k, n] ready for `linear`.
-
-    `words` uint32 and `scales`, `zeros` float16 have the shapes of `Geometry`; a scale's value is
-    `scale_unit` (a power of two) times the stored one.
-    """
-
-    words: NDArray[np.uint32]
-    scales: NDArray[np.float16]
-    zeros: NDArray[np.float16] | None
-    dtype: Dtype
-    geometry: Geometry
-    zero_point: ZeroPoint
-    activation: str
-    scale_unit: float = 1.0
-    state: dict[str, Any] = field(default_factory=dict, repr=False)  # device copies
-    calls: dict[Any, Any] = field(default_factory=dict, repr=False)  # of `linear`, see fast.py
-
-    @property
-    def k(self) -> int:
-        return self.geometry.k
-
-    @property
-    def n(self) -> int:
-        return self.geometry.n
-
-    @property
-    def group(self) -> int:
-        return self.geometry.group
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the packed tensor."""
-        zeros = 0 if self.zeros is None else self.zeros.nbytes
-        return self.words.nbytes + self.scales.nbytes + zeros
+class Packed(PackedTensor[Geometry]):
+    """A quantized matrix [k, n] ready for `linear`; its arrays have the shapes of `Geometry`."""
 
     @cached_property
     def scale_down(self) -> float:
@@ -109,8 +75,7 @@ class Packed:
         """What the bits mean; two tensors with one tag are read by the same kernels."""
         cut = self.geometry.cut
         identity = (FORMAT, self.dtype.name, self.zero_point, PAIRED.name, repr(cut))
-        digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
-        return f"{self.dtype.name}-{self.zero_point}-{digest}"
+        return tag_of(f"{self.dtype.name}-{self.zero_point}", *identity)
 
 
 def check_activation(activation: str) -> str:
@@ -262,10 +227,8 @@ def _unpad_rows(padded: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
 def pack_rows(values: NDArray[Any], geometry: Geometry) -> NDArray[np.float16]:
     """[groups, n] numbers in the order of `Geometry.scale_shape`; padding is zero."""
     cut = geometry.cut
-    rows = np.zeros((geometry.scale_rows, geometry.num_blocks * cut.block_features), np.float16)
-    groups = np.arange(geometry.scale_rows) // geometry.chunks_per_group
-    if geometry.num_groups:
-        rows[:, : geometry.n] = values[groups]
+    columns = geometry.num_blocks * cut.block_features
+    rows = spread_rows(values, geometry.scale_rows, columns, geometry.chunks_per_group)
     split = rows.reshape(geometry.scale_rows, geometry.num_blocks, cut.tiles, 2, 8)
     return np.ascontiguousarray(split.transpose(1, 0, 4, 2, 3))
 

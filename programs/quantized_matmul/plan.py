@@ -6,20 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from tileloom.vm import Function
+from tileloom.vm import Function, Kernel
 from tileloom.vm.diagnostics import VMValueError
 
 from .config import Config
+from .eight_bit import matmul_eight_bit
+from .eight_bit_config import ByteConfig
+from .eight_bit_packing import BytePacked
+from .eight_bit_plan import BytePlan, byte_arguments
+from .packed import PackedTensor, Weights
 from .packing import Packed
 from .program import quantized_matmul
 from .schedule import H100, Machine, Schedule, choose
 from .wide import quantized_matmul_wide
 from .wide_config import WideConfig
 from .wide_schedule import WideSchedule, choose_wide, configure
+
+AnyConfig: TypeAlias = Config | WideConfig | ByteConfig
+_PROGRAMS: dict[type[AnyConfig], Kernel] = {
+    Config: quantized_matmul,
+    WideConfig: quantized_matmul_wide,
+    ByteConfig: matmul_eight_bit,
+}
 
 # Shared memory of a multiprocessor of sm_90, and what of it the driver keeps for each block.
 SHARED_OF_MULTIPROCESSOR, SHARED_OF_BLOCK = 228 * 1024, 1024
@@ -79,6 +89,9 @@ class Plan:
             return self.parts * self.config.sums_of_block, self.parts * self.config.groups
         elements = self.schedule.splits * self.config.features * self.config.tokens
         return self.blocks * elements, self.blocks
+
+
+AnyPlan: TypeAlias = Plan | BytePlan
 
 
 def x_vector(k: int, address: int) -> int:
@@ -171,10 +184,9 @@ def _wide(
 
 
 @lru_cache(maxsize=512)
-def traced(config: Config | WideConfig) -> Function:
+def traced(config: AnyConfig) -> Function:
     """The VM program of a configuration."""
-    program = quantized_matmul if isinstance(config, Config) else quantized_matmul_wide
-    return program.trace(
+    return _PROGRAMS[type(config)].trace(
         config=config,
         activation=config.activation,
         out=config.out,
@@ -182,39 +194,24 @@ def traced(config: Config | WideConfig) -> Function:
     )
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The arrays of a packed tensor in one memory, with stand-ins for what a kernel won't read."""
-
-    words: Any
-    scales: Any
-    zeros: Any
-    no_floats: Any  # f32, stands for a bias or for partial sums
-    no_counters: Any  # u32
-
-
-def host_weights(packed: Packed) -> Weights:
-    """The arrays as they are: in the host's memory."""
-    zeros = packed.scales if packed.zeros is None else packed.zeros
-    return Weights(
-        packed.words, packed.scales, zeros, np.zeros(4, np.float32), np.zeros(4, np.uint32)
-    )
-
-
 def arguments(
-    plan: Plan,
-    packed: Packed,
+    plan: AnyPlan,
+    packed: PackedTensor[Any],
     weights: Weights,
     x: Any,
     bias: Any,
     y: Any,
     workspace: Sequence[Any] | None,
 ) -> list[Any]:
-    """The kernel's arguments in order."""
+    """The kernel's arguments in order; x is an array, or `Activations` of 8 bits."""
+    room = workspace or (weights.no_floats, weights.no_counters)
+    if isinstance(plan, BytePlan):
+        assert isinstance(packed, BytePacked)
+        return byte_arguments(plan, packed, weights, x, bias, y, room)
+    assert isinstance(packed, Packed)
     arrays = [x, weights.words, weights.scales, weights.zeros]
-    arrays += [weights.no_floats if bias is None else bias, y]
+    arrays += [weights.no_floats if bias is None else bias, y, *room]
     sizes = (packed.k, packed.n, packed.geometry.num_chunks)
-    arrays += workspace or (weights.no_floats, weights.no_counters)
     if isinstance(plan.config, WideConfig):
         down = packed.scale_down if plan.config.activation == "f16" else 1.0
         return [*arrays, *scalars(plan, *sizes, packed.scale_unit, down)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -9,51 +10,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tileloom.programs.activations.activations import Activations
 from tileloom.runtime.bench import Timing, measure, rotation
 from tileloom.runtime.cuda.context import api, check, current_device
 from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.tensor_maps import encoded
 
-from .device import Workspace, gpu_weights, launch, loaded, machine_of, maps_of
+from .device import Workspace, gpu_weights, launch, loaded, machine_of, maps_of, uploaded
+from .eight_bit_packing import BytePacked
+from .eight_bit_plan import plan_bytes
+from .eight_bit_schedule import ByteSchedule
 from .geometry import Geometry
 from .packing import Packed
-from .plan import Plan, plan, scalars, x_vector
+from .plan import AnyPlan, Plan, plan, scalars, x_vector
 from .schedule import Schedule
 from .wide_schedule import WideSchedule
 
 
 def time_products(
-    x: NDArray[Any],
-    packed: Packed,
+    x: NDArray[Any] | Activations,
+    packed: Packed | BytePacked,
     out: str | None = None,
-    schedule: Schedule | WideSchedule | None = None,
+    schedule: Schedule | WideSchedule | ByteSchedule | None = None,
 ) -> Timing:
     """Microseconds of y = linear(x, packed): copies of the weights keep the cache cold."""
     gpu = current_device()
-    activation = "bf16" if x.dtype == np.uint16 else "f16"
-    on_gpu = DeviceArray.of(x, gpu)
-    out = out or activation
-    y = DeviceArray((x.shape[0], packed.n), np.float32 if out == "f32" else np.uint16, gpu)
-    vector = x_vector(packed.k, on_gpu.data_ptr())
-    machine = machine_of(gpu.ordinal)
-    chosen = plan(packed, x.shape[0], activation, out, "", vector, schedule, machine)
-    copies = [_copy(packed) for _ in range(rotation(packed.nbytes))]
+    on_gpu = uploaded(x, gpu)
+    source = x.codes if isinstance(x, Activations) else x
+    name = "bf16" if source.dtype == np.uint16 else "f16"
+    out = out or name
+    y = DeviceArray((len(source), packed.n), np.float32 if out == "f32" else np.uint16, gpu)
+    m, machine = len(source), machine_of(gpu.ordinal)
+    chosen: AnyPlan
+    if isinstance(packed, BytePacked):
+        assert schedule is None or isinstance(schedule, ByteSchedule)
+        chosen = plan_bytes(packed, m, out, schedule=schedule, machine=machine)
+    else:
+        assert not isinstance(schedule, ByteSchedule)
+        vector = x_vector(packed.k, on_gpu.data_ptr())
+        chosen = plan(packed, m, name, out, "", vector, schedule, machine)
+    # With device memory of their own.
+    copies = [replace(packed, state={}, calls={}) for _ in range(rotation(packed.nbytes))]
     workspace = Workspace.of(chosen.workspace, gpu)
 
-    def start(weights: Packed, stream: int) -> None:
+    def start(weights: Packed | BytePacked, stream: int) -> None:
         launch(chosen, weights, on_gpu, None, y, workspace, stream, gpu.ordinal)
 
     for copy in copies:
         gpu_weights(copy, gpu.ordinal)
     return measure([partial(start, copy) for copy in copies])
-
-
-def _copy(packed: Packed) -> Packed:
-    """The same tensor with device memory of its own."""
-    return Packed(
-        packed.words, packed.scales, packed.zeros, packed.dtype, packed.geometry,
-        packed.zero_point, packed.activation, packed.scale_unit,
-    )  # fmt: skip
 
 
 class Bench:

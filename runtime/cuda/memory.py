@@ -27,6 +27,7 @@ class DeviceArray:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self.nbytes = math.prod(shape) * self.dtype.itemsize
         self.device.activate()
+        self._owner: DeviceArray | None = None
         # The driver refuses to allocate nothing.
         self._memory: Any = check(driver.cuMemAlloc(max(self.nbytes, 1)))
 
@@ -36,6 +37,17 @@ class DeviceArray:
         new = cls(array.shape, array.dtype, device)
         new.copy_from(array)
         return new
+
+    def first(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
+        """The start of this memory as an array of another shape and dtype, which keeps it."""
+        part = object.__new__(DeviceArray)
+        part._driver, part.device, part._owner, part._memory = (
+            self._driver, self.device, self, self._memory,
+        )  # fmt: skip
+        part.shape, part.dtype = shape, np.dtype(dtype)
+        part.nbytes = math.prod(shape) * part.dtype.itemsize
+        assert part.nbytes <= self.nbytes, f"{part.nbytes} bytes of {self.nbytes}"
+        return part
 
     def data_ptr(self) -> int:
         """The address on the device."""
@@ -82,13 +94,13 @@ class DeviceArray:
     def free(self) -> None:
         """Gives the memory back at once; the array can't be used any more."""
         memory, self._memory = self._memory, None
-        if memory is not None:
+        if memory is not None and self._owner is None:
             self.device.activate()
             check(self._driver.cuMemFree(memory))
 
     def __del__(self) -> None:
         memory = getattr(self, "_memory", None)
-        if memory is None:
+        if memory is None or self._owner is not None:
             return
         # The driver may be gone already when the interpreter ends; there is nobody to tell.
         try:

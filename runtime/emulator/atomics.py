@@ -73,6 +73,8 @@ def atom(mods: Mods) -> Form:
     mods.flag("noftz")
     count = int(mods.choice("v2", "v4", "v8", default="v1")[1:])
     type_ = mods.type(*_PLAIN[name])
+    if count > 1 and space != "global":
+        raise OpcodeError(f"`{mods.text}`: vectors are updated in global memory only")
     if count > 1 and (name != "add" or not type_.is_float or type_.bits * count > 128):
         raise OpcodeError(f"`{mods.text}`: no such vector")
     kind = _Atomic(
@@ -128,6 +130,8 @@ def _build(instruction: Instruction, linker: Linker, kind: _Atomic) -> Step:
         lanes = np.ones(c.mask.shape, bool) if on is None else on
         c.order(acquire=False, release=kind.order[1])
         first = address(c)
+        if kind.count > 1 and (first[lanes] % np.uint64(kind.count * unit.unit)).any():
+            raise FaultError(f"a vector of {kind.count * unit.unit} bytes is not aligned to them")
         for number, slot in enumerate(ins):
             old = _apply(
                 c,

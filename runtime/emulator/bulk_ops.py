@@ -33,6 +33,8 @@ def bulk(mods: Mods) -> Form:
     if mods.flag("wait_group"):
         only_read = mods.flag("read")
         return Custom(lambda instruction, linker: _build_wait(instruction, only_read))
+    if mods.flag("prefetch"):
+        return _prefetch(mods)
     if "tensor" in mods.parts:
         return tensor_form()(mods)
     spaces = [part for part in mods.parts if part in ("global", "shared::cta", "shared::cluster")]
@@ -172,6 +174,30 @@ def _build_load(instruction: Instruction, linker: Linker, multicast: bool, hint:
         reads = (*reads, size_slot)
     linker.note_access("shared", 4)
     return Step(run, reads, (), strict=True)
+
+
+def _prefetch(mods: Mods) -> Form:
+    """`cp.async.bulk.prefetch`: a hint for the cache, whose run must be one."""
+    _needs(mods, "L2")
+    _needs(mods, "global")
+    hint = mods.flag("L2::cache_hint")
+    return Custom(lambda instruction, linker: _build_prefetch(instruction, linker, hint))
+
+
+def _build_prefetch(instruction: Instruction, linker: Linker, hint: bool) -> Step:
+    operands, _, used = take_hints(instruction, linker, 2, False, hint)
+    source, reads = link_address(operands[0], linker)
+    size_slot = linker.source(operands[1], U32)
+
+    def run(c: Cohort) -> None:
+        for one in active_lanes(c, instruction):
+            size = value_of(c, size_slot, one)
+            _check_size(size)
+            _global_run(c, int(source(c)[one][0]), size, False)
+
+    if not linker.is_constant(size_slot):
+        used = (*used, size_slot)
+    return Step(run, (*reads, *used), (), strict=True)
 
 
 def _build_store(instruction: Instruction, linker: Linker, hint: bool) -> Step:

@@ -11,7 +11,7 @@ from tileloom.layouts import MemoryLayout, RegisterLayout, replicate, row_major,
 from tileloom.vm.dtypes import Dtype, dtype
 from tileloom.vm.dtypes.storage import packed_bytes
 from tileloom.vm.expr import Const, Expr
-from tileloom.vm.instructions.bulk import BulkCommit, BulkWait, CopyBulk, StoreBulk
+from tileloom.vm.instructions.bulk import BulkCommit, BulkWait, CopyBulk, Prefetch, StoreBulk
 from tileloom.vm.instructions.mbarrier import AllocMbarrier, MbarrierExpect, MbarrierWait
 from tileloom.vm.instructions.memory import Load, Store
 from tileloom.vm.instructions.sync import Barrier, FenceProxyAsync, WarpBarrier
@@ -125,6 +125,10 @@ def _bring(
         return
     for place in np.ndindex(*shape[:-1]):
         lead = tuple(o + int(n) for o, n in zip(offsets, place, strict=False))
+        if draft.random.random() < 0.2:
+            draft.emit(
+                Prefetch, source=view, offsets=(*lead, offsets[-1]), count=shape[-1], cache=cache
+            )
         draft.emit(
             CopyBulk, target_offsets=(*(Const(int(n)) for n in place), Const(0)), cache=cache,
             source_offsets=(*lead, offsets[-1]), count=shape[-1], **target,

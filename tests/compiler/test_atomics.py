@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from execution import agree, emulate
+from execution import agree, assemble, emulate
 
 from tileloom import vm
 from tileloom.compiler import compile_function
 from tileloom.vm import parse
 from tileloom.vm.diagnostics import VMError
+from tileloom.vm.dtypes import bf16, dtype
 
 CAS = """func @f(%p: *{t}, %x: *{t}, %c: *{t}, %r: *{t}) warps = 2 {{
   %g = global_view %p : global<{t}, [50]>
@@ -109,7 +111,8 @@ def test_pairs_of_halves(old: bool, row: int, column: int, layout: str, pairs: i
     meant[4 + row : 8 + row, column : column + 32] += x
     np.testing.assert_array_equal(found[0], meant[4:7, :40])
     ptx = compile_function(parse(text)).ptx
-    assert len(re.findall(r"(?:red|atom)\.global\.add\.noftz\.f16x2", ptx)) == pairs
+    vectors = re.findall(r"(?:red|atom)\.global\.add\.noftz\.(?:v(\d)\.)?f16x2", ptx)
+    assert sum(int(size or 1) for size in vectors) == pairs
 
 
 SHARED = """func @f(%x: *f16, %y: *f16) warps = 1 {
@@ -234,3 +237,54 @@ def test_from_python() -> None:
     x = np.arange(32, dtype=np.int32) % 3
     found = agree(f.trace(), [x, np.zeros_like(x)])
     np.testing.assert_array_equal(found[1], x + 1)
+
+
+ADDED = """func @f(%p: *{t}, %x: *{t}, %n: i32) warps = 1 {{
+  %g = global_view %p {{alignment = {alignment}}} : global<{t}, [%n]>
+  %gx = global_view %x : global<{t}, [256]>
+  %a = load %gx[0] : reg<{t}, [256], spatial(32) * local(8)>
+  {old}atomic %g[{start}], %a
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "alignment", "n", "opcode", "count"),
+    [
+        ("f32", 8, 16, "256", "red.global.add.v4.f32", 2),
+        ("f32", 2, 16, "256", "red.global.add.v2.f32", 2),  # and four in between
+        ("f32", 8, 8, "256", "red.global.add.v2.f32", 4),
+        ("f32", 1, 16, "256", "red.global.add.f32", 2),  # and two and four in between
+        ("f32", 0, 16, "250", "red.global.add.v2.f32", 4),
+        ("f32", 0, 16, "251", "red.global.add.f32", 8),  # each element has an edge of its own
+        ("f16", 8, 16, "256", "red.global.add.noftz.v4.f16x2", 1),
+        ("bf16", 4, 16, "256", "red.global.add.noftz.v2.bf16x2", 2),
+        ("u32", 0, 16, "256", "red.global.add.u32", 8),
+        ("f64", 0, 16, "256", "red.global.add.f64", 8),
+    ],
+)
+def test_neighbours_are_added_at_once(
+    kind: str, start: int, alignment: int, n: str, opcode: str, count: int, tmp_path: Path
+) -> None:
+    values = {"alignment": alignment, "start": start, "t": kind, "old": ""}
+    text = ADDED.format(**values).replace("[%n]", f"[{int(n) + start if n == '256' else n}]")
+    rng, numpy = np.random.default_rng(0), dtype(kind).numpy
+    size = int(n) + (start if n == "256" else 0)
+    whole = [rng.integers(-8, 9, many) if kind != "u32" else rng.integers(0, 9, many)
+             for many in (size, 256)]  # fmt: skip
+    p, x = (bf16.encode(v).astype(np.uint16) if kind == "bf16" else v.astype(numpy) for v in whole)
+    found = agree(text, [p, x, size])[0]
+    added = whole[0].copy()
+    added[start:] += whole[1][: size - start]
+    np.testing.assert_array_equal(bf16.decode(found) if kind == "bf16" else found, added)
+    lowered = compile_function(parse(text))
+    assert lowered.ptx.count(f"{opcode} ") == count
+    assemble(lowered.ptx, "sm_90a", tmp_path)
+    if kind != "bf16":
+        older = compile_function(parse(text), "sm_89").ptx
+        assert not re.search(r"red\S+\.v[24]", older)
+
+
+def test_old_values_come_one_by_one() -> None:
+    text = ADDED.format(alignment=16, start=0, t="f32", old="%o = ")
+    lowered = compile_function(parse(text))
+    assert "red." not in lowered.ptx and lowered.ptx.count("atom.global.add.f32 ") == 8

@@ -15,6 +15,7 @@ from tileloom.runtime.emulator import EmulatorError
 from tileloom.vm import dtype, parse
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.dtypes import f32, i32
+from tileloom.vm.interpreter import run
 
 from ..vm.interpreter.test_bulk import CAST, REUSE, THROUGH, rows
 
@@ -181,3 +182,33 @@ def test_older_targets_have_none() -> None:
     with pytest.raises(VMError) as caught:
         compile_function(parse(text), "sm_89")
     assert caught.value.message == "`bulk_commit` doesn't exist on `sm_89`"
+
+
+def test_what_will_be_read_is_asked_for(tmp_path: Path) -> None:
+    """A hint: it changes the code alone, and not that of targets without the engine."""
+    x, y, n = rows()
+    text = THROUGH.replace(
+        "    mbarrier_expect",
+        "    prefetch %gx[%i, 64] {count = 64, cache = keep}\n    mbarrier_expect",
+    )
+    lowered = emulate(text, [x, y, n])
+    np.testing.assert_array_equal(y, x + np.float32(1))
+    (line,) = [each for each in lowered.ptx.splitlines() if "prefetch" in each and ";" in each]
+    assert "cp.async.bulk.prefetch.L2.global.L2::cache_hint [" in line and "], 256, " in line
+    assemble(lowered.ptx, "sm_90a", tmp_path)
+    alone = """func @f(%x: *f32) warps = 1 {
+  %gx = global_view %x : global<f32, [256]>
+  prefetch %gx[0] {count = 256}
+}"""
+    assert "cp.async.bulk.prefetch.L2.global [" in compile_function(parse(alone)).ptx
+    for target in ("sm_80", "sm_89"):
+        assert "prefetch." not in compile_function(parse(alone), target).ptx
+    agree(alone, [np.zeros(256, np.float32)])
+    outside = alone.replace("[0]", "[4]")
+    with pytest.raises(EmulatorError, match=r"1024 bytes at .* are out of bounds"):
+        emulate(outside, [np.zeros(256, np.float32)])
+    with pytest.raises(VMError, match=r"the run of 256 elements at \[4\] leaves `%gx`"):
+        run(parse(outside), [np.zeros(256, np.float32)])
+    with pytest.raises(VMError) as refused:
+        compile_function(parse(alone.replace("[0]", "[1]")))
+    assert "may start at no multiple of 16 bytes" in refused.value.message

@@ -21,19 +21,18 @@ from tileloom.programs.quantized_matmul import (
     eight_bit_packing,
     linear,
     pack,
-    prepare,
     quantize,
     unpack,
 )
 from tileloom.programs.quantized_matmul.eight_bit_config import ByteConfig
 from tileloom.programs.quantized_matmul.eight_bit_forms import byte_form
-from tileloom.programs.quantized_matmul.eight_bit_linear import plan_bytes, traced_bytes
 from tileloom.programs.quantized_matmul.eight_bit_pack_program import pack_byte_weights
 from tileloom.programs.quantized_matmul.eight_bit_packing import (
     ByteGeometry,
     BytePacked,
     pack_quads,
 )
+from tileloom.programs.quantized_matmul.eight_bit_plan import plan_bytes
 from tileloom.programs.quantized_matmul.eight_bit_schedule import (
     SHARED_BYTES,
     ByteSchedule,
@@ -41,6 +40,7 @@ from tileloom.programs.quantized_matmul.eight_bit_schedule import (
     choose_bytes,
     configure,
 )
+from tileloom.programs.quantized_matmul.plan import traced
 from tileloom.programs.quantized_matmul.schedule import H100, Schedule
 from tileloom.programs.quantized_matmul.wide_schedule import parse_schedule
 from tileloom.runtime.assemble import assemble
@@ -336,7 +336,7 @@ def test_machine_code(
     """Weights are the left operand from registers, and nothing is serialised."""
     p = pack(quantize(np.zeros((256, 256)), name, group), activation)
     plan = plan_bytes(p, 64, "f16", schedule=ByteSchedule.parse(schedule))
-    lowered = compile_function(traced_bytes(plan.config))
+    lowered = compile_function(traced(plan.config))
     assert not [str(c) for c in lowered.conversions if "shared" in str(c)]
     assembled = assemble(lowered.ptx, "sm_90a")
     (kernel,) = assembled.kernels
@@ -367,11 +367,6 @@ def test_the_command(device: str) -> None:
         assert function.name == "matmul_eight_bit"
     with pytest.raises(VMError, match="no record of schedules for i8"):
         command.tune(Namespace(weights="u4", shapes="256x64", m="1", group=128, activation="i8"))
-
-
-def test_nothing_is_prepared() -> None:
-    with pytest.raises(VMError, match="nothing is prepared for i8"):
-        prepare(pack(quantize(np.ones((128, 64)), "u4", 64), "i8"))  # type: ignore[arg-type]
 
 
 def test_quantized_elsewhere() -> None:

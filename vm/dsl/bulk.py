@@ -62,6 +62,19 @@ def store_bulk(
     )
 
 
+def prefetch(
+    source: MemoryTile, offsets: Sequence[ScalarLike], count: int, *, cache: str = ""
+) -> None:
+    """One thread asks for `count` elements of global memory to be brought to the L2."""
+    emit(
+        bulk.Prefetch,
+        source=operand(source),
+        offsets=as_offsets(offsets),
+        count=count,
+        cache=cache,
+    )
+
+
 def copy_tensor(
     target: MemoryTile,
     target_offsets: Sequence[ScalarLike],

@@ -13,7 +13,7 @@ from ..expr import Const
 from ..instruction import Effect, Indices, Instruction, Operand, instruction
 from ..ir import Value
 from ..types import GlobalType, SharedType, Type
-from .checks import copied, count_indices, expect_scalar, fail, type_text
+from .checks import copied, count_indices, expect_scalar, fail, memory, type_text
 from .mbarrier import barrier_type
 
 UNIT = 16  # bytes: what starts and sizes of runs are multiples of
@@ -81,6 +81,30 @@ class StoreBulk(
 
 
 @instruction
+class Prefetch(Instruction, name="prefetch", effect=Effect.READS_MEMORY, result=False):
+    """One thread of the group asks for a run of global memory to be brought to the L2.
+
+    It is a hint, for what copies and loads will read soon: nothing waits for it, and targets
+    without bulk copies leave it out.
+    """
+
+    source: Operand
+    offsets: Indices
+    count: int = 0
+    cache: str = ""
+
+    def result_type(self, annotation: Type | None) -> None:
+        source = memory(self, self.source)
+        if not isinstance(source, GlobalType):
+            fail(self, "only global memory goes through the L2", self.source)
+        count_indices(self, self.offsets, source.rank)
+        if self.count < 1:
+            fail(self, f"`count` is {self.count}", error=ShapeError)
+        check_units(self, source, self.count)
+        check_cache(self, self.cache)
+
+
+@instruction
 class BulkCommit(Instruction, name="bulk_commit", effect=Effect.SYNCHRONIZES, result=False):
     """One thread of the group closes the group of bulk stores that it started since the last."""
 
@@ -120,26 +144,31 @@ def _same_dtype(
 
 def check_run(instruction: Instruction, tile: SharedType, view: GlobalType, count: int) -> None:
     """`count` elements along the last dimensions are one run of whole units in both memories."""
-    bits = tile.dtype.bits
     if not tile.rank or not view.rank or not 1 <= count <= tile.shape[-1]:
         fail(
             instruction,
             f"`count` is {count}, the last extent {tile.shape[-1] if tile.rank else 1}",
             error=ShapeError,
         )
-    if count * bits % (8 * UNIT):
-        fail(
-            instruction,
-            f"{count} elements of `{tile.dtype.name}` are no multiple of {UNIT} bytes",
-            hint=f"a multiple of {8 * UNIT // _power_of_two(bits)} elements",
-        )
+    check_units(instruction, view, count)
     layout = tile.layout
     if layout is not None and (
         layout.swizzle is not None or [digit[2] for digit in layout.digits_of(tile.rank - 1)] != [1]
     ):
         fail(instruction, "elements along the last dimension must be neighbours in shared memory")
-    if view.strides[-1] != Const(1):
+
+
+def check_units(instruction: Instruction, view: GlobalType, count: int) -> None:
+    """`count` elements along the view's last dimension are whole units, one behind the other."""
+    bits = view.dtype.bits
+    if not view.rank or view.strides[-1] != Const(1):
         fail(instruction, "elements along the last dimension must be neighbours in global memory")
+    if count * bits % (8 * UNIT):
+        fail(
+            instruction,
+            f"{count} elements of `{view.dtype.name}` are no multiple of {UNIT} bytes",
+            hint=f"a multiple of {8 * UNIT // _power_of_two(bits)} elements",
+        )
 
 
 def _power_of_two(bits: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from ..diagnostics import ExecutionError
 from ..expr import Expr
 from ..instruction import Operand
-from ..instructions.bulk import UNIT, BulkCommit, BulkWait, CopyBulk, StoreBulk
+from ..instructions.bulk import UNIT, BulkCommit, BulkWait, CopyBulk, Prefetch, StoreBulk
 from ..instructions.tensor import CopyTensor
 from ..interpreter.barriers import BarrierArray, Delivery, Mbarrier
 from ..interpreter.boxes import Box, place
@@ -148,6 +148,14 @@ def store_bulk(group: ThreadGroup, instruction: StoreBulk) -> None:
     store = BulkStore(source, box, land, instruction.location)
     store.start()
     group.bulk.open.append(store)
+
+
+@semantics(Prefetch)
+def prefetch(group: ThreadGroup, instruction: Prefetch) -> None:
+    """Changes nothing; the run must be one that a copy may read."""
+    source = group.memory(instruction.source)
+    assert isinstance(source, GlobalTensor)
+    _run(group, source, instruction.offsets, (instruction.count,))
 
 
 @semantics(BulkCommit)

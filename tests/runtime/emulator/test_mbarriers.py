@@ -123,6 +123,17 @@ def test_mistakes(body: str, said: str) -> None:
     assert said in fails(body, 63)
 
 
+def test_who_is_kept_from_a_barrier_by_what_it_waits_for() -> None:
+    """A lane in a deadlock, while the rest of its warp has come to the block's barrier."""
+    said = fails(
+        "@!%p0 bra NEXT; "
+        "SPIN: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r0], 0; @!%p3 bra SPIN; NEXT:",
+        63,
+    )
+    assert "barrier divergence: block (0, 0, 0), warp 0, lane 0 is not at this barrier" in said
+    assert "warp 0 at the mbarrier at shared address 0 (phase 0 runs, 0 of 63 arrivals" in said
+
+
 def test_its_bytes_are_no_data() -> None:
     assert "has no defined value" in fails("ld.shared.b32 %r5, [%r0]; st.global.b32 [%rd0], %r5;")
 

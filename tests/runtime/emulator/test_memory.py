@@ -204,6 +204,12 @@ def test_atomics_of_many_blocks(seed: int) -> None:
 
 
 WRONG = [
+    (
+        "red.global.add.v2.f32 [%rd11+4], {%r50, %r50};",
+        "a vector of 8 bytes is not aligned to them",
+        "",
+    ),
+    ("red.shared.add.v2.f32 [%r50], {%r50, %r50};", "updated in global memory only", ""),
     ("ld.global.u32 %r1, [%rd11+4];", "4 bytes at 0x", "lane 31"),
     ("ld.global.u32 %r1, [%rd0+-4];", "out of bounds", "lane 0"),
     ("st.global.u32 [%rd11+4096], %r50;", "4096 bytes into `p0`, which has 128", "lane 0"),

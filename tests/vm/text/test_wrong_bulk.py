@@ -73,6 +73,19 @@ HEAD = """func @f(%p: *f32, %h: *f16, %n: i32) warps = 1 {
             "store_bulk %g[0, 0], %s[0, 0] {count = 0}",
             "`store_bulk`: `count` is 0, the last extent 64",
         ),
+        (
+            "prefetch %s[0, 0] {count = 32}",
+            "`prefetch`: only global memory goes through the L2",
+        ),
+        ("prefetch %g[0, 0] {count = 0}", "`prefetch`: `count` is 0"),
+        (
+            "prefetch %t[0, 0] {count = 4}",
+            "`prefetch`: elements along the last dimension must be neighbours in global memory",
+        ),
+        (
+            "prefetch %g[0, 0] {count = 6}",
+            "`prefetch`: 6 elements of `f32` are no multiple of 16 bytes",
+        ),
         ("bulk_wait {pending = -1}", "`bulk_wait`: `pending` is -1, less than 0"),
         ("bulk_commit %n", "`bulk_commit` takes no operands, not 1"),
     ],
