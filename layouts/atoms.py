@@ -13,8 +13,8 @@ replicate(4)            four threads that hold the same element; rank 0, compose
 from math import gcd
 
 from .errors import LayoutError
-from .modes import REPLICATED, Mode, Modes
-from .register_layout import Ints, RegisterLayout, as_ints
+from .modes import REPLICATED, Ints, Mode, Modes, as_ints
+from .register_layout import RegisterLayout
 from .tracebacks import user_errors
 
 

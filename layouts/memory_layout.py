@@ -29,7 +29,7 @@ import numpy.typing as npt
 from . import modes as register_modes
 from .errors import LayoutError
 from .memory_text import format_memory_layout
-from .register_layout import Ints, as_ints
+from .modes import Ints, as_ints
 from .swizzle import Swizzle
 from .tracebacks import user_errors
 

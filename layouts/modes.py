@@ -27,6 +27,8 @@ from .errors import LayoutError
 
 REPLICATED = -1
 
+Ints = int | Sequence[int]
+
 
 class Mode(NamedTuple):
     """A digit of `extent` values, each moving index[dim] by `stride` (0 for a replication)."""
@@ -204,3 +206,17 @@ def box_digits(dim: int, start: int, size: int, spatial: Modes, local: Modes) ->
                 return None
             break
     return runs
+
+
+def modes_of(dim: int, modes: Modes) -> list[tuple[int, int, int]]:
+    """The modes of a dimension as (step, extent, stride), outermost first."""
+    found = [(step, m.extent, m.stride) for step, m in steps(modes) if m.dim == dim]
+    return found[::-1]
+
+
+def as_ints(values: Sequence[Ints]) -> tuple[int, ...]:
+    """Arguments given as (1, 2) or as ([1, 2],)."""
+    flat: list[int] = []
+    for value in values:
+        flat.extend([value] if isinstance(value, int) else value)
+    return tuple(flat)

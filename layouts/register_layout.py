@@ -36,12 +36,11 @@ import numpy.typing as npt
 
 from . import modes as digits
 from .errors import LayoutError
-from .modes import REPLICATED, Mode, Modes
+from .modes import REPLICATED, Ints, Mode, Modes, as_ints
 from .register_text import format_layout
 from .tracebacks import user_errors
 
 IntTable = npt.NDArray[np.int64]
-Ints = int | Sequence[int]
 ModeReference = Union[tuple[int, int], "RegisterLayout"]
 
 
@@ -174,11 +173,11 @@ class RegisterLayout:
         """(step, extent, stride) of the modes by which the thread number moves index[dim]:
         its share is the sum of thread // step % extent * stride. Outermost first; REPLICATED
         (-1) lists the copies, with stride 0."""
-        return _modes_of(dim, self.spatial)
+        return digits.modes_of(dim, self.spatial)
 
     def local_modes_of(self, dim: int) -> list[tuple[int, int, int]]:
         """As spatial_modes_of, for the local number."""
-        return _modes_of(dim, self.local)
+        return digits.modes_of(dim, self.local)
 
     @user_errors()
     def owners(self, index: Sequence[int]) -> list[tuple[int, int]]:
@@ -372,19 +371,6 @@ def _reshaped(layout: RegisterLayout, extents: tuple[int, ...]) -> RegisterLayou
     if prod(extents) != prod(layout.shape) or spatial is None or local is None:
         raise LayoutError(f"cannot reshape `{layout}` from {list(layout.shape)} to {list(extents)}")
     return RegisterLayout(extents, spatial, local)
-
-
-def _modes_of(dim: int, modes: Modes) -> list[tuple[int, int, int]]:
-    found = [(step, m.extent, m.stride) for step, m in digits.steps(modes) if m.dim == dim]
-    return found[::-1]
-
-
-def as_ints(values: Sequence[Ints]) -> tuple[int, ...]:
-    """Arguments given as (1, 2) or as ([1, 2],)."""
-    flat: list[int] = []
-    for value in values:
-        flat.extend([value] if isinstance(value, int) else value)
-    return tuple(flat)
 
 
 def _dims(layout: RegisterLayout, dims: Ints) -> set[int]:
