@@ -141,6 +141,7 @@ def test_every_instruction_that_uses_a_tile_is_here_or_where_said() -> None:
         "mbarrier_expect",
         "mbarrier_test",
         "mbarrier_wait",
+        "prefetch",
         "release",
         "set_registers",
         "store_bulk",
