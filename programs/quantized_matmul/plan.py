@@ -57,7 +57,7 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int, int]:
         if isinstance(self.config, WideConfig):
-            return self.parts, 1, 1
+            return self.parts, 1, self.config.cluster
         return -(-self.m // self.config.tokens), self.feature_blocks, self.schedule.splits
 
     @property
@@ -74,7 +74,7 @@ class Plan:
         more so from launch to launch. 0 where that doesn't help: blocks of large clusters must fit
         beside each other, and many small blocks even out.
         """
-        cluster = self.config.cluster if isinstance(self.config, Config) else 1
+        cluster = self.config.cluster
         share = -(-prod(self.grid) // multiprocessors)
         if cluster > 2 or share > LARGEST_SHARE:
             return 0

@@ -21,7 +21,7 @@ from .wide_config import LARGEST_TOKENS, WideConfig
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17
 GROUPS = 2  # warp groups that multiply
-_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:(b|r)(\d+))?(?:p(\d+))?"
+_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:(b|r|c)(\d+))?(?:p(\d+))?"
 _ROWS = 64  # of k that are decoded at a time, as a rule
 _ACCUMULATORS = 128  # registers of a thread
 
@@ -39,7 +39,8 @@ _STANDARD = 256 * 128  # weights of that turn
 class WideSchedule:
     """Tokens a block, warp groups that multiply, slabs of 64 features of each, stages of operands
     in flight, and blocks that share all tiles evenly (`parts`; 0: a block for each tile), or take
-    every so many-th tile `in_rounds`. `rows` of k are decoded at a time."""
+    every so many-th tile `in_rounds`; or in a `cluster` a part of k each of one. `rows` of k are
+    decoded at a time."""
 
     tokens: int
     groups: int
@@ -48,10 +49,12 @@ class WideSchedule:
     parts: int = 0
     rows: int = _ROWS
     in_rounds: bool = False
+    cluster: int = 1
 
     def __str__(self) -> str:
         """In one word, for reports: `n64g2h2a4b132`."""
         parts = f"{'r' if self.in_rounds else 'b'}{self.parts}" if self.parts else ""
+        parts += f"c{self.cluster}" if self.cluster > 1 else ""
         span = f"p{self.rows}" if self.rows != _ROWS else ""
         return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}{span}"
 
@@ -70,10 +73,13 @@ class WideSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
-        *numbers, kind, parts, rows = match.groups()
+        *numbers, kind, count, rows = match.groups()
         tokens, groups, slabs, stages = map(int, numbers)
-        rounds = kind == "r"
-        return cls(tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS), rounds)
+        parts, cluster = (1, int(count)) if kind == "c" else (int(count or 0), 1)
+        return cls(
+            tokens, groups, slabs, stages, 0 if cluster > 1 else parts, int(rows or _ROWS),
+            kind == "r", cluster,
+        )  # fmt: skip
 
 
 def parse_schedule(text: str) -> Schedule | WideSchedule:
@@ -106,6 +112,7 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
         stages=schedule.stages,
         rows=schedule.rows,
         in_rounds=schedule.in_rounds,
+        cluster=schedule.cluster,
     )
 
 

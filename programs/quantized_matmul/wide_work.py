@@ -43,12 +43,22 @@ class Work:
 
     @contextmanager
     def _parts(self) -> Iterator[vm.Segment]:
-        if self.config.in_rounds:
+        if self.config.cluster > 1:
+            yield self._share()
+        elif self.config.in_rounds:
             for tile in vm.persistent_tiles(self.tiles):
                 yield vm.Segment(tile, vm.constant(0), self.turns.turns)
         else:
             with self.turns.segments() as part:
                 yield part
+
+    def _share(self) -> vm.Segment:
+        """The part of k of a block of a cluster."""
+        chunks = self.turns.turns
+        each = vm.cdiv(chunks, self.config.cluster)
+        first = vm.block_index(2) * each
+        left = vm.larger(vm.smaller(chunks - first, each), 0)
+        return vm.Segment(vm.block_index(0), first, left)
 
     def sums(self, group: int, partials: Pointer, flags: Pointer) -> vm.SharedSums:
         """Where the sums of a warp group's slabs meet."""
