@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any, TypeAlias
 
-from tileloom.vm import Function, Kernel
+from tileloom.vm import Divisor, Function, Kernel
 from tileloom.vm.diagnostics import VMValueError
 
 from .config import Config
@@ -86,7 +86,8 @@ class Plan:
         if not self.config.split:
             return 0, 0
         if isinstance(self.config, WideConfig):
-            return self.parts * self.config.sums_of_block, self.parts * self.config.groups
+            flags = self.config.groups if self.config.cluster == 1 else self.config.cluster
+            return self.parts * self.config.sums_of_block, self.parts * flags
         elements = self.schedule.splits * self.config.features * self.config.tokens
         return self.blocks * elements, self.blocks
 
@@ -180,6 +181,13 @@ def _wide(
     shared_by = min(schedule.parts, tiles if schedule.in_rounds else units)
     split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
     split &= not config.in_rounds
+    if config.cluster > 1 and shared_by:
+        clusters, rest = divmod(shared_by, tiles)
+        if rest or geometry.num_chunks % clusters:
+            raise VMValueError(
+                f"`{schedule}` doesn't cut {tiles} tiles of {geometry.num_chunks} chunks evenly",
+                hint="clusters share a tile evenly, or have one each",
+            )
     return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 
@@ -224,5 +232,8 @@ def scalars(
     """The kernel's arguments behind the arrays."""
     sizes: list[int | float] = [plan.m, k, n, chunks]
     if isinstance(plan.config, WideConfig):
-        return [*sizes, plan.parts, scale_down, scale_unit / scale_down]
+        token_tiles = -(-plan.m // plan.config.tokens)
+        each = -(-token_tiles * plan.feature_blocks * chunks // plan.parts)
+        inverses = Divisor.inverse_of(chunks), Divisor.inverse_of(token_tiles)
+        return [*sizes, plan.parts, each, *inverses, scale_down, scale_unit / scale_down]
     return [*sizes, plan.schedule.splits, scale_unit]

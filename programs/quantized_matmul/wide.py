@@ -24,7 +24,7 @@ from tileloom import vm
 from tileloom.layouts import fragments
 from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
+from tileloom.vm.dtypes import dtype, f16, f32, i32, i64, u32
 
 from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
@@ -70,6 +70,9 @@ def quantized_matmul_wide(
     n: i32,
     chunks: i32,
     parts: i32,
+    each: i32,
+    chunks_inverse: i64,
+    token_inverse: i64,
     scale_down: f32,
     scale_unit: f32,
     config: WideConfig,
@@ -78,7 +81,7 @@ def quantized_matmul_wide(
     out: str,
 ) -> None:
     cut = config.cut
-    for extent in (m, n, chunks, parts):
+    for extent in (m, n, chunks, parts, each):
         vm.assume(extent >= 1)
     vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
@@ -89,7 +92,9 @@ def quantized_matmul_wide(
         cluster=(1, 1, config.cluster),
     )
     vm.launch_dependents()
-    work = Work.of(config, m, blocks, chunks, parts)
+    work = Work.of(
+        config, m, blocks, vm.Divisor(chunks, chunks_inverse), parts, each, token_inverse
+    )
     ring = Ring.alloc(config)
     leaving = leaving_slots(config)
     rows = vm.constant(1) if cut.one_scale else chunks
@@ -106,7 +111,7 @@ def quantized_matmul_wide(
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
             use = ring.turns.consumer()
-            sums = work.sums(group, partials, flags)
+            sums = work.sums(group, partials, flags) if config.cluster == 1 else None
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, sums, output)
@@ -117,8 +122,7 @@ def quantized_matmul_wide(
             with vm.warp_group(warp, 1), vm.single_thread():
                 fetch(work, ring, views, warp)
     if config.cluster > 1:
-        with work.segments() as segment:
-            meet(segment, leaving, output)
+        meet(work, leaving, work.sums(0, partials, flags), output)
 
 
 def leaving_slots(config: WideConfig) -> MemoryTile:
@@ -343,11 +347,11 @@ def finish(
     leaving: MemoryTile,
     group: int,
     totals: list[Tile],
-    sums: vm.SharedSums,
+    sums: vm.SharedSums | None,
     output: Output,
 ) -> None:
     """Writes a tile's results, or leaves sums to those who do."""
-    if part.config.cluster > 1:
+    if sums is None:
         give_to_cluster(part.config, leaving, group, totals)
         return
     vm.wait_dependencies()
@@ -389,18 +393,21 @@ def give_to_cluster(config: WideConfig, sums: MemoryTile, group: int, totals: li
         vm.store(sums, [0, WARPS * column, tile, 0], turned, dims=(0, 1, 3))
 
 
-def meet(part: Segment, sums: MemoryTile, output: Output) -> None:
+def meet(work: Work, slots: MemoryTile, sums: vm.SharedSums, output: Output) -> None:
     """The blocks of a cluster sum the parts of k, each for a share of the tokens, in rank order."""
-    config = part.config
+    config = work.config
     vm.cluster_barrier()
     with vm.warp_group(0, WARPS * config.groups):
+        # They have these; said again, as what comes behind fetching has few.
         vm.set_registers(MULTIPLYING, "more")
         vm.wait_dependencies()
         layout = config.shares()
         first, start = vm.cluster_rank() * layout.shape[0], [0, 0, 0]
-        whole = vm.load_remote(sums, [first, *start], 0, layout.shape, layout)
+        whole = vm.load_remote(slots, [first, *start], 0, layout.shape, layout)
         for rank in range(1, config.cluster):
-            whole = whole + vm.load_remote(sums, [first, *start], rank, layout.shape, layout)
-        output.write_share(part, first, whole)
+            whole = whole + vm.load_remote(slots, [first, *start], rank, layout.shape, layout)
+        tile = work.first()
+        with sums.meet(tile, [whole]):
+            output.write_share(work.place(tile), first, whole)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()

@@ -21,7 +21,7 @@ from .wide_config import LARGEST_TOKENS, WideConfig
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17
 GROUPS = 2  # warp groups that multiply
-_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:(b|r|c)(\d+))?(?:p(\d+))?"
+_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:(b|r)(\d+))?(?:p(\d+))?"
 _ROWS = 64  # of k that are decoded at a time, as a rule
 _ACCUMULATORS = 128  # registers of a thread
 
@@ -53,8 +53,8 @@ class WideSchedule:
 
     def __str__(self) -> str:
         """In one word, for reports: `n64g2h2a4b132`."""
-        parts = f"{'r' if self.in_rounds else 'b'}{self.parts}" if self.parts else ""
-        parts += f"c{self.cluster}" if self.cluster > 1 else ""
+        parts = f"c{self.cluster}" if self.cluster > 1 else ""
+        parts += f"{'r' if self.in_rounds else 'b'}{self.parts}" if self.parts else ""
         span = f"p{self.rows}" if self.rows != _ROWS else ""
         return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}{span}"
 
@@ -73,12 +73,11 @@ class WideSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
-        *numbers, kind, count, rows = match.groups()
+        *numbers, cluster, kind, parts, rows = match.groups()
         tokens, groups, slabs, stages = map(int, numbers)
-        parts, cluster = (1, int(count)) if kind == "c" else (int(count or 0), 1)
         return cls(
-            tokens, groups, slabs, stages, 0 if cluster > 1 else parts, int(rows or _ROWS),
-            kind == "r", cluster,
+            tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS), kind == "r",
+            int(cluster or 1),
         )  # fmt: skip
 
 
