@@ -219,10 +219,8 @@ class SharedSums:
         together = min(room // sum(held), _PARTS)
         if together > 1:
             return [(range(len(held)), together)]
-        apart = min(room // max(held), _PARTS)
-        if apart > len(held):
-            return [(range(index, index + 1), apart) for index in range(len(held))]
-        return [(range(len(held)), 1)]
+        apart = max(1, min(room // max(held), _PARTS))
+        return [(range(index, index + 1), apart) for index in range(len(held))]
 
     def _read(self, partials: MemoryTile, number: Scalar, index: int) -> Tile:
         """One of the tiles that a part has left."""
