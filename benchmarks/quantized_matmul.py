@@ -84,7 +84,12 @@ def copies(problem: Problem, data: Data) -> list[Packed]:
 
 def _copy(packed: Packed, source: Weights, data: Data) -> Packed:
     new = replace(packed, state={})
-    weights = replace(source, words=source.words.clone())
+    weights = replace(
+        source,
+        words=source.words.clone(),
+        scales=source.scales.clone(),
+        zeros=source.zeros.clone(),
+    )
     new.state[f"cuda:{data.gpu.ordinal}"] = GpuWeights(weights, data.gpu)
     return new
 
