@@ -86,8 +86,7 @@ class Plan:
         if not self.config.split:
             return 0, 0
         if isinstance(self.config, WideConfig):
-            flags = self.config.groups if self.config.cluster == 1 else self.config.cluster
-            return self.parts * self.config.sums_of_block, self.parts * flags
+            return self.parts * self.config.sums_of_block, self.parts * self.config.groups
         elements = self.schedule.splits * self.config.features * self.config.tokens
         return self.blocks * elements, self.blocks
 
@@ -181,13 +180,6 @@ def _wide(
     shared_by = min(schedule.parts, tiles if schedule.in_rounds else units)
     split = shared_by > 0 and -(-units // shared_by) % geometry.num_chunks > 0
     split &= not config.in_rounds
-    if config.cluster > 1 and shared_by:
-        clusters, rest = divmod(shared_by, tiles)
-        if rest or geometry.num_chunks % clusters:
-            raise VMValueError(
-                f"`{schedule}` doesn't cut {tiles} tiles of {geometry.num_chunks} chunks evenly",
-                hint="clusters share a tile evenly, or have one each",
-            )
     return Plan(replace(config, split=split), schedule, m, features, shared_by)
 
 

@@ -122,7 +122,7 @@ def quantized_matmul_wide(
             with vm.warp_group(warp, 1), vm.single_thread():
                 fetch(work, ring, views, warp)
     if config.cluster > 1:
-        meet(work, leaving, work.sums(0, partials, flags), output)
+        meet(work, leaving, output)
 
 
 def leaving_slots(config: WideConfig) -> MemoryTile:
@@ -393,7 +393,7 @@ def give_to_cluster(config: WideConfig, sums: MemoryTile, group: int, totals: li
         vm.store(sums, [0, WARPS * column, tile, 0], turned, dims=(0, 1, 3))
 
 
-def meet(work: Work, slots: MemoryTile, sums: vm.SharedSums, output: Output) -> None:
+def meet(work: Work, slots: MemoryTile, output: Output) -> None:
     """The blocks of a cluster sum the parts of k, each for a share of the tokens, in rank order."""
     config = work.config
     vm.cluster_barrier()
@@ -406,8 +406,6 @@ def meet(work: Work, slots: MemoryTile, sums: vm.SharedSums, output: Output) -> 
         whole = vm.load_remote(slots, [first, *start], 0, layout.shape, layout)
         for rank in range(1, config.cluster):
             whole = whole + vm.load_remote(slots, [first, *start], rank, layout.shape, layout)
-        tile = work.first()
-        with sums.meet(tile, [whole]):
-            output.write_share(work.place(tile), first, whole)
+        output.write_share(work.place(work.tile()), first, whole)
     # Nobody leaves while others read its memory.
     vm.cluster_barrier()

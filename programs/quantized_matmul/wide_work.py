@@ -57,35 +57,24 @@ class Work:
             for tile in vm.persistent_tiles(self.tiles):
                 yield vm.Segment(tile, vm.constant(0), self.turns.turns)
         elif self.config.cluster > 1:
-            yield self.share(self.first())
+            yield self._share()
         else:
             with self.turns.segments() as part:
                 yield part
 
-    def first(self) -> vm.Segment:
-        """What the blocks of a cluster have together: a part of one tile."""
-        turns = self.turns
-        if not self.config.split:
-            return vm.Segment(vm.block_index(0), vm.constant(0), turns.turns)
-        at = vm.var(turns.number * turns.each, i32)
-        tile, begin = turns.place(at)
-        return vm.Segment(tile, begin, turns.each)
+    def tile(self) -> vm.Segment:
+        """The tile of a cluster."""
+        return vm.Segment(vm.block_index(0), vm.constant(0), self.turns.turns)
 
-    def share(self, whole: vm.Segment) -> vm.Segment:
+    def _share(self) -> vm.Segment:
         """The part of k of a block of the cluster."""
-        each = vm.cdiv(whole.turns, self.config.cluster)
+        each = vm.cdiv(self.turns.turns, self.config.cluster)
         first = vm.block_index(2) * each
-        left = vm.larger(vm.smaller(whole.turns - first, each), 0)
-        return vm.Segment(whole.tile, whole.begin + first, left)
+        left = vm.larger(vm.smaller(self.turns.turns - first, each), 0)
+        return vm.Segment(vm.block_index(0), first, left)
 
     def sums(self, group: int, partials: Pointer, flags: Pointer) -> vm.SharedSums:
         """Where the sums of a warp group's slabs meet."""
-        config = self.config
-        if config.cluster > 1:
-            rank, groups = vm.cluster_rank(), config.cluster
-            return vm.SharedSums(
-                self.turns, partials, flags, [config.shares()], group=rank, groups=groups
-            )
         layouts = [fragments.wgmma_d(self.config.tokens)] * self.config.slabs
         groups = self.config.groups
         return vm.SharedSums(self.turns, partials, flags, layouts, group=group, groups=groups)

@@ -83,9 +83,9 @@ class StreamK:
     """`turns` turns of each of `tiles` tiles, shared evenly by the blocks of a grid of one axis.
 
     A block takes turns in a row, the first block the last ones: so those whose sums it waits for
-    are blocks that were started before it. `cuts=False` says that all shares are whole tiles, `each`
-    how many turns a share has, if that is known: ceil(tiles * turns / parts); `inverse` that of
-    `turns` (`Divisor`).
+    are blocks that were started before it. `cuts=False` says that all shares are whole tiles,
+    `each` how many turns a share has, if that is known: ceil(tiles * turns / parts); `inverse` that
+    of `turns` (`Divisor`).
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class SharedSums:
         flags: Pointer,
         layouts: Sequence[RegisterLayout],
         *,
-        group: ScalarLike = 0,
+        group: int = 0,
         groups: int = 1,
     ) -> None:
         for pointer, name in ((partials, "f32"), (flags, "u32")):
