@@ -20,7 +20,7 @@ from ..instruction import Instruction, Role, roles
 from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..text import print_type
 from ..types import GlobalType, RegType, Type
-from .attributes import check_attributes
+from .attributes import check_attributes, check_threads
 from .placement import Place, check_placement
 from .registers import check_registers
 from .scalars import expect_kind, scalar_kind
@@ -32,18 +32,22 @@ MAX_MIN_BLOCKS = 32
 MAX_CLUSTER = 8  # blocks: the largest cluster that every GPU with clusters has room for
 
 
-def verify(function: Function) -> None:
+def verify(function: Function, typed: bool = False) -> None:
     """Checks a whole function: names and scopes, types, layouts, attributes and limits.
+
+    `typed`: each instruction was just made with the result type that its operands give, and its
+    attributes were checked then, as tracing does; that isn't done again.
 
     Raises:
         VMError: at the statement that is wrong.
     """
-    _Verifier(function).run()
+    _Verifier(function, typed).run()
 
 
 class _Verifier:
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, typed: bool) -> None:
         self._function = function
+        self._typed = typed
         self._visible: list[set[Value]] = []
         self._defined: dict[Value, Location | None] = {}
         self._fixed: set[Value] = set()  # scalars no instruction may write
@@ -262,23 +266,29 @@ class _Verifier:
     def _instruction(self, instruction: Instruction) -> None:
         place = instruction.location
         self._fields(instruction)
-        check_attributes(instruction, self._part.num_threads)
+        if not self._typed:
+            check_attributes(instruction)
+        check_threads(instruction, self._part.num_threads)
         here = Place(self._part, self._function.threads, len(self._visible) - 1)
         check_placement(instruction, here)
         result = instruction.result
         wants = type(instruction).has_result
         assert wants is None or wants is (result is not None), f"result of {instruction.name}"
+        if not self._typed:
+            self._check_result(instruction)
+        if result is not None:
+            self._define(result, place)
+
+    def _check_result(self, instruction: Instruction) -> None:
+        place, result = instruction.location, instruction.result
         with at_location(place, f"`{instruction.name}`: "):
             type_ = instruction.result_type(result.type if result is not None else None)
-        if result is None:
-            return
-        if type_ != result.type:
+        if result is not None and type_ != result.type:
             raise VMTypeError(
                 f"`{instruction.name}`: the result `{result.label}` is "
                 f"`{print_type(result.type)}`, not `{print_type(type_) if type_ else 'nothing'}`",
                 place,
             )
-        self._define(result, place)
 
     def _fields(self, instruction: Instruction) -> None:
         place = instruction.location
