@@ -100,6 +100,8 @@ class Instruction:
     effect: ClassVar[Effect] = Effect.NONE
     has_result: ClassVar[bool | None] = True  # None: with or without, as the program says
     needs_type: ClassVar[bool] = False  # the text must say `: type`
+    # Of a single instruction: `result_type(None)` is known to be the result's type.
+    is_implied: ClassVar[bool] = False
 
     result: Value | None = field(default=None, kw_only=True)
     location: Location | None = field(default=None, kw_only=True, repr=False)
@@ -145,6 +147,12 @@ class Instruction:
         """
         raise NotImplementedError(self.name)
 
+    def complete(self, result: Value, is_implied: bool) -> None:
+        """Gives a new instruction, which nobody else has seen yet, the result it was made for, and
+        says whether its operands alone give the result's type."""
+        assert self.result is None
+        self.__dict__.update(result=result, is_implied=is_implied)
+
     def operands(self) -> Iterator[Value | Expr]:
         """Every operand read or mutated, index lists excluded."""
         for name in _operand_names(type(self)):
@@ -181,6 +189,7 @@ class Instruction:
         # As `dataclasses.replace` does, without looking at every field.
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
+        new.__dict__.pop("is_implied", None)  # of other types it may not be
         return new
 
 

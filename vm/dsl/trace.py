@@ -139,16 +139,16 @@ def emit(cls: type[Instruction], annotation: Type | None = None, **fields: Any) 
     """
     trace, frame = current(), user_frame()
     location = frame_location(frame)
-    probe = cls(**fields, location=location)
-    check_attributes(probe)
+    made = cls(**fields, location=location)
+    check_attributes(made)
     with at_location(location, f"`{cls.name}`: "):
-        type_ = probe.result_type(annotation)
+        type_ = made.result_type(annotation)
+    trace.append(made)
     if type_ is None or cls.has_result is False:
-        trace.append(probe)
         return None
     name = _assigned_name(frame.f_code, frame.f_lasti) or cls.name
     value = trace.value(name, type_, location)
-    trace.append(cls(**fields, location=location, result=value))
+    made.complete(value, is_implied=annotation is None)
     return value
 
 
