@@ -23,7 +23,7 @@ compiled code adds up the terms of an address in 64 bits (docs/text.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
