@@ -122,6 +122,7 @@ def from_words(context: Context, type_: RegType, words: list[Register]) -> list[
     return predicates
 
 
+@lru_cache(maxsize=4096)
 def broadcast_source(wanted: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout:
     """The layout of an operand of `shape` that serves a broadcast result without data movement.
 
