@@ -34,7 +34,7 @@ def check_threads(instruction: Instruction, num_threads: int) -> None:
     Raises:
         LayoutMismatchError: one is of more threads.
     """
-    for name in attribute_hints(type(instruction)):
+    for name in _layouts_of(type(instruction)):
         value = getattr(instruction, name)
         if isinstance(value, RegisterLayout) and value.num_threads > num_threads:
             raise LayoutMismatchError(
@@ -45,15 +45,31 @@ def check_threads(instruction: Instruction, num_threads: int) -> None:
             )
 
 
+# A dictionary, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
+_LAYOUTS: dict[type[Instruction], list[str]] = {}
+
+
+def _layouts_of(cls: type[Instruction]) -> list[str]:
+    """The attributes of a class that may be layouts of registers."""
+    if cls not in _LAYOUTS:
+        hints = attribute_hints(cls).items()
+        _LAYOUTS[cls] = [
+            n for n, h in hints if h is RegisterLayout or RegisterLayout in _parts(h)[0]
+        ]
+    return _LAYOUTS[cls]
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of a declared type; `bool` is no `int`, and a tuple's items count."""
     if type(value) is hint:  # nearly always
         return True
     choices, item = _parts(hint)
     if choices:
-        return any(matches(value, choice) for choice in choices)
+        return type(value) in choices or any([matches(value, choice) for choice in choices])
     if item is not None:
-        return isinstance(value, tuple) and all(matches(each, item) for each in value)
+        return isinstance(value, tuple) and all(
+            [type(each) is item or matches(each, item) for each in value]
+        )
     if hint is None:
         return value is None
     return hint is Any
