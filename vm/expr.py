@@ -270,15 +270,19 @@ def remember(expr: Expr, name: str, found: Any) -> None:
 
 
 def substitute(expr: Expr, mapping: Callable[[Value], Value]) -> Expr:
-    """The expression with every scalar value replaced."""
+    """The expression with every scalar value replaced; itself where none is another's."""
     match expr:
+        case Const():
+            return expr
         case Ref(value):
             new = mapping(value)
             return expr if new is value else Ref(new)
         case Unary(op, operand):
-            return Unary(op, substitute(operand, mapping))
+            inner = substitute(operand, mapping)
+            return expr if inner is operand else Unary(op, inner)
         case Binary(op, lhs, rhs):
-            return Binary(op, substitute(lhs, mapping), substitute(rhs, mapping))
+            a, b = substitute(lhs, mapping), substitute(rhs, mapping)
+            return expr if a is lhs and b is rhs else Binary(op, a, b)
         case Select(condition, then, otherwise):
             parts = [substitute(e, mapping) for e in (condition, then, otherwise)]
             return Select(*parts)
