@@ -48,6 +48,8 @@ class Linear:
             return Linear(self.terms, self.const + other)
         if not other.terms:
             return Linear(self.terms, self.const + other.const)
+        if not self.terms:
+            return Linear(other.terms, self.const + other.const)
         terms = dict(self.terms)
         for register, coefficient in other.terms.items():
             total = terms.get(register, 0) + coefficient

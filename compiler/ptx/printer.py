@@ -84,7 +84,7 @@ def print_instruction(instruction: Instruction) -> str:
     """One instruction, without indentation."""
     operands = ", ".join(
         [
-            o.name if type(o) is Register else print_operand(o)
+            o.name if type(o) is Register else str(o) if type(o) is int else print_operand(o)
             for o in instruction.dsts + instruction.srcs
         ]
     )
