@@ -186,10 +186,11 @@ class Arithmetic(Unsigned):
 
     def is_wide(self, form: Linear) -> bool:
         """True if a term has 64 bits, or 32 and no sign, or a number in the form needs more."""
-        if any(not -(2**31) <= c < 2**31 for c in (form.const, *form.terms.values())):
+        if not form.has_small_numbers():
             return True
-        if any(r.kind is B64 or self.is_large(r) for r in form.terms):
-            return True
+        for register in form.terms:
+            if register.kind is B64 or self.is_large(register):
+                return True
         return self.exact and not self.fits(form)
 
     def fits(self, form: Linear) -> bool:
