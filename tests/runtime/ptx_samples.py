@@ -110,6 +110,7 @@ def given_back(count: int) -> str:
 .address_size 64
 .visible .entry given_back(.param .u64 p0)
 .maxntid 256, 1, 1
+.minnctapersm 1
 {{
   .reg .b64 %rd<2>; .reg .f32 %f<80>; .reg .b32 %r<1>; .reg .pred %p<1>;
   ld.param.u64 %rd0, [p0];
