@@ -120,7 +120,8 @@ class Cohort:
         value = self.regs[slot]
         if slot < self.machine.num_registers:
             return value
-        return np.broadcast_to(value, (self.num_warps, 32))
+        spread: Array = value.repeat(self.num_warps, 0)
+        return spread if value.shape[1] == 32 else spread.repeat(32, 1)
 
     def undefined_bits(self, slot: int) -> Array | None:
         """The undefined bits of a register, as raw as itself [n, 32]; None if all are defined."""
@@ -217,13 +218,15 @@ def merge(cohorts: list[Cohort]) -> Cohort:
     gather = _Gather(cohorts)
     regs: list[Array] = list(first.regs)
     bits: dict[int, Array] = {}
-    for slot in range(first.machine.num_registers):
-        values = [c.regs[slot] for c in cohorts]
-        present = [value for value in values if value is not None]
-        if not present:
+    count = first.machine.num_registers
+    for slot, values in enumerate(zip(*[c.regs[:count] for c in cohorts], strict=True)):
+        one = values[0]
+        untouched = gather.spread and not any([value is not one for value in values])
+        if one is None and (untouched or not any([value is not None for value in values])):
             continue
-        if gather.spread and all(value is values[0] for value in values):
-            regs[slot] = values[0]  # untouched since these cohorts parted
+        present = [value for value in values if value is not None]
+        if untouched:
+            regs[slot] = one  # since these cohorts parted
         else:
             regs[slot] = gather(
                 [
@@ -319,6 +322,12 @@ def run_tracking(c: Cohort, step: Step) -> None:
     for slot in step.unsure:
         if c.regs[slot] is None:
             c.leave_unset(slot)
+    undefined = c.undefined
+    if step.guard is None and not step.own and not any([s in undefined for s in step.reads]):
+        step.run(c)
+        for slot in step.writes:
+            undefined.pop(slot, None)
+        return
     bad = check_sources(c, step)
     if step.own:
         step.run(c)

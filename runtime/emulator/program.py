@@ -133,7 +133,7 @@ def _guard_unwritten(blocks: list[Block], count: int, always: set[int]) -> None:
     """Wraps the steps that may read a register that was never written."""
     everything = (1 << count) - 1
     start_set = sum(1 << slot for slot in always)
-    written = [_written(block) for block in blocks]
+    exposed, written = zip(*map(_exposed_and_written, blocks), strict=True)
     at_entry = [everything] * len(blocks)
     at_entry[0] = start_set
     pending = [0]
@@ -148,16 +148,27 @@ def _guard_unwritten(blocks: list[Block], count: int, always: set[int]) -> None:
                 at_entry[following] = joined
                 pending.append(following)
     for number, block in enumerate(blocks):
-        if number in visited:
+        if number in visited and exposed[number] & everything & ~at_entry[number]:
             _guard_block(block, at_entry[number], count)
 
 
-def _written(block: Block) -> int:
-    found = 0
+def _exposed_and_written(block: Block) -> tuple[int, int]:
+    """Slots that a block reads before it writes them, and those that it writes, as sets of bits."""
+    exposed: set[int] = set()
+    written: set[int] = set()
     for step in block.steps:
-        for slot in step.writes:
-            if slot >= 0:
-                found |= 1 << slot
+        exposed.update([slot for slot in (*step.reads, *step.data) if slot not in written])
+        if step.guard is not None and step.guard not in written:
+            exposed.add(step.guard)
+        written.update(step.writes)
+    return _bits(exposed), _bits(written)
+
+
+def _bits(slots: set[int]) -> int:
+    found = 0
+    for slot in slots:
+        if slot >= 0:
+            found |= 1 << slot
     return found
 
 

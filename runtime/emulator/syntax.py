@@ -85,7 +85,7 @@ class TensorMem:
 Operand: TypeAlias = "Reg | Int | FloatBits | Symbol | Not | Sink | Pair | Vector | Mem | TensorMem"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, since those are slow to make, and there are many
 class Instruction:
     opcode: str
     operands: tuple[Operand, ...]
