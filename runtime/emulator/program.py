@@ -25,6 +25,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
 )
 from .cohort import Cohort, run_tracking
 from .linker import Linker, variable_addresses
+from .liveness import Liveness
 from .memory import PARAM_WINDOW
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
@@ -43,6 +44,7 @@ class Program:
     blocks: list[Block]
     shared_static: int
     dynamic_shared: bool
+    liveness: Liveness
 
     def profile(self) -> dict[int, int]:
         """Executions by warps for each PTX line since the counters were reset."""
@@ -97,7 +99,8 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
     dynamic_start = max(
         (addresses[v.name] for v in variables if v.external and v.space == "shared"), default=static
     )
-    return Program(body, module.source, linker, blocks, dynamic_start, dynamic)
+    liveness = Liveness(blocks, linker.num_registers)
+    return Program(body, module.source, linker, blocks, dynamic_start, dynamic, liveness)
 
 
 def _blocks(body: FunctionBody, linked: list[Step | Control]) -> list[Block]:
