@@ -121,6 +121,16 @@ class RegisterTable:
         """A register that the innermost scope has not used yet."""
         base = name.rstrip(_DIGITS)
         digits = name[len(base) :]
+        if (
+            len(self._scopes) == 1
+            and digits
+            and base in self._ranges[0]
+            and name not in self._scopes[0]
+        ):
+            count, type_ = self._ranges[0][base]
+            if int(digits) < count:
+                reg = self._scopes[0][name] = self._new(name, type_)
+                return reg
         for scope, ranges in zip(reversed(self._scopes), reversed(self._ranges), strict=True):
             entry = scope.get(name)
             if isinstance(entry, Reg):
@@ -148,13 +158,17 @@ class RegisterTable:
     def operands(self, text: str) -> tuple[Operand, ...]:
         """The operands of an instruction."""
         seen = self._cache.get
-        return tuple([seen(part) or self.operand(part) for part in split_operands(text)])
+        parts = text.split(", ")
+        if "[" in text or "{" in text or "" in parts or text.count(",") >= len(parts):
+            parts = split_operands(text)
+        return tuple([seen(part) or self.operand(part.strip()) for part in parts])
 
     def operand(self, text: str) -> Operand:
         """The operand that `text` spells, from a cache where it was seen before."""
         found = self._cache.get(text)
         if found is None:
-            found = self._parse(text)
+            found = self.find(text) if text[:1] == "%" else None
+            found = self._parse(text) if found is None else found
             self._cache[text] = found
         return found
 
