@@ -138,8 +138,9 @@ class Memory:
             )
         _check_alignment(c, address, on, width, f"{space} address")
         if base is None:
-            base = np.broadcast_to(self._bases(c, space), c.mask.shape)
-            base = base if on is None else base[on]
+            base = self._bases(c, space)
+            if on is not None:
+                base = (base if base.shape[1] == 32 else base.repeat(32, 1))[on]
         storage = self.shared if space == "shared" else self.local
         index = (address.view(np.int64) + base) >> (width.bit_length() - 1)
         return Piece(storage, index, None)
