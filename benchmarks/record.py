@@ -17,6 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tileloom.programs.quantized_matmul.schedule import Schedule, fitting
+from tileloom.programs.quantized_matmul.tuning import Problem
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "programs" / "quantized_matmul" / "schedules" / "h100.jsonl"
 NOISE = 0.01
@@ -39,11 +42,19 @@ def updated(entries: Iterable[Row], rows: Iterable[Row], anew: bool = False) -> 
 
 def _is_wanted(row: Row) -> bool:
     plain = (row.get("activation", "f16"), row.get("group", 128)) == ("f16", 128)
-    return plain and bool(row["us"]) and row["m"] <= MOST_TOKENS
+    return plain and row["m"] <= MOST_TOKENS and bool(row["us"]) and bool(_launched(row))
+
+
+def _launched(row: Row) -> dict[str, float]:
+    """The times of words that are launched as they are: more blocks than there is room for aren't
+    asked for."""
+    geometry = Problem(*_key(row)).geometry
+    words = {word: Schedule.parse(word) for word in row["us"]}
+    return {word: row["us"][word] for word, s in words.items() if fitting(s, geometry) == s}
 
 
 def _entry(shipped: Row | None, row: Row) -> Row:
-    times: dict[str, float] = row["us"]
+    times = _launched(row)
     word = min(times, key=lambda each: times[each])
     if shipped is not None:
         chosen = shipped["schedule"]

@@ -133,7 +133,7 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
         recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
-            return _fitting(recorded, geometry)
+            return fitting(recorded, geometry)
     chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
     return staged(chosen, geometry) if tokens <= 16 and machine == H100 else chosen
 
@@ -161,7 +161,7 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     return schedule
 
 
-def _fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
+def fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
     """A schedule with the slots there is room for: a turn of small groups has more scales."""
     if not schedule.stages:
         return schedule

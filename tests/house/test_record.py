@@ -27,6 +27,8 @@ def entry(schedule: str, us: float | None) -> dict[str, Any]:
         ((FIRST, 14.0), {SECOND: 13.9}, (FIRST, 14.0)),
         ((FIRST, 14.0), {SECOND: 13.8}, (SECOND, 13.8)),
         ((FIRST, None), {SECOND: 19.0}, (SECOND, 19.0)),
+        # Four blocks of so many slots don't fit a multiprocessor, so that other code is launched.
+        ((FIRST, 14.0), {"k8f1t8s1d0a2wb4": 9.0, SECOND: 13.0}, (SECOND, 13.0)),
         (None, {SECOND: 14.0, FIRST: 14.1}, (SECOND, 14.0)),
     ],
 )
