@@ -107,7 +107,8 @@ def _measured(row: dict[str, Any]) -> Iterator[tuple[Problem, float, str]]:
         bool(row.get("pdl")),
     )  # fmt: skip
     if "dependent_us" in row:
-        yield problem, row["plain_us"], row["schedule"]
+        if "plain_us" in row:
+            yield problem, row["plain_us"], row["schedule"]
         yield replace(problem, dependent=True), row["dependent_us"], row["schedule"]
     elif isinstance(row["us"], dict):
         yield from ((problem, us, schedule) for schedule, us in row["us"].items())

@@ -113,15 +113,18 @@ class Geometry(Matrix):
     def _tiles(self, chunk: int) -> int:
         """T: as asked for, or the next for which parts divide the fragments of a chunk."""
         pairs = 16 // gcd(self.bits, 16)
-        tiles = min(self.tiles or self._default_tiles(), pairs)
+        tiles = min(self.wanted_tiles, pairs)
         while tiles < pairs and (pairs % tiles or chunk // 16 % (pairs // tiles)):
             tiles += 1
         return tiles
 
-    def _default_tiles(self) -> int:
-        """Blocks of 32 features at 4 bits, where blocks of 64 are too few for many tokens: what one
-        product of few tokens loses by them is made good by smaller splits of k. At other widths it
-        loses more."""
+    @property
+    def wanted_tiles(self) -> int:
+        """T as asked for. By default blocks of 32 features at 4 bits, where blocks of 64 are too
+        few for many tokens: what one product of few tokens loses by them is made good by smaller
+        splits of k. At other widths it loses more."""
+        if self.tiles:
+            return self.tiles
         small = self.bits == 4 and self.k * self.n <= LARGEST_NARROW
         return NARROW_TILES if small else DEFAULT_TILES
 

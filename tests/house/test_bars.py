@@ -67,6 +67,7 @@ def test_rows_of_every_kind_are_read(script: Script) -> None:
     rows = [
         {**ROW, "us": {"k8f1t8s1": 20.0, "k16f1t8s1": 13.5}, "commit": "a"},
         {**ROW, "plain_us": 13.9, "dependent_us": 11.9, "commit": "a"},
+        {**ROW, "dependent_us": 11.95, "commit": "a"},
         {**ROW, "us": 9.0, "impl": "cublas"},
         {**ROW, "us": None, "m": 8},
         {**ROW, "us": 30.0, "m": 16, "commit": "a"},

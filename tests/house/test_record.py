@@ -10,7 +10,7 @@ import pytest
 
 Script = Callable[[str], ModuleType]
 PROBLEM = {"weight": "u4", "k": 8192, "n": 8192, "m": 8}
-FIRST, SECOND, UNSTAGED = "k8f1t8s1d0a2wb2", "k16f1t8s1d0a2wb1", "k8f1t8s1"
+FIRST, SECOND = "k8f1t8s1d0a2wb2", "k16f1t8s1d0a2wb1"
 
 
 def entry(schedule: str, us: float | None) -> dict[str, Any]:
@@ -27,9 +27,8 @@ def entry(schedule: str, us: float | None) -> dict[str, Any]:
         ((FIRST, 14.0), {SECOND: 13.9}, (FIRST, 14.0)),
         ((FIRST, 14.0), {SECOND: 13.8}, (SECOND, 13.8)),
         ((FIRST, None), {SECOND: 19.0}, (SECOND, 19.0)),
-        # The time of a word that is staged otherwise is not of the kernel that is launched.
-        ((UNSTAGED, 10.0), {SECOND: 14.0}, (SECOND, 14.0)),
-        ((UNSTAGED, 10.0), {SECOND: 14.2, FIRST: 14.3}, (FIRST, 14.3)),
+        # Four blocks of so many slots don't fit a multiprocessor, so that other code is launched.
+        ((FIRST, 14.0), {"k8f1t8s1d0a2wb4": 9.0, SECOND: 13.0}, (SECOND, 13.0)),
         (None, {SECOND: 14.0, FIRST: 14.1}, (SECOND, 14.0)),
     ],
 )
@@ -43,6 +42,16 @@ def test_an_entry_after_a_row(
     other = {**entry(FIRST, 1.0), "m": 16}
     after = script("record").updated([*before, other], [{**PROBLEM, "us": times}])
     assert after == [entry(*expected), other]
+
+
+def test_problems_measured_anew_forget_what_is_shipped(script: Script) -> None:
+    """An earlier kernel's time may be one that none reaches now; other problems keep theirs."""
+    before = [entry(FIRST, 10.0), {**entry(FIRST, 1.0), "m": 16}]
+    rows = [{**PROBLEM, "us": {SECOND: 14.0}}, {**PROBLEM, "us": {FIRST: 14.5, SECOND: 14.2}}]
+    updated = script("record").updated
+    assert updated(before, rows[:1]) == before
+    assert updated(before, rows, anew=True) == [entry(SECOND, 14.2), before[1]]
+    assert updated(before, [{**rows[0], "us": {}}], anew=True) == before
 
 
 def test_rows_of_other_problems_stay_out(script: Script) -> None:
