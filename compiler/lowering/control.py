@@ -215,9 +215,11 @@ def _lower_if(context: Context, statement: If) -> None:
         lower_block(context, statement.then if condition else statement.orelse)
         return
     otherwise, end = builder.fresh_label("else"), builder.fresh_label("end")
-    # Two sides outside of loops compute what each needs; of one, and in loops, what can leave is
-    # placed before the branch, by the region around both.
-    closed = bool(statement.orelse) and not context.break_labels
+    # Two sides outside of loops, or with loops of their own, compute what each needs: it would
+    # take registers all the way to there. Of one, and in innermost loops, what can leave is placed
+    # before the branch, by the region around both.
+    seldom = not context.break_labels or _has_loop((statement,))
+    closed = bool(statement.orelse) and seldom
     with builder.region():
         start = len(builder.recent())
         builder.branch(otherwise if statement.orelse else end, condition, negated=True)
