@@ -28,6 +28,7 @@ address that results. A descriptor is derived from a layout by comparing it with
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +97,13 @@ def describe_operand(
 
     Raises LayoutError if the layout has none of the forms at the head of the file.
     """
+    return _described(layout, element_bits, mn, mn_dim, k_dim)
+
+
+@lru_cache(maxsize=1024)
+def _described(
+    layout: MemoryLayout, element_bits: int, mn: int, mn_dim: int, k_dim: int
+) -> MatrixDescriptor:
     units = _row_units(layout)
     along_mn, along_k = (_bytes_along(layout, dim, element_bits) for dim in (mn_dim, k_dim))
     step = 8 * _STEP // element_bits

@@ -63,6 +63,10 @@ class RegisterLayout:
         if any(mode.dim == REPLICATED for mode in self.local):
             raise LayoutError("a thread cannot hold an element twice: replicated local mode")
         digits.check_exact(self.shape, self.spatial + self.local)
+        object.__setattr__(self, "_hash", hash((self.shape, self.spatial, self.local)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined,no-any-return]  # tables by layout are hot
 
     @staticmethod
     @user_errors()
@@ -78,7 +82,6 @@ class RegisterLayout:
         `spatial` and `local` list modes, outermost first, as (dim, position in mode_shapes[dim]);
         `spatial` may also contain `replicate(n)`. Each mode is listed exactly once.
         """
-
         if len(mode_shapes) != len(shape):
             raise LayoutError(f"modes of {len(mode_shapes)} dimensions in shape {list(shape)}")
 
@@ -278,7 +281,7 @@ class RegisterLayout:
         dims = as_ints(order)
         if sorted(dims) != list(range(self.rank)):
             raise LayoutError(f"{list(dims)} is no order of {self.rank} dimensions")
-        return self._renumber(dims)
+        return _renumbered(self, dims)
 
     @user_errors()
     def squeeze(self, dims: Ints) -> "RegisterLayout":
@@ -286,7 +289,7 @@ class RegisterLayout:
         dropped = _dims(self, dims)
         if any(self.shape[dim] != 1 for dim in dropped):
             raise LayoutError(f"cannot squeeze {sorted(dropped)} of {list(self.shape)}: not 1")
-        return self._renumber([dim for dim in range(self.rank) if dim not in dropped])
+        return _renumbered(self, tuple(d for d in range(self.rank) if d not in dropped))
 
     @user_errors()
     def unsqueeze(self, dims: Ints) -> "RegisterLayout":
@@ -296,17 +299,8 @@ class RegisterLayout:
         if len(set(places)) != len(places) or not all(0 <= place < rank for place in places):
             raise LayoutError(f"cannot insert dimensions {list(places)} into rank {self.rank}")
         rest = iter(range(self.rank))
-        return self._renumber([REPLICATED if d in places else next(rest) for d in range(rank)])
-
-    def _renumber(self, sources: Sequence[int]) -> "RegisterLayout":
-        """Dimension d of the result is sources[d] of this one, or new (extent 1) if REPLICATED."""
-        target = {source: dim for dim, source in enumerate(sources)} | {REPLICATED: REPLICATED}
-
-        def renumber(modes: Modes) -> Modes:
-            return tuple(mode._replace(dim=target[mode.dim]) for mode in modes)
-
-        shape = tuple(1 if source == REPLICATED else self.shape[source] for source in sources)
-        return RegisterLayout(shape, renumber(self.spatial), renumber(self.local))
+        sources = tuple(REPLICATED if d in places else next(rest) for d in range(rank))
+        return _renumbered(self, sources)
 
     @user_errors()
     def reshape(self, *shape: Ints) -> "RegisterLayout":
@@ -362,6 +356,18 @@ def _box(
     for mode, run in zip(layout.local, runs, strict=True):
         kept = [number * mode.extent + digit for number in kept for digit in run]
     return RegisterLayout(shape, layout.spatial, local), tuple(kept)
+
+
+@lru_cache(maxsize=4096)
+def _renumbered(layout: RegisterLayout, sources: tuple[int, ...]) -> RegisterLayout:
+    """Dimension d of the result is sources[d] of the layout's, or new (extent 1) if REPLICATED."""
+    target = {source: dim for dim, source in enumerate(sources)} | {REPLICATED: REPLICATED}
+
+    def renumber(modes: Modes) -> Modes:
+        return tuple(mode._replace(dim=target[mode.dim]) for mode in modes)
+
+    shape = tuple(1 if source == REPLICATED else layout.shape[source] for source in sources)
+    return RegisterLayout(shape, renumber(layout.spatial), renumber(layout.local))
 
 
 @lru_cache(maxsize=4096)

@@ -23,7 +23,7 @@ compiled code adds up the terms of an address in 64 bits (docs/text.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -46,7 +46,12 @@ SPECIALS = (
 class Expr:
     """A scalar expression; Python's operators build larger ones."""
 
-    __slots__ = ()
+    # What was found out of the expression, kept because trees share parts and are asked again and
+    # again: its dtype, its depth and size, and its kind once the verifier has passed it.
+    __slots__ = ("_dtype", "_extent", "_kind")
+    _dtype: Dtype
+    _extent: tuple[int, int]
+    _kind: str
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary("+", self, other)
@@ -231,34 +236,53 @@ def ceil_div(lhs: ExprLike, rhs: ExprLike) -> Expr:
 
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct operands of an expression."""
-    match expr:
-        case Unary(_, operand):
-            return (operand,)
-        case Binary(_, lhs, rhs):
-            return (lhs, rhs)
-        case Select(condition, then, otherwise):
-            return (condition, then, otherwise)
+    cls = type(expr)
+    if cls is Binary:
+        return (expr.lhs, expr.rhs)  # type: ignore[attr-defined]
+    if cls is Unary:
+        return (expr.operand,)  # type: ignore[attr-defined]
+    if cls is Select:
+        return (expr.condition, expr.then, expr.otherwise)  # type: ignore[attr-defined]
     return ()
 
 
-def references(expr: Expr) -> Iterator[Value]:
+def references(expr: Expr) -> list[Value]:
     """Every scalar value an expression reads, left to right, repeats included."""
+    found: list[Value] = []
+    _collect(expr, found)
+    return found
+
+
+def _collect(expr: Expr, found: list[Value]) -> None:
     if isinstance(expr, Ref):
-        yield expr.value
-    for child in children(expr):
-        yield from references(child)
+        found.append(expr.value)
+    elif isinstance(expr, Binary):
+        _collect(expr.lhs, found)
+        _collect(expr.rhs, found)
+    else:
+        for child in children(expr):
+            _collect(child, found)
+
+
+def remember(expr: Expr, name: str, found: Any) -> None:
+    """Keeps what was found out of an expression (one of `Expr`'s slots)."""
+    object.__setattr__(expr, name, found)
 
 
 def substitute(expr: Expr, mapping: Callable[[Value], Value]) -> Expr:
-    """The expression with every scalar value replaced."""
+    """The expression with every scalar value replaced; itself where none is another's."""
     match expr:
+        case Const():
+            return expr
         case Ref(value):
             new = mapping(value)
             return expr if new is value else Ref(new)
         case Unary(op, operand):
-            return Unary(op, substitute(operand, mapping))
+            inner = substitute(operand, mapping)
+            return expr if inner is operand else Unary(op, inner)
         case Binary(op, lhs, rhs):
-            return Binary(op, substitute(lhs, mapping), substitute(rhs, mapping))
+            a, b = substitute(lhs, mapping), substitute(rhs, mapping)
+            return expr if a is lhs and b is rhs else Binary(op, a, b)
         case Select(condition, then, otherwise):
             parts = [substitute(e, mapping) for e in (condition, then, otherwise)]
             return Select(*parts)
@@ -267,6 +291,15 @@ def substitute(expr: Expr, mapping: Callable[[Value], Value]) -> Expr:
 
 def expr_dtype(expr: Expr) -> Dtype:
     """The dtype an expression is computed in; see the head of the file."""
+    try:
+        return expr._dtype
+    except AttributeError:
+        found = _find_dtype(expr)
+        remember(expr, "_dtype", found)
+        return found
+
+
+def _find_dtype(expr: Expr) -> Dtype:
     match expr:
         case Const(value):
             return constant_dtype(value)

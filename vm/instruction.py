@@ -22,6 +22,7 @@ and its test.
 from __future__ import annotations
 
 import enum
+import operator
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
@@ -100,6 +101,8 @@ class Instruction:
     effect: ClassVar[Effect] = Effect.NONE
     has_result: ClassVar[bool | None] = True  # None: with or without, as the program says
     needs_type: ClassVar[bool] = False  # the text must say `: type`
+    # Of a single instruction: `result_type(None)` is known to be the result's type.
+    is_implied: ClassVar[bool] = False
 
     result: Value | None = field(default=None, kw_only=True)
     location: Location | None = field(default=None, kw_only=True, repr=False)
@@ -145,6 +148,12 @@ class Instruction:
         """
         raise NotImplementedError(self.name)
 
+    def complete(self, result: Value, is_implied: bool) -> None:
+        """Gives a new instruction, which nobody else has seen yet, the result it was made for, and
+        says whether its operands alone give the result's type."""
+        assert self.result is None
+        self.__dict__.update(result=result, is_implied=is_implied)
+
     def operands(self) -> Iterator[Value | Expr]:
         """Every operand read or mutated, index lists excluded."""
         for name in _operand_names(type(self)):
@@ -172,15 +181,24 @@ class Instruction:
 
     def with_values(self, mapping: Callable[[Value], Value]) -> Instruction:
         """The instruction with every value (operands, expressions, result) replaced."""
+        own = self.__dict__
         changes: dict[str, Any] = {}
         for name, role in roles(type(self)).items():
             if role is not Role.ATTRIBUTE:
-                changes[name] = _map_field(getattr(self, name), mapping)
+                value = own[name]
+                mapped = _map_field(value, mapping)
+                if mapped is not value:
+                    changes[name] = mapped
         if self.result is not None:
-            changes["result"] = mapping(self.result)
+            result = mapping(self.result)
+            if result is not self.result:
+                changes["result"] = result
+        if not changes:
+            return self
         # As `dataclasses.replace` does, without looking at every field.
         new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__, **changes)
+        new.__dict__.update(own, **changes)
+        new.__dict__.pop("is_implied", None)  # of other types it may not be
         return new
 
 
@@ -188,7 +206,8 @@ def _map_field(value: Any, mapping: Callable[[Value], Value]) -> Any:
     if value is None:
         return None
     if isinstance(value, tuple):
-        return tuple(_map_field(item, mapping) for item in value)
+        mapped = tuple([_map_field(item, mapping) for item in value])
+        return value if all(map(operator.is_, value, mapped)) else mapped
     return substitute(value, mapping) if isinstance(value, Expr) else mapping(value)
 
 

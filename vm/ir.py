@@ -151,27 +151,36 @@ class Function:
 
 def blocks_of(statement: Statement) -> tuple[Block, ...]:
     """The blocks nested directly in a statement."""
-    match statement:
-        case For(body=body) | While(body=body) | Group(body=body):
-            return (body,)
-        case If(then=then, orelse=orelse):
-            return (then, orelse)
-    return ()
+    if isinstance(statement, Instruction):
+        return ()
+    if isinstance(statement, For | While | Group):
+        return (statement.body,)
+    return (statement.then, statement.orelse) if isinstance(statement, If) else ()
 
 
 def walk(block: Block) -> Iterator[Statement]:
     """Every statement of a block, nested ones after the one that holds them."""
     for statement in block:
         yield statement
-        for inner in blocks_of(statement):
-            yield from walk(inner)
+        if not isinstance(statement, Instruction):
+            for inner in blocks_of(statement):
+                yield from walk(inner)
 
 
 def instructions(block: Block) -> Iterator[Instruction]:
     """Every instruction of a block and the blocks in it, in the order of the text."""
-    for statement in walk(block):
+    found: list[Instruction] = []
+    _collect(block, found)
+    return iter(found)
+
+
+def _collect(block: Block, found: list[Instruction]) -> None:
+    for statement in block:
         if isinstance(statement, Instruction):
-            yield statement
+            found.append(statement)
+        else:
+            for inner in blocks_of(statement):
+                _collect(inner, found)
 
 
 @dataclass(frozen=True)
@@ -213,6 +222,7 @@ def instructions_by_part(block: Block, part: Part) -> Iterator[tuple[Instruction
     for statement in block:
         if isinstance(statement, Instruction):
             yield statement, part
+            continue
         own = part.inside(statement) if isinstance(statement, Group) else part
         for inner in blocks_of(statement):
             yield from instructions_by_part(inner, own)

@@ -8,6 +8,7 @@ dimension has a base of its own (a `key`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tileloom.layouts import RegisterLayout, Swizzle
@@ -21,6 +22,7 @@ from .context import Context, GlobalBinding, SharedBinding
 from .linear import Facts, Linear, gcd
 from .packed import element_positions
 from .scalars import Scalars
+from .tiles import local_indices, local_values
 
 B32, B64 = RegisterKind.B32, RegisterKind.B64
 Key = tuple[int, ...]
@@ -148,7 +150,7 @@ def build_access(
     bases = list(starts)
     for dim, memory_dim in enumerate(dims):
         bases[memory_dim] = bases[memory_dim] + context.spatial_index(layout, dim)
-        if near and layout.local_table[:, dim].any():
+        if near and local_values(layout, dim) != (0,):
             bases[memory_dim] = _copied(context, bases[memory_dim])
     places = _places(context, binding, bases, dims, layout)
     access = Access(context, binding, [], places.bases, {})
@@ -158,16 +160,18 @@ def build_access(
             access.common = context.scalars.conjunction(access.common, masks.of(memory_dim, 0))
     classes = [masks.classes(dims[d], layout, d) for d in range(type_.rank)]
     positions = element_positions(type_.packing, type_.dtype.bits, layout.num_locals)
-    local = layout.local_table.tolist()
-    bounds = Bounds(masks, [d for d, c in zip(dims, classes, strict=True) if c is not None])
+    local, bits = local_indices(layout), type_.dtype.bits
+    limited = [(d, c) for d, c in enumerate(classes) if c is not None]
+    bounds = Bounds(masks, [dims[d] for d, _ in limited])
     for number, (key, const) in enumerate(zip(places.keys, places.consts, strict=True)):
-        mask = tuple(c[v] for c, v in zip(classes, local[number], strict=True) if c is not None)
-        if mask and not alignment and mask not in access.masks:
-            access.masks[mask] = bounds.inside(mask)
-        access.elements.append(
-            Element(key, mask or None, const * type_.dtype.bits, positions[number])
-        )
-    find_byte_bases(access, type_.dtype.bits)
+        mask = None
+        if limited:
+            index = local[number]
+            mask = tuple([c[index[d]] for d, c in limited])
+            if not alignment and mask not in access.masks:
+                access.masks[mask] = bounds.inside(mask)
+        access.elements.append(Element(key, mask, const * bits, positions[number]))
+    find_byte_bases(access, bits)
     if alignment:
         access.bounds = bounds
         _promise(access, starts, alignment)
@@ -219,13 +223,13 @@ def _places(
     for memory_dim, base in enumerate(bases):
         if memory_dim not in dims:
             common = common + contribution(context, binding, memory_dim, base, 0)
-    table = layout.local_table
     for dim, memory_dim in enumerate(dims):
         ids: dict[frozenset[tuple[Register, int]], int] = {}
         of_value: dict[int, tuple[int, int]] = {}
         own: list[Linear] = []
-        for value in sorted(set(table[:, dim].tolist())):
-            form = contribution(context, binding, memory_dim, bases[memory_dim], value)
+        values = local_values(layout, dim)
+        moved = contributions(context, binding, memory_dim, bases[memory_dim], values)
+        for value, form in zip(values, moved, strict=True):
             terms = frozenset(form.terms.items())
             if terms not in ids:
                 ids[terms] = len(own)
@@ -234,17 +238,31 @@ def _places(
         per_dim.append(of_value)
         forms.append(own)
     places = _Places({}, [], [])
-    for local in table.tolist():
+    for local in local_indices(layout):
         found = [of_value[v] for of_value, v in zip(per_dim, local, strict=True)]
-        key = tuple(identity for identity, _ in found)
+        key = tuple([identity for identity, _ in found])
         if key not in places.bases:
             total = common.without_const()
             for own, identity in zip(forms, key, strict=True):
                 total = total + own[identity]
             places.bases[key] = total
         places.keys.append(key)
-        places.consts.append(common.const + sum(const for _, const in found))
+        places.consts.append(common.const + sum([const for _, const in found]))
     return places
+
+
+def contributions(
+    context: Context,
+    binding: GlobalBinding | SharedBinding,
+    dim: int,
+    base: Linear,
+    values: Sequence[int],
+) -> list[Linear]:
+    """What index[dim] = base + value adds to the element offset, for each of the values."""
+    if isinstance(binding, GlobalBinding):
+        scaled, stride = _scaled(context, base, binding.strides[dim]), binding.strides[dim]
+        return [scaled + stride * value for value in values]
+    return [contribution(context, binding, dim, base, value) for value in values]
 
 
 def contribution(

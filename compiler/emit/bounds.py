@@ -9,6 +9,7 @@ from tileloom.layouts import RegisterLayout
 from ..ptx import Register, RegisterKind
 from .context import Context, GlobalBinding, SharedBinding
 from .linear import FactTable, Linear, gcd
+from .tiles import local_values
 
 B32 = RegisterKind.B32
 Condition = Register | bool
@@ -34,7 +35,7 @@ class Masks:
 
     def classes(self, memory_dim: int, layout: RegisterLayout, dim: int) -> dict[int, int] | None:
         """Per local value the value that stands for its class; None if all are proven inside."""
-        values = sorted(set(layout.local_table[:, dim].tolist()))
+        values = local_values(layout, dim)
         if self.in_bounds or self._proven(memory_dim, values[0], values[-1]):
             return None
         facts = self.context.facts

@@ -8,6 +8,7 @@ side are covered by naturally aligned chunks of 16, 8, 4, 2 or 1 bytes.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -46,6 +47,18 @@ def plan_chunks(
     Bytes that hold only part of an element are covered too. Order: by key, mask and address, as
     the first element of each comes.
     """
+    return list(_planned(tuple(elements), bits, tuple(alignment.items()), max_bytes))
+
+
+# Kept, since the tiles of a loop that is unrolled differ in their bases only.
+@lru_cache(maxsize=1024)
+def _planned(
+    elements: tuple[Element, ...],
+    bits: int,
+    alignments: tuple[tuple[Hashable, int], ...],
+    max_bytes: int,
+) -> tuple[Chunk, ...]:
+    alignment = dict(alignments)
     groups: dict[tuple[Hashable, Hashable], list[Element]] = {}
     for element in elements:
         groups.setdefault((element.key, element.mask), []).append(element)
@@ -55,7 +68,7 @@ def plan_chunks(
         widest = min(alignment[key], max_bytes)
         for run in _runs(group, bits):
             chunks.extend(_cover(run, bits, widest))
-    return chunks
+    return tuple(chunks)
 
 
 def whole_bytes(elements: Sequence[Element], bits: int) -> bool:

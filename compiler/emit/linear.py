@@ -48,6 +48,8 @@ class Linear:
             return Linear(self.terms, self.const + other)
         if not other.terms:
             return Linear(self.terms, self.const + other.const)
+        if not self.terms:
+            return Linear(other.terms, self.const + other.const)
         terms = dict(self.terms)
         for register, coefficient in other.terms.items():
             total = terms.get(register, 0) + coefficient
@@ -67,12 +69,23 @@ class Linear:
             return ZERO
         return Linear({r: c * factor for r, c in self.terms.items()}, self.const * factor)
 
+    def has_small_numbers(self) -> bool:
+        """Whether 32 bits hold each of its numbers."""
+        if not -(2**31) <= self.const < 2**31:
+            return False
+        for coefficient in self.terms.values():  # noqa: SIM110 - `all` is slower
+            if not -(2**31) <= coefficient < 2**31:
+                return False
+        return True
+
     def without_const(self) -> Linear:
         """The form less its constant."""
         return Linear(self.terms, 0)
 
     def by_region(self) -> list[Linear]:
         """The terms grouped by the region that knows them, outermost first; no constant."""
+        if len(self.terms) <= 1:
+            return [Linear(self.terms)] if self.terms else []
         groups: dict[int, dict[Register, int]] = {}
         for register, coefficient in self.terms.items():
             depth = register.region if register.region is not None else 1 << 30
@@ -120,7 +133,9 @@ class FactTable:
         """A number the form's value never falls below."""
         total = form.const
         for register, coefficient in form.terms.items():
-            facts = self.of(register)
+            facts = self._facts.get(register)
+            if facts is None:
+                return None
             bound = facts.lo if coefficient > 0 else facts.hi
             if bound is None:
                 return None
@@ -131,7 +146,9 @@ class FactTable:
         """A number the form's value never exceeds."""
         total = form.const
         for register, coefficient in form.terms.items():
-            facts = self.of(register)
+            facts = self._facts.get(register)
+            if facts is None:
+                return None
             bound = facts.hi if coefficient > 0 else facts.lo
             if bound is None:
                 return None

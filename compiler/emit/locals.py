@@ -54,8 +54,11 @@ def select_locals(context: Context, source: Tile, numbers: tuple[int, ...]) -> l
     if register_kind(source.type) is not RegisterKind.B32 or source.bits == 32:
         return [source.registers[number] for number in numbers]
     words = _pieces(source.type.packing, source.bits, source.num_locals, numbers)
+    registers = source.registers
     return [
-        assemble(context.builder, [Piece(source.registers[word], *rest) for word, *rest in parts])
+        registers[parts]
+        if isinstance(parts, int)
+        else assemble(context.builder, [Piece(registers[word], *rest) for word, *rest in parts])
         for parts in words
     ]
 
@@ -63,15 +66,27 @@ def select_locals(context: Context, source: Tile, numbers: tuple[int, ...]) -> l
 @lru_cache(maxsize=1024)
 def _pieces(
     packing: Packing, bits: int, num_locals: int, numbers: tuple[int, ...]
-) -> tuple[tuple[tuple[int, int, int, int], ...], ...]:
-    """For every word of the result its pieces: (word of the source, bit, width, bit it goes to)."""
+) -> tuple[int | tuple[tuple[int, int, int, int], ...], ...]:
+    """For every word of the result its pieces: (word of the source, bit, width, bit it goes to),
+    or the word of the source that has all bits where they shall be."""
     positions = element_positions(packing, bits, num_locals)
     count = -(-len(numbers) * bits // 32)
     pieces: list[list[tuple[int, int, int, int]]] = [[] for _ in range(count)]
     for target, number in enumerate(numbers):
         for word, bit, width, to, to_bit in split_at_words(positions[number], bits, target * bits):
             pieces[to].append((word, bit, width, to_bit))
-    return tuple(map(tuple, pieces))
+    return tuple(map(_whole_or_pieces, pieces))
+
+
+def _whole_or_pieces(
+    pieces: list[tuple[int, int, int, int]],
+) -> int | tuple[tuple[int, int, int, int], ...]:
+    end = 0
+    for word, bit, width, to in pieces:
+        if word != pieces[0][0] or not bit == to == end:
+            return tuple(pieces)
+        end += width
+    return pieces[0][0]
 
 
 def as_words(context: Context, tile: Tile) -> list[Register]:
@@ -122,6 +137,7 @@ def from_words(context: Context, type_: RegType, words: list[Register]) -> list[
     return predicates
 
 
+@lru_cache(maxsize=4096)
 def broadcast_source(wanted: RegisterLayout, shape: tuple[int, ...]) -> RegisterLayout:
     """The layout of an operand of `shape` that serves a broadcast result without data movement.
 

@@ -58,19 +58,21 @@ class Scalars(Arithmetic):
 
     def integer(self, expr: Expr) -> Linear:
         """The linear form of an integer expression."""
-        match expr:
-            case Const(value):
-                return Linear({}, int(value))
-            case Ref(value) if not _is_bool(expr):
-                return self._bound(value)
-            case Special(name):
-                return self._special(name)
-            case Unary("-", operand):
-                return self.wrapped(self.integer(operand) * -1, expr_dtype(expr))
-            case Binary(op, lhs, rhs) if not _is_bool(expr):
-                return self._binary(op, self.integer(lhs), self.integer(rhs), expr_dtype(expr))
-            case Select(condition, then, otherwise) if not _is_bool(expr):
-                return self._select(self.predicate(condition), then, otherwise, expr_dtype(expr))
+        if isinstance(expr, Const):
+            return Linear({}, int(expr.value))
+        dtype = expr_dtype(expr)
+        if dtype.kind != "bool":
+            match expr:
+                case Ref(value):
+                    return self._bound(value)
+                case Binary(op, lhs, rhs):
+                    return self._binary(op, self.integer(lhs), self.integer(rhs), dtype)
+                case Special(name):
+                    return self._special(name)
+                case Unary("-", operand):
+                    return self.wrapped(self.integer(operand) * -1, dtype)
+                case Select(condition, then, otherwise):
+                    return self._select(self.predicate(condition), then, otherwise, dtype)
         predicate = self.predicate(expr)
         if isinstance(predicate, bool):
             return Linear({}, int(predicate))

@@ -7,6 +7,7 @@ tiles keep one predicate an element, elements of 64 bits one 64-bit register eac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd, prod
 
 from tileloom.layouts import RegisterLayout, auto, local, replicate
@@ -52,6 +53,18 @@ def register_count(type_: RegType) -> int:
     if register_kind(type_) is not RegisterKind.B32:
         return num_locals
     return -(-num_locals * type_.dtype.bits // 32)
+
+
+@lru_cache(maxsize=4096)
+def local_indices(layout: RegisterLayout) -> tuple[tuple[int, ...], ...]:
+    """What each local number adds to the index: the layout's `local_table` as numbers."""
+    return tuple(map(tuple, layout.local_table.tolist()))
+
+
+@lru_cache(maxsize=4096)
+def local_values(layout: RegisterLayout, dim: int) -> tuple[int, ...]:
+    """The numbers that local numbers add to index[dim], each once, rising."""
+    return tuple(sorted({index[dim] for index in local_indices(layout)}))
 
 
 def vector_layout(num_threads: int, shape: tuple[int, ...], bits: int) -> RegisterLayout:

@@ -44,15 +44,17 @@ class Unsigned:
 
     def has_large(self, *forms: Linear) -> bool:
         """True if a term of a form may have its upper bit set."""
+        if not self._unsigned:
+            return False
         return any(self.is_large(register) for form in forms for register in form.terms)
 
     def wrapped(self, form: Linear, dtype: Dtype) -> Linear:
         """The form's value as the dtype holds it."""
-        lower, upper = self.facts.lower(form), self.facts.upper(form)
         if dtype.kind != "uint":
             if self.exact and dtype.bits == 32:
                 return form
             return self._signed(form) if dtype.bits == 64 else _reduced(form)
+        lower, upper = self.facts.lower(form), self.facts.upper(form)
         inside = lower is not None and lower >= 0 and upper is not None
         if inside and upper >> dtype.bits - 1 == 0:  # type: ignore[operator]
             return form
@@ -85,6 +87,8 @@ class Unsigned:
     def as_offset(self, form: Linear) -> Linear:
         """The form, no larger than 2**62: so far outside any memory that what is added to it is
         outside too, and does not wrap around to its beginning."""
+        if not self.has_large(form):
+            return form
         if not any(self.is_large(register) and register.kind is B64 for register in form.terms):
             return form
         value = self.builder.pure("min.u64", B64, self.register(form, True), 1 << 62)
@@ -173,7 +177,7 @@ def _highest(op: str, mine: int, y: Register | int, top: int) -> int:
 
 def _reduced(form: Linear) -> Linear:
     """The form with coefficients and constant as 32 bits hold them."""
-    if all(-(2**31) <= c < 2**31 for c in (form.const, *form.terms.values())):
+    if form.has_small_numbers():
         return form
     if any(register.kind is B64 for register in form.terms):
         return form

@@ -28,18 +28,23 @@ class Blocks:
     def left_numbers(self, left: RegisterLayout) -> dict[tuple[int, int], int] | None:
         """For each of our blocks by local number, and each step of k, the local number of the block
         of a left operand [m / 64, steps] that it takes; None if a warp group lacks one."""
-        found: dict[tuple[int, int], int] = {}
-        for group in range(self.outer.num_threads):
-            if group >= left.num_threads:
-                return None
-            held = {left(group, number): number for number in range(left.num_locals)}
-            for block in range(self.outer.num_locals):
-                row = self.outer(group, block)[0]
-                for step in range(left.shape[1]):
-                    number = held.get((row, step))
-                    if number is None or found.setdefault((block, step), number) != number:
-                        return None
-        return found
+        return _left_numbers(self.outer, left)
+
+
+@lru_cache(maxsize=1024)
+def _left_numbers(outer: RegisterLayout, left: RegisterLayout) -> dict[tuple[int, int], int] | None:
+    found: dict[tuple[int, int], int] = {}
+    for group in range(outer.num_threads):
+        if group >= left.num_threads:
+            return None
+        held = {left(group, number): number for number in range(left.num_locals)}
+        for block in range(outer.num_locals):
+            row = outer(group, block)[0]
+            for step in range(left.shape[1]):
+                number = held.get((row, step))
+                if number is None or found.setdefault((block, step), number) != number:
+                    return None
+    return found
 
 
 def accumulator_blocks(layout: RegisterLayout, dtype: str) -> list[Blocks]:
@@ -58,6 +63,7 @@ def _accumulator_blocks(layout: RegisterLayout, dtype: str) -> tuple[Blocks, ...
     return tuple(found)
 
 
+@lru_cache(maxsize=1024)
 def quotient(layout: RegisterLayout, inner: RegisterLayout) -> RegisterLayout | None:
     """The q with q * inner == layout, if there is one."""
     try:

@@ -25,7 +25,7 @@ def is_only_arrival(items: list[Item]) -> bool:
         and len(arrivals) == 1
         and all(i is arrivals[0] or i.opcode == "bar.warp.sync" for i in effects)
         and all(i.predicate is None for i in instructions if i is not arrivals[0])
-        and all(register.region is not None for i in instructions for register in i.defs())
+        and all(register.region is not None for i in instructions for register in i.defs)
     )
 
 

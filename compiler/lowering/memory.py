@@ -140,6 +140,7 @@ def load_words(access: Access, type_: RegType, opcode: str) -> list[Register]:
             for source, source_bit, width, target, target_bit in cuts:
                 if width == 32:
                     words[target] = loaded[source]
+                    continue
                 pieces[target].append(Piece(loaded[source], source_bit, width, target_bit))
     builder = access.context.builder
     found = [word or assemble(builder, parts) for word, parts in zip(words, pieces, strict=True)]

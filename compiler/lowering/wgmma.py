@@ -92,7 +92,7 @@ def _needs_fence(context: Context, used: set[Register]) -> bool:
             return False
         if item.opcode.startswith("wgmma.mma_async"):
             continue
-        if not used.isdisjoint((*item.defs(), *item.uses())):
+        if not (used.isdisjoint(item.defs) and used.isdisjoint(item.uses)):
             return True
     return True
 

@@ -105,7 +105,8 @@ class Inference:
 
     def missing(self, instruction: Instruction) -> list[Value]:
         """The instruction's tiles without a layout."""
-        return [value for value in self._tiles[instruction] if value not in self.layouts]
+        layouts = self.layouts
+        return [value for value in self._tiles[instruction] if value not in layouts]
 
     def settle(self) -> None:
         """Runs rules until nothing moves."""
@@ -125,6 +126,8 @@ class Inference:
         self.settle()
         for phase in range(1, _LAST_PHASE + 1):
             for instruction in self.order:
+                if len(self.layouts) == len(self.users):
+                    return
                 if self.missing(instruction):
                     self._default(instruction, phase)
                     self.settle()
@@ -144,10 +147,8 @@ class Inference:
 
 def tiles_of(instruction: Instruction) -> list[Value]:
     """The register tiles an instruction reads, mutates or makes."""
-    found = [v for v in instruction.operands() if isinstance(v, Value)]
-    if instruction.result is not None:
-        found.append(instruction.result)
-    return [value for value in found if isinstance(value.type, RegType)]
+    found = [*instruction.operands(), instruction.result]
+    return [v for v in found if isinstance(v, Value) and isinstance(v.type, RegType)]
 
 
 def infer_layouts(function: Function) -> Inferred:
@@ -180,13 +181,14 @@ def _apply(function: Function, layouts: dict[Value, RegisterLayout]) -> Function
     renamed: dict[Value, Value] = {}
 
     def placed(value: Value) -> Value:
-        type_ = value.type
-        if not isinstance(type_, RegType) or type_.layout is not None:
-            return value
-        if value not in renamed:
-            typed = replace(type_, layout=layouts[value])
-            renamed[value] = Value(value.name, typed, value.location)
-        return renamed[value]
+        found = renamed.get(value)
+        if found is None:
+            type_, found = value.type, value
+            if isinstance(type_, RegType) and type_.layout is None:
+                typed = RegType(type_.dtype, type_.shape, layouts[value], type_.packing)
+                found = Value(value.name, typed, value.location)
+            renamed[value] = found
+        return found
 
     if all(v.type.layout is not None for v in layouts):  # type: ignore[union-attr]
         return function
@@ -206,16 +208,20 @@ def _convert(
     instruction: Instruction, num_threads: int, conversions: list[Conversion]
 ) -> list[Statement]:
     rule = LAYOUT_DEMANDS.get(type(instruction))
+    if rule is None:
+        return [instruction]
     with at_location(instruction.location, f"`{instruction.name}`: "):
-        demands = rule(instruction, num_threads) if rule is not None else []
+        demands = rule(instruction, num_threads)
     before: list[Statement] = []
     after: list[Statement] = []
     changes: dict[str, Any] = {}
     for name, wanted in demands:
         value = instruction.result if name == "result" else getattr(instruction, name)
-        if not isinstance(value, Value) or value.type.layout == wanted:  # type: ignore[union-attr]
+        if not isinstance(value, Value):
             continue
         assert isinstance(value.type, RegType)
+        if value.type.layout is wanted or value.type.layout == wanted:
+            continue
         own = replace(value.type, layout=wanted)
         temporary = Value(f"{value.name}.{name}", own, value.location)
         place = instruction.location

@@ -15,14 +15,11 @@ def clean(items: list[Item]) -> list[Item]:
 def forward_copies(items: list[Item]) -> list[Item]:
     """Reads the source of a copy instead of its target, where both are assigned once."""
     definitions = definitions_of(items)
-    copies = [
-        item
-        for item in items
-        if type(item) is Instruction and item.opcode in _COPIES and item.predicate is None
-    ]
     replaced: dict[Register, Register] = {}
-    for copy in copies:
-        target, source = copy.dsts[0], copy.srcs[0]
+    for item in items:
+        if type(item) is not Instruction or item.opcode not in _COPIES or item.predicate:
+            continue
+        target, source = item.dsts[0], item.srcs[0]
         if not (isinstance(target, Register) and isinstance(source, Register)):
             continue
         source = replaced.get(source, source)
@@ -30,7 +27,7 @@ def forward_copies(items: list[Item]) -> list[Item]:
             replaced[target] = source
     if replaced:
         for item in items:
-            if type(item) is Instruction and not replaced.keys().isdisjoint(item.uses()):
+            if type(item) is Instruction and not replaced.keys().isdisjoint(item.uses):
                 item.replace_uses(replaced)
     return items
 
@@ -40,7 +37,7 @@ def definitions_of(items: list[Item]) -> dict[Register, int]:
     counts: dict[Register, int] = {}
     for item in items:
         if type(item) is Instruction:
-            for register in item.defs():
+            for register in item.defs:
                 counts[register] = counts.get(register, 0) + 1
     return counts
 
@@ -52,24 +49,28 @@ def is_fixed(register: Register, definitions: dict[Register, int]) -> bool:
 
 def remove_dead(items: list[Item]) -> list[Item]:
     """Drops instructions without effect whose results nothing live reads."""
-    writers: dict[Register, list[Instruction]] = {}
+    first: dict[Register, Instruction] = {}  # that writes a register, and those that do, too
+    others: dict[Register, list[Instruction]] = {}
     pending: list[Instruction] = []
-    live: set[int] = set()
     for item in items:
         if type(item) is not Instruction:
             continue
-        for register in item.defs():
-            writers.setdefault(register, []).append(item)
+        for register in item.defs:
+            if first.setdefault(register, item) is not item:
+                others.setdefault(register, []).append(item)
         if has_effect(item.opcode):
-            live.add(id(item))
             pending.append(item)
+    live = set(pending)
     while pending:
-        for register in pending.pop().uses():
-            for writer in writers.pop(register, ()):
-                if id(writer) not in live:
-                    live.add(id(writer))
-                    pending.append(writer)
-    return [item for item in items if type(item) is not Instruction or id(item) in live]
+        for register in pending.pop().uses:
+            writer = first.pop(register, None)
+            if writer is None:
+                continue
+            for each in (writer, *others.get(register, ())):
+                if each not in live:
+                    live.add(each)
+                    pending.append(each)
+    return [item for item in items if type(item) is not Instruction or item in live]
 
 
 def renumber(items: list[Item]) -> dict[RegisterKind, int]:
@@ -79,9 +80,11 @@ def renumber(items: list[Item]) -> dict[RegisterKind, int]:
     for item in items:
         if type(item) is not Instruction:
             continue
-        for register in item.defs() + item.uses():
+        for register in item.defs + item.uses:
             if register not in seen:
                 seen.add(register)
-                register.name = f"%{register.kind.prefix}{counts[register.kind]}"
-                counts[register.kind] += 1
+                kind = register.kind
+                number = counts[kind]
+                counts[kind] = number + 1
+                register.name = f"%{kind.prefix}{number}"
     return counts

@@ -79,14 +79,9 @@ class Builder:
 
     def pure(self, opcode: str, kind: RegisterKind, *srcs: Operand) -> Register:
         """The value of an operation without effects; see the head of the file."""
-        depth = 0
-        for register in self._registers(srcs):
-            if register.region is None:
-                result = self.once(kind)
-                self.emit(opcode, (result,), srcs)
-                return result
-            if register.region > depth:
-                depth = register.region
+        depth = self._known_at(srcs)
+        if depth is None:
+            return self.compute(opcode, kind, *srcs)
         key = (opcode, srcs)
         known = self._regions[depth].values.get(key)
         if known is None and depth < self._regions[-1].floor:
@@ -100,17 +95,29 @@ class Builder:
         return known
 
     @staticmethod
-    def _registers(operands: tuple[Operand, ...]) -> Iterator[Register]:
+    def _known_at(operands: tuple[Operand, ...]) -> int | None:
+        """The depth of the region in which all operands are known; None if one may change."""
+        depth = 0
         for operand in operands:
             if type(operand) is Register:
-                yield operand
+                region = operand.region
+                if region is None:
+                    return None
+                if region > depth:
+                    depth = region
             elif type(operand) is Vector:
-                yield from registers_of(operand)
+                inner = Builder._known_at(registers_of(operand))
+                if inner is None:
+                    return None
+                depth = max(depth, inner)
+        return depth
 
     def compute(self, opcode: str, kind: RegisterKind, *srcs: Operand) -> Register:
         """The value of an operation on tile data: emitted here, neither shared nor hoisted, so
         that what a program keeps in few registers stays there."""
-        result = self._register(kind, len(self._regions) - 1)
+        number = self.counts[kind]
+        self.counts[kind] = number + 1
+        result = Register(kind, number, len(self._regions) - 1)
         self._regions[-1].items.append(Instruction(opcode, (result,), srcs))
         return result
 

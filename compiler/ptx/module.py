@@ -21,7 +21,8 @@ class Instruction:
     order, addresses included.
     """
 
-    __slots__ = ("_defs", "_uses", "dsts", "negated", "opcode", "predicate", "srcs")
+    # `defs`: the registers written; `uses`: those read, the guard first.
+    __slots__ = ("defs", "dsts", "negated", "opcode", "predicate", "srcs", "uses")
 
     def __init__(
         self,
@@ -36,34 +37,29 @@ class Instruction:
         self.srcs = srcs
         self.predicate = predicate
         self.negated = negated
-        self._defs: tuple[Register, ...] | None = None
-        self._uses: tuple[Register, ...] | None = None
-
-    def defs(self) -> tuple[Register, ...]:
-        """Registers written."""
-        if self._defs is None:
-            self._defs = _flat(self.dsts)
-        return self._defs
-
-    def uses(self) -> tuple[Register, ...]:
-        """Registers read, the guard included."""
-        if self._uses is None:
-            guard = () if self.predicate is None else (self.predicate,)
-            self._uses = guard + _flat(self.srcs)
-        return self._uses
+        self.defs = _registers(dsts)
+        self.uses = _registers(srcs) if predicate is None else (predicate, *_registers(srcs))
 
     def replace_uses(self, replaced: dict[Register, Register]) -> None:
         """Reads other registers instead of those that are keys of `replaced`."""
-        self.srcs = tuple(with_registers(operand, replaced) for operand in self.srcs)
+        self.srcs = tuple([with_registers(operand, replaced) for operand in self.srcs])
+        self.uses = _registers(self.srcs)
         if self.predicate is not None:
             self.predicate = replaced.get(self.predicate, self.predicate)
-        self._uses = None
+            self.uses = (self.predicate, *self.uses)
 
     def __repr__(self) -> str:
         return f"Instruction({self.opcode}, {self.dsts}, {self.srcs})"
 
 
-def _flat(operands: tuple[Operand, ...]) -> tuple[Register, ...]:
+def _registers(operands: tuple[Operand, ...]) -> tuple[Register, ...]:
+    for operand in operands:
+        if type(operand) is not Register:
+            return _found(operands)
+    return operands  # type: ignore[return-value]  # nothing else, as nearly always
+
+
+def _found(operands: tuple[Operand, ...]) -> tuple[Register, ...]:
     found: list[Register] = []
     for operand in operands:
         if type(operand) is Register:

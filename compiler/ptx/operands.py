@@ -23,13 +23,8 @@ class RegisterKind(Enum):
     # Members are singletons; Enum's own hash is a Python call, and tables by kind are hot.
     __hash__ = object.__hash__
 
-    @property
-    def ptx_type(self) -> str:
-        return self.value[0]
-
-    @property
-    def prefix(self) -> str:
-        return self.value[1]
+    def __init__(self, ptx_type: str, prefix: str) -> None:
+        self.ptx_type, self.prefix = ptx_type, prefix
 
 
 class Register:
@@ -107,7 +102,7 @@ def registers_of(operand: Operand) -> tuple[Register, ...]:
     if isinstance(operand, Register):
         return (operand,)
     if isinstance(operand, Vector):
-        return tuple(e for e in operand.elements if isinstance(e, Register))
+        return tuple([e for e in operand.elements if type(e) is Register])
     if isinstance(operand, Pair):
         return tuple(e for e in operand if isinstance(e, Register))
     if isinstance(operand, TensorAddress):
@@ -124,7 +119,7 @@ def with_registers(operand: Operand, replaced: dict[Register, Register]) -> Oper
         return replaced.get(operand, operand)
     if isinstance(operand, Vector):
         elements = operand.elements
-        return Vector(tuple(replaced.get(e, e) if type(e) is Register else e for e in elements))
+        return Vector(tuple([replaced.get(e, e) if type(e) is Register else e for e in elements]))
     if isinstance(operand, TensorAddress):
         moved = [replaced.get(e, e) if type(e) is Register else e for e in operand.coordinates]
         return TensorAddress(replaced.get(operand.map, operand.map), tuple(moved))

@@ -66,7 +66,7 @@ def print_operand(operand: Operand) -> str:
     if isinstance(operand, Float32):
         return f"0f{operand.bits:08X}"
     if isinstance(operand, Vector):
-        return "{" + ", ".join(print_operand(e) for e in operand.elements) + "}"
+        return f"{{{', '.join([print_operand(e) for e in operand.elements])}}}"
     if isinstance(operand, Address):
         base = operand.base.name
         if operand.offset == 0:
@@ -82,7 +82,12 @@ def print_operand(operand: Operand) -> str:
 
 def print_instruction(instruction: Instruction) -> str:
     """One instruction, without indentation."""
-    operands = ", ".join([print_operand(o) for o in instruction.dsts + instruction.srcs])
+    operands = ", ".join(
+        [
+            o.name if type(o) is Register else str(o) if type(o) is int else print_operand(o)
+            for o in instruction.dsts + instruction.srcs
+        ]
+    )
     text = f"{instruction.opcode} {operands};" if operands else f"{instruction.opcode};"
     if instruction.predicate is None:
         return text
@@ -115,20 +120,21 @@ def _print_kernel(
     line_number = sum(text.count("\n") + 1 for text in out)
     place: Location | None = None
     for item in kernel.body:
-        for text in _print_item(item, files):
-            out.append(text)
-            line_number += 1
-            if place is not None and type(item) is Instruction:
-                lines[line_number] = place
+        texts = _print_item(item, files)
+        out += texts
         if type(item) is Comment:
             place = item.location
+        elif place is not None and type(item) is Instruction:
+            for number in range(len(texts)):
+                lines[line_number + number + 1] = place
+        line_number += len(texts)
     out.append("}")
 
 
 def _print_item(item: Item, files: dict[str, int]) -> list[str]:
-    if type(item) is Instruction and item.opcode == "call":
-        return [f"    {line}" for line in call_lines(item.srcs)]
     if type(item) is Instruction:
+        if item.opcode == "call":
+            return [f"    {line}" for line in call_lines(item.srcs)]
         return ["    " + print_instruction(item)]
     if type(item) is Label:
         return [f"{item.name}:"]

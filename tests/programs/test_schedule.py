@@ -116,11 +116,15 @@ def test_recorded_problems_get_their_own_schedule() -> None:
 
 
 def test_few_tokens_choose_by_the_nearest_number_of_them() -> None:
-    recorded = {e.m: e.schedule for e in entries() if (e.weight, e.k, e.n) == ("u2", 8192, 8192)}
-    geometry = Geometry(2, 8192, 8192, 128)
-    assert recorded[1] != recorded[8]
-    chosen = [choose(geometry, m) for m in range(1, 17)]
-    assert chosen == [recorded[1]] * 2 + [recorded[8]] * 6 + [recorded[16]] * 8
+    recorded = {(e.weight, e.k, e.n, e.m): e.schedule for e in entries()}
+    problems = [key[:3] for key in recorded if key[3] == 1]
+    assert len(problems) >= 55
+    for weight, k, n in problems:
+        geometry = Geometry(dtype(weight).bits, k, n, 128)
+        chosen = [choose(geometry, m, weight=weight) for m in range(1, 17)]
+        one, eight, sixteen = (staged(recorded[weight, k, n, m], geometry) for m in (1, 8, 16))
+        assert chosen == [one] * 2 + [eight] * 6 + [sixteen] * 8, (weight, k, n)
+    assert recorded["u2", 8192, 8192, 1] != recorded["u2", 8192, 8192, 8]
 
 
 def test_every_recorded_choice_is_a_program_that_fits() -> None:

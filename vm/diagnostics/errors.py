@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, ClassVar
 
 from .location import Location
@@ -158,22 +158,32 @@ class UsageError(VMError):
     kind = "usage error"
 
 
-@contextmanager
-def at_location(location: Location | None, subject: str = "") -> Iterator[None]:
+class at_location:  # noqa: N801 - used like a function; a class, since it is entered so often
     """Gives errors from inside a place: a `VMError` without one gets `location`, and an error of
     layouts, packings or dtypes becomes a `VMError` there, with `subject` (such as "`load`: ")
     before its message."""
-    try:
-        yield
-    except VMError as error:
-        if error.location is None:
-            error.location = location
-        raise
-    except ValueError as error:
-        cls = _of_lower_layer(error)
-        if cls is None:
-            raise
-        raise cls(f"{subject}{error}", location) from None
+
+    __slots__ = ("_location", "_subject")
+
+    def __init__(self, location: Location | None, subject: str = "") -> None:
+        self._location, self._subject = location, subject
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, VMError):
+            if error.location is None:
+                error.location = self._location
+        elif isinstance(error, ValueError):
+            cls = _of_lower_layer(error)
+            if cls is not None:
+                raise cls(f"{self._subject}{error}", self._location) from None
 
 
 def _of_lower_layer(error: ValueError) -> type[VMError] | None:

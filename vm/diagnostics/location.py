@@ -56,7 +56,7 @@ def caller_location(depth: int = 0) -> Location:
     Where no frame is the user's (an embedded call), the outermost frame answers.
     """
     frame: FrameType = sys._getframe(depth + 1)
-    while is_machinery(frame) and frame.f_back is not None:
+    while is_machinery(frame.f_globals.get("__name__", "")) and frame.f_back is not None:
         frame = frame.f_back
     return frame_location(frame)
 
@@ -93,13 +93,9 @@ _Position = tuple[int | None, int | None, int | None, int | None]
 _places: dict[int, tuple[CodeType, list[_Position], dict[int, Location]]] = {}
 
 
-def is_machinery(frame: FrameType) -> bool:
-    """Whether a frame is tileloom's own and never the user's place."""
-    return _is_machinery(frame.f_globals.get("__name__", ""))
-
-
 @lru_cache(maxsize=1024)
-def _is_machinery(module: str) -> bool:
+def is_machinery(module: str) -> bool:
+    """Whether frames of a module are tileloom's own and never the user's place."""
     if module in _STANDARD_HELPERS:
         return True
     return any(module == name or module.startswith(name + ".") for name in _MACHINERY)

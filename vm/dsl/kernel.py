@@ -95,7 +95,7 @@ class Kernel:
                 hint="write results to memory: `vm.store(view, offsets, value)`",
             )
         function = trace.finish()
-        verify(function)
+        verify(function, typed=True)
         return function
 
     def _type(self, annotation: Any, constants: dict[str, Any]) -> Type:

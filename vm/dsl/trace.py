@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
@@ -121,7 +120,7 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 def user_frame() -> FrameType:
     """The innermost frame outside the machinery: the user's."""
     frame = sys._getframe(1)
-    while is_machinery(frame) and frame.f_back is not None:
+    while is_machinery(frame.f_globals.get("__name__", "")) and frame.f_back is not None:
         frame = frame.f_back
     return frame
 
@@ -139,16 +138,16 @@ def emit(cls: type[Instruction], annotation: Type | None = None, **fields: Any) 
     """
     trace, frame = current(), user_frame()
     location = frame_location(frame)
-    probe = cls(**fields, location=location)
-    check_attributes(probe)
+    made = cls(**fields, location=location)
+    check_attributes(made)
     with at_location(location, f"`{cls.name}`: "):
-        type_ = probe.result_type(annotation)
+        type_ = made.result_type(annotation)
+    trace.append(made)
     if type_ is None or cls.has_result is False:
-        trace.append(probe)
         return None
     name = _assigned_name(frame.f_code, frame.f_lasti) or cls.name
     value = trace.value(name, type_, location)
-    trace.append(cls(**fields, location=location, result=value))
+    made.complete(value, is_implied=annotation is None)
     return value
 
 
@@ -158,23 +157,33 @@ def assigned_name() -> str | None:
     return _assigned_name(frame.f_code, frame.f_lasti)
 
 
-@lru_cache(maxsize=256)
+_MAX_CODES = 4096
+# By identity, since hashing code takes long: the entry keeps the code.
+_assigned: dict[int, tuple[CodeType, dict[int, str]]] = {}
+
+
+def _assigned_name(code: CodeType, offset: int) -> str | None:
+    found = _assigned.get(id(code))
+    if found is None:
+        if len(_assigned) >= _MAX_CODES:
+            _assigned.clear()
+        found = _assigned[id(code)] = (code, _assignments(code))
+    return found[1].get(offset)
+
+
 def _assignments(code: CodeType) -> dict[int, str]:
-    """For each bytecode offset whose result is stored at once in a variable, that variable."""
+    """For each bytecode offset whose result is stored at once in a variable, that variable, if
+    the text form could name it so."""
     names: dict[int, str] = {}
     previous: dis.Instruction | None = None
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("CACHE", "EXTENDED_ARG"):
             continue
         stored = instruction.opname in ("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")
-        if stored and previous is not None and isinstance(instruction.argval, str):
+        name = instruction.argval if stored else None
+        if previous and isinstance(name, str) and name.isidentifier() and name.isascii():
             # A frame inside an inlined call stands on one of the call's cache entries.
             for offset in range(previous.offset, instruction.offset, 2):
-                names[offset] = instruction.argval
+                names[offset] = name
         previous = instruction
     return names
-
-
-def _assigned_name(code: CodeType, offset: int) -> str | None:
-    name = _assignments(code).get(offset)
-    return name if name is not None and name.isidentifier() and name.isascii() else None

@@ -52,6 +52,9 @@ class Dtype:
     specials: Specials = "none"
     values: tuple[float, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # strings keep theirs, and tables by dtype are hot
+
     @user_errors()
     def decode(self, codes: ArrayLike) -> NDArray[Any]:
         """Return the exact values of `codes`, in their shape.

@@ -48,7 +48,8 @@ class Names(PlainNames):
 
     def __init__(self) -> None:
         self._names: dict[Value, str] = {}
-        self._visible: list[set[str]] = []
+        self._visible: set[str] = set()
+        self._blocks: list[list[str]] = []
         self._layouts: dict[Layout, str] = {}
         self._given: dict[Layout, str] = {}
         self._codebooks: dict[str, Dtype] = {}
@@ -62,19 +63,22 @@ class Names(PlainNames):
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        self._visible.append(set())
+        self._blocks.append([])
         yield
-        self._visible.pop()
+        self._visible.difference_update(self._blocks.pop())
 
     def define(self, value: Value) -> str:
-        wanted = _FOREIGN.sub("_", value.name)
-        if not wanted or not (wanted[0].isalpha() or wanted[0] == "_"):
-            wanted = f"v{wanted}"
+        wanted = value.name
+        if not (wanted.isascii() and wanted.isidentifier()):
+            wanted = _FOREIGN.sub("_", wanted)
+            if not wanted or not (wanted[0].isalpha() or wanted[0] == "_"):
+                wanted = f"v{wanted}"
         name, count = wanted, 0
-        while any(name in block for block in self._visible):
+        while name in self._visible:
             count += 1
             name = f"{wanted}_{count}"
-        self._visible[-1].add(name)
+        self._visible.add(name)
+        self._blocks[-1].append(name)
         self._names[value] = name
         return f"%{name}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from tileloom.layouts import RegisterLayout
@@ -54,22 +54,28 @@ def print_expr(expr: Expr, names: PlainNames | None = None) -> str:
 
 def _expr(expr: Expr, names: PlainNames, level: int) -> str:
     """`level` is the precedence the surroundings need."""
+    if isinstance(expr, Const):
+        return print_number(expr.value)
+    if isinstance(expr, Ref):
+        return names.value(expr.value)
+    if isinstance(expr, Binary):
+        op = expr.op
+        if op in ("min", "max"):
+            return f"{op}({_expr(expr.lhs, names, 0)}, {_expr(expr.rhs, names, 0)})"
+        own = _PRECEDENCE[op]
+        left = own + 1 if own == _COMPARISON else own
+        text = f"{_expr(expr.lhs, names, left)} {op} {_expr(expr.rhs, names, own + 1)}"
+        return text if own >= level else f"({text})"
+    return _rarer_expr(expr, names, level)
+
+
+def _rarer_expr(expr: Expr, names: PlainNames, level: int) -> str:
     match expr:
-        case Const(value):
-            return print_number(value)
-        case Ref(value):
-            return names.value(value)
         case Special(name):
             return name
         case Select(condition, then, otherwise):
             inner = ", ".join(_expr(e, names, 0) for e in (condition, then, otherwise))
             return f"select({inner})"
-        case Binary("min" | "max" as op, lhs, rhs):
-            return f"{op}({_expr(lhs, names, 0)}, {_expr(rhs, names, 0)})"
-        case Binary(op, lhs, rhs):
-            own = _PRECEDENCE[op]
-            left = own + 1 if own == _COMPARISON else own
-            text = f"{_expr(lhs, names, left)} {op} {_expr(rhs, names, own + 1)}"
         case Unary("not", operand):
             own, text = _NOT, f"not {_expr(operand, names, _NOT)}"
         case Unary(op, operand):
@@ -81,6 +87,8 @@ def _expr(expr: Expr, names: PlainNames, level: int) -> str:
 
 def print_number(value: float) -> str:
     """A constant; `true`, `false`, `inf` and `nan` are words."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and math.isnan(value):
@@ -209,70 +217,86 @@ def _if(statement: If, names: Names) -> list[str]:
 def print_instruction(instruction: Instruction, names: PlainNames | None = None) -> str:
     """One instruction as a line of text."""
     names = names or PlainNames()
-    parts = [instruction.name]
-    operands = _operands(instruction, names)
+    text = instruction.name
+    form = _form(type(instruction))
+    operands = _operands(instruction, form, names)
     if operands:
-        parts.append(", ".join(operands))
-    attributes = _attributes(instruction, names)
+        text += f" {operands}"
+    attributes = _attributes(instruction, form, names)
     if attributes:
-        parts.append(f"{{{', '.join(attributes)}}}")
+        text += f" {{{', '.join(attributes)}}}"
     result = instruction.result
     if result is None:
-        return " ".join(parts)
+        return text
     if instruction.needs_type or not _is_implied(instruction, result.type):
-        parts.append(f": {print_type(result.type, names)}")
-    return f"{names.define(result)} = {' '.join(parts)}"
+        text += f" : {print_type(result.type, names)}"
+    return f"{names.define(result)} = {text}"
 
 
-def _operands(instruction: Instruction, names: PlainNames) -> list[str]:
-    operands: list[str] = []
-    for name, role in roles(type(instruction)).items():
-        value: Any = getattr(instruction, name)
-        if role is Role.INDICES:
-            if value or _defaults(type(instruction))[name] is MISSING:
-                operands[-1] += _list(print_expr(e, names) for e in value)
-        elif role is not Role.ATTRIBUTE and value is not None:
-            operands.append(
-                names.value(value) if isinstance(value, Value) else print_expr(value, names)
-            )
-    return operands
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a class of instructions is printed: its operands, each with whether it is an index list
+    and whether an empty one is left away, and its attributes, their defaults, and those as text."""
 
-
-def _attributes(instruction: Instruction, names: PlainNames) -> list[str]:
-    defaults = _defaults(type(instruction))
-    return [
-        f"{name} = {_attribute(value, names)}"
-        for name, value in instruction.attributes().items()
-        # By text, since 0 == 0.0 == -0.0 == False.
-        if value is not defaults[name] and repr(value) != repr(defaults[name])
-    ]
+    operands: list[tuple[str, bool, bool]]
+    attributes: list[tuple[str, Any, str]]
 
 
 # A dictionary, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
-_DEFAULTS: dict[type[Instruction], dict[str, Any]] = {}
+_FORMS: dict[type[Instruction], _Form] = {}
 
 
-def _defaults(cls: type[Instruction]) -> dict[str, Any]:
-    if cls not in _DEFAULTS:
-        _DEFAULTS[cls] = {f.name: f.default for f in fields(cls)}
-    return _DEFAULTS[cls]
+def _form(cls: type[Instruction]) -> _Form:
+    found = _FORMS.get(cls)
+    if found is None:
+        defaults = {f.name: f.default for f in fields(cls)}
+        operands, attributes = [], []
+        for name, role in roles(cls).items():
+            if role is Role.ATTRIBUTE:
+                attributes.append((name, defaults[name], repr(defaults[name])))
+            else:
+                optional = defaults[name] is not MISSING
+                operands.append((name, role is Role.INDICES, optional))
+        found = _FORMS[cls] = _Form(operands, attributes)
+    return found
+
+
+def _operands(instruction: Instruction, form: _Form, names: PlainNames) -> str:
+    text = ""
+    for name, are_indices, optional in form.operands:
+        value: Any = getattr(instruction, name)
+        if are_indices:
+            if value or not optional:
+                text += _list([_expr(e, names, 0) for e in value])
+        elif value is not None:
+            own = names.value(value) if isinstance(value, Value) else _expr(value, names, 0)
+            text = f"{text}, {own}" if text else own
+    return text
+
+
+def _attributes(instruction: Instruction, form: _Form, names: PlainNames) -> list[str]:
+    found = []
+    for name, default, text in form.attributes:
+        value = getattr(instruction, name)
+        # By text, since 0 == 0.0 == -0.0 == False.
+        if value is not default and repr(value) != text:
+            found.append(f"{name} = {_attribute(value, names)}")
+    return found
 
 
 def _attribute(value: Any, names: PlainNames) -> str:
-    match value:
-        case None:
-            return "none"
-        case bool() | int() | float():
-            return print_number(value)
-        case Dtype():
-            return names.dtype(value)
-        case RegisterLayout():
-            return names.layout(value)
-        case str():
-            return value if _is_plain_word(value) else escape(value)
-        case tuple():
-            return _list(_attribute(item, names) for item in value)
-    raise AssertionError(f"no attribute: {value!r}")
+    if isinstance(value, int | float):
+        return print_number(value)
+    if isinstance(value, tuple):
+        return _list([_attribute(item, names) for item in value])
+    if value is None:
+        return "none"
+    if isinstance(value, Dtype):
+        return names.dtype(value)
+    if isinstance(value, str):
+        return value if _is_plain_word(value) else escape(value)
+    assert isinstance(value, RegisterLayout), f"no attribute: {value!r}"
+    return names.layout(value)
 
 
 def _is_plain_word(text: str) -> bool:
@@ -281,6 +305,8 @@ def _is_plain_word(text: str) -> bool:
 
 def _is_implied(instruction: Instruction, type_: Type) -> bool:
     """Whether the parser finds the result's type without its being written."""
+    if instruction.is_implied:
+        return True
     try:
         return instruction.result_type(None) == type_
     except (VMError, ValueError):

@@ -13,23 +13,30 @@ from ..diagnostics import LayoutMismatchError, VMTypeError, quote
 from ..instruction import Instruction, attribute_hints
 
 
-def check_attributes(instruction: Instruction, num_threads: int | None = None) -> None:
-    """Checks every attribute of an instruction, in a function of `num_threads` threads if known.
+def check_attributes(instruction: Instruction) -> None:
+    """Checks that every attribute of an instruction is of its declared type.
 
     Raises:
-        VMTypeError: one isn't of its declared type.
-        LayoutMismatchError: a layout is of more threads.
+        VMTypeError: one isn't.
     """
-    hints = attribute_hints(type(instruction))
-    for name, value in instruction.attributes().items():
-        if not matches(value, hints[name]):
+    for name, hint in attribute_hints(type(instruction)).items():
+        value = getattr(instruction, name)
+        if not matches(value, hint):
             raise VMTypeError(
                 f"`{instruction.name}`: `{name}` can't be {quote(repr(value))}",
                 instruction.location,
             )
-        if num_threads is None or not isinstance(value, RegisterLayout):
-            continue
-        if value.num_threads > num_threads:
+
+
+def check_threads(instruction: Instruction, num_threads: int) -> None:
+    """Checks that the layouts among an instruction's attributes fit in `num_threads` threads.
+
+    Raises:
+        LayoutMismatchError: one is of more threads.
+    """
+    for name in _layouts_of(type(instruction)):
+        value = getattr(instruction, name)
+        if isinstance(value, RegisterLayout) and value.num_threads > num_threads:
             raise LayoutMismatchError(
                 f"`{instruction.name}`: `{name}` needs {value.num_threads} threads, the function "
                 f"has {num_threads}",
@@ -38,15 +45,31 @@ def check_attributes(instruction: Instruction, num_threads: int | None = None) -
             )
 
 
+# A dictionary, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
+_LAYOUTS: dict[type[Instruction], list[str]] = {}
+
+
+def _layouts_of(cls: type[Instruction]) -> list[str]:
+    """The attributes of a class that may be layouts of registers."""
+    if cls not in _LAYOUTS:
+        hints = attribute_hints(cls).items()
+        _LAYOUTS[cls] = [
+            n for n, h in hints if h is RegisterLayout or RegisterLayout in _parts(h)[0]
+        ]
+    return _LAYOUTS[cls]
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of a declared type; `bool` is no `int`, and a tuple's items count."""
     if type(value) is hint:  # nearly always
         return True
     choices, item = _parts(hint)
     if choices:
-        return any(matches(value, choice) for choice in choices)
+        return type(value) in choices or any([matches(value, choice) for choice in choices])
     if item is not None:
-        return isinstance(value, tuple) and all(matches(each, item) for each in value)
+        return isinstance(value, tuple) and all(
+            [type(each) is item or matches(each, item) for each in value]
+        )
     if hint is None:
         return value is None
     return hint is Any

@@ -32,6 +32,18 @@ class Place:
         return self.part != self.block
 
 
+# A dictionary, not `functools.cache`: a class with `eq=False` is no `Hashable` to mypy.
+_PLACED: dict[type[Instruction], bool] = {}
+
+
+def is_placed(cls: type[Instruction]) -> bool:
+    """Whether it matters where instructions of a class stand."""
+    if cls not in _PLACED:
+        others = (AllocShared, FreeShared, ClusterBarrier, AllocMbarrier, MbarrierTest)
+        _PLACED[cls] = issubclass(cls, (*others, SetRegisters, *_of_warps()))
+    return _PLACED[cls]
+
+
 def check_placement(instruction: Instruction, place: Place) -> None:
     """Checks that the threads that run an instruction are those it needs.
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import VMValueError
+from ..instruction import Instruction
 from ..instructions.registers import SetRegisters
-from ..ir import Block, For, Function, Group, If, Part, While
+from ..ir import Block, For, Function, Group, If, Part, While, instructions
 
 _REGISTERS = 1 << 16  # of a multiprocessor
 _MOST = 256  # of a thread
@@ -28,10 +29,10 @@ def starting_registers(function: Function) -> int | None:
     As many as the multiprocessor has for the blocks that shall fit, but no more than any group
     takes, and than each of those takes that take some before they give any.
     """
+    if not any(isinstance(i, SetRegisters) for i in instructions(function.body)):
+        return None
     walk = _Walk()
     walk.block(function.body, function.threads, _at_start(function))
-    if not walk.changes:
-        return None
     most = largest_start(function, walk.changes)
     return min([most, *(count for change, count in walk.first if change == "more")])
 
@@ -79,10 +80,13 @@ class _Walk:
     start: int | None = None
     changes: list[SetRegisters] = field(default_factory=list)
     first: list[tuple[str, int]] = field(default_factory=list)
+    with_changes: dict[Block, bool] = field(default_factory=dict)  # of loops: whether any are in it
 
     def block(self, block: Block, part: Part, states: States) -> States:
         """What the groups may have behind a block."""
         for statement in block:
+            if isinstance(statement, Instruction) and not isinstance(statement, SetRegisters):
+                continue
             match statement:
                 case SetRegisters():
                     states = states | dict(self._change(statement, part, states))
@@ -92,10 +96,16 @@ class _Walk:
                     states = _joined(
                         self.block(then, part, states), self.block(orelse, part, states)
                     )
-                case For(body=body) | While(body=body):
+                case For(body=body) | While(body=body) if self._has_changes(body):
                     once = _joined(states, self.block(body, part, states))
                     states = _joined(once, self.block(body, part, once))
         return states
+
+    def _has_changes(self, body: Block) -> bool:
+        if body not in self.with_changes:
+            found = any(isinstance(i, SetRegisters) for i in instructions(body))
+            self.with_changes[body] = found
+        return self.with_changes[body]
 
     def _change(
         self, change: SetRegisters, part: Part, states: States

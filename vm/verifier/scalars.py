@@ -24,6 +24,7 @@ from ..expr import (
     Unary,
     children,
     references,
+    remember,
 )
 from ..text import print_expr, print_type
 from ..types import ScalarType
@@ -46,31 +47,52 @@ def scalar_kind(expr: Expr, location: Location | None = None) -> Kind:
         VMValueError: a division by zero, or a shift by too much.
         LimitError: it is too deep or too large.
     """
-    _check_size(expr, location)
-    return _kind(expr, location)
+    try:
+        return expr._kind  # type: ignore[return-value]
+    except AttributeError:
+        _check_size(expr, location)
+        return _kind(expr, location)
 
 
 def _check_size(expr: Expr, location: Location | None) -> None:
-    level = [expr]
-    for _ in range(MAX_DEPTH):
-        # Python code may use a subexpression twice, and again: each is looked at once a level.
-        level = list({id(c): c for e in level for c in children(e)}.values())
-        if not level:
-            break
-    else:
-        raise LimitError(f"an expression more than {MAX_DEPTH} operations deep", location)
-    if _size(expr, {}) > MAX_SIZE:
+    depth, size = _extent(expr, location)
+    if depth > MAX_DEPTH:
+        _too_deep(location)
+    if size > MAX_SIZE:
         raise LimitError(f"an expression of more than {MAX_SIZE} operations", location)
 
 
-def _size(expr: Expr, known: dict[int, int]) -> int:
-    size = known.get(id(expr))
-    if size is None:
-        size = known[id(expr)] = 1 + sum(_size(child, known) for child in children(expr))
-    return size
+def _extent(expr: Expr, location: Location | None, level: int = 1) -> tuple[int, int]:
+    """The levels of a tree and its nodes; a part that is used twice counts twice."""
+    try:
+        return expr._extent
+    except AttributeError:
+        pass
+    if level > MAX_DEPTH:
+        _too_deep(location)
+    depth = size = 0
+    for child in children(expr):
+        below, more = _extent(child, location, level + 1)
+        depth, size = max(depth, below), size + more
+    found = (depth + 1, size + 1)
+    remember(expr, "_extent", found)
+    return found
+
+
+def _too_deep(location: Location | None) -> NoReturn:
+    raise LimitError(f"an expression more than {MAX_DEPTH} operations deep", location)
 
 
 def _kind(expr: Expr, location: Location | None) -> Kind:
+    try:
+        return expr._kind  # type: ignore[return-value]
+    except AttributeError:
+        found = _find_kind(expr, location)
+        remember(expr, "_kind", found)
+        return found
+
+
+def _find_kind(expr: Expr, location: Location | None) -> Kind:
     match expr:
         case Const(value):
             return _constant_kind(value)
@@ -80,8 +102,8 @@ def _kind(expr: Expr, location: Location | None) -> Kind:
             return _reference_kind(expr, location)
         case Unary(op, operand):
             return _unary_kind(op, operand, location)
-        case Binary(op, lhs, rhs):
-            return _binary_kind(op, lhs, rhs, location)
+        case Binary():
+            return _binary_kind(expr, location)
         case Select(condition, then, otherwise):
             expect_kind("bool", condition, "the condition of `select`", location)
             return _common(expr, then, otherwise, location)
@@ -115,8 +137,8 @@ def _unary_kind(op: str, operand: Expr, location: Location | None) -> Kind:
     return kind
 
 
-def _binary_kind(op: str, lhs: Expr, rhs: Expr, location: Location | None) -> Kind:
-    expr = Binary(op, lhs, rhs)
+def _binary_kind(expr: Binary, location: Location | None) -> Kind:
+    op, lhs, rhs = expr.op, expr.lhs, expr.rhs
     common = _common(expr, lhs, rhs, location)
     if op in LOGICAL:
         legal = common == "bool"

@@ -82,10 +82,11 @@ def _check_rank(rank: int, name: str, location: Location | None) -> None:
 
 def _check_extents(shape: tuple[int, ...], name: str, location: Location | None) -> None:
     _check_rank(len(shape), name, location)
-    if any(type(extent) is not int or extent < 1 for extent in shape):
-        raise VMValueError(
-            f"`{name}` has shape {list(shape)}", location, hint="extents are 1 or more"
-        )
+    for extent in shape:
+        if type(extent) is not int or extent < 1:
+            raise VMValueError(
+                f"`{name}` has shape {list(shape)}", location, hint="extents are 1 or more"
+            )
     if prod(shape) > MAX_ELEMENTS:
         raise LimitError(
             f"`{name}` has {prod(shape)} elements, the limit is {MAX_ELEMENTS}", location

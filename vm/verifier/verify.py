@@ -20,8 +20,8 @@ from ..instruction import Instruction, Role, roles
 from ..ir import Block, Break, For, Function, Group, If, Return, Statement, Value, While
 from ..text import print_type
 from ..types import GlobalType, RegType, Type
-from .attributes import check_attributes
-from .placement import Place, check_placement
+from .attributes import check_attributes, check_threads
+from .placement import Place, check_placement, is_placed
 from .registers import check_registers
 from .scalars import expect_kind, scalar_kind
 from .types import check_parameter, check_type
@@ -32,19 +32,24 @@ MAX_MIN_BLOCKS = 32
 MAX_CLUSTER = 8  # blocks: the largest cluster that every GPU with clusters has room for
 
 
-def verify(function: Function) -> None:
+def verify(function: Function, typed: bool = False) -> None:
     """Checks a whole function: names and scopes, types, layouts, attributes and limits.
+
+    `typed`: each instruction was just made with the result type that its operands give, and its
+    attributes were checked then, as tracing does; that isn't done again.
 
     Raises:
         VMError: at the statement that is wrong.
     """
-    _Verifier(function).run()
+    _Verifier(function, typed).run()
 
 
 class _Verifier:
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, typed: bool) -> None:
         self._function = function
-        self._visible: list[set[Value]] = []
+        self._typed = typed
+        self._visible: set[Value] = set()
+        self._scopes: list[list[Value]] = []  # what of it each open block has defined
         self._defined: dict[Value, Location | None] = {}
         self._fixed: set[Value] = set()  # scalars no instruction may write
         self._loops = 0
@@ -103,11 +108,11 @@ class _Verifier:
 
     @contextmanager
     def _block_scope(self, location: Location | None) -> Iterator[None]:
-        if len(self._visible) > MAX_BLOCK_DEPTH:
+        if len(self._scopes) > MAX_BLOCK_DEPTH:
             raise LimitError(f"blocks nested more than {MAX_BLOCK_DEPTH} deep", location)
-        self._visible.append(set())
+        self._scopes.append([])
         yield
-        self._visible.pop()
+        self._visible.difference_update(self._scopes.pop())
 
     def _define(self, value: Value, location: Location | None) -> None:
         if value in self._defined:
@@ -116,12 +121,14 @@ class _Verifier:
                 location,
                 notes=[("first defined here", self._defined[value])],
             )
-        with at_location(location, f"`{value.label}`: "):
-            check_type(value.type, value.label, self._part.num_threads, location)
+        label = value.label
+        with at_location(location, f"`{label}`: "):
+            check_type(value.type, label, self._part.num_threads, location)
         self._type_references(value.type, location)
         self._defined[value] = location
         self._owners[value] = len(self._groups)
-        self._visible[-1].add(value)
+        self._visible.add(value)
+        self._scopes[-1].append(value)
 
     def _type_references(self, type_: Type, location: Location | None) -> None:
         if isinstance(type_, GlobalType):
@@ -129,7 +136,7 @@ class _Verifier:
                 self._check_references(expr, location)
 
     def _use(self, value: Value, location: Location | None) -> None:
-        if any(value in block for block in self._visible):
+        if value in self._visible:
             self._check_owner(value, location)
             return
         note, hint = ("it is never defined before", value.location), None
@@ -262,41 +269,48 @@ class _Verifier:
     def _instruction(self, instruction: Instruction) -> None:
         place = instruction.location
         self._fields(instruction)
-        check_attributes(instruction, self._part.num_threads)
-        here = Place(self._part, self._function.threads, len(self._visible) - 1)
-        check_placement(instruction, here)
+        if not self._typed:
+            check_attributes(instruction)
+        check_threads(instruction, self._part.num_threads)
+        if is_placed(type(instruction)):
+            here = Place(self._part, self._function.threads, len(self._scopes) - 1)
+            check_placement(instruction, here)
         result = instruction.result
         wants = type(instruction).has_result
         assert wants is None or wants is (result is not None), f"result of {instruction.name}"
+        if not self._typed:
+            self._check_result(instruction)
+        if result is not None:
+            self._define(result, place)
+
+    def _check_result(self, instruction: Instruction) -> None:
+        place, result = instruction.location, instruction.result
         with at_location(place, f"`{instruction.name}`: "):
             type_ = instruction.result_type(result.type if result is not None else None)
-        if result is None:
-            return
-        if type_ != result.type:
+        if result is not None and type_ != result.type:
             raise VMTypeError(
                 f"`{instruction.name}`: the result `{result.label}` is "
                 f"`{print_type(result.type)}`, not `{print_type(type_) if type_ else 'nothing'}`",
                 place,
             )
-        self._define(result, place)
 
     def _fields(self, instruction: Instruction) -> None:
         place = instruction.location
         for name, role in roles(type(instruction)).items():
+            if role is Role.ATTRIBUTE:
+                continue
             value = getattr(instruction, name)
-            what = f"`{instruction.name}`: {name}"
-            match role:
-                case Role.INDICES:
-                    for index in value:
-                        self._expression(index, f"`{instruction.name}`: an index", place)
-                case Role.MUTATED:
-                    self._use(value, place)
-                    self._check_mutable(value, what, place)
-                case Role.OPERAND | Role.SCALAR if isinstance(value, Value):
-                    self._use(value, place)
-                case Role.OPERAND | Role.SCALAR if value is not None:
-                    scalar_kind(value, place)
-                    self._check_references(value, place)
+            if role is Role.INDICES:
+                what = f"`{instruction.name}`: an index"
+                for index in value:
+                    self._expression(index, what, place)
+            elif isinstance(value, Value):
+                self._use(value, place)
+                if role is Role.MUTATED:
+                    self._check_mutable(value, f"`{instruction.name}`: {name}", place)
+            elif value is not None:
+                scalar_kind(value, place)
+                self._check_references(value, place)
 
     def _check_mutable(self, value: Value, what: str, location: Location | None) -> None:
         text = value.label
