@@ -49,7 +49,7 @@ class Liveness:
         for block in self._blocks:
             for step in block.steps:
                 if isinstance(step, ProductStep):
-                    found |= _bits({*step.reads, *step.data, *step.writes, *step.registers})
+                    found |= slot_bits({*step.reads, *step.data, *step.writes, *step.registers})
         return found
 
     @cached_property
@@ -71,22 +71,24 @@ class Liveness:
 
 def _read_and_written(block: Block) -> tuple[int, int]:
     """Slots that a block reads before it writes them, and those that it writes, as sets of bits."""
-    read: set[int] = set()
+    control = block.control
+    read: set[int] = set() if control is None else set(control.reads)
     written: set[int] = set()
-    for step in block.steps:
-        used = (*step.reads, *step.data)
-        if step.guard is not None:
-            used = (*used, *step.writes, step.guard)
-        read.update([slot for slot in used if slot not in written])
+    if control is not None and control.guard is not None:
+        read.add(control.guard)
+    for step in reversed(block.steps):
         if step.guard is None:
+            read.difference_update(step.writes)
             written.update(step.writes)
-    if (control := block.control) is not None:
-        used = control.reads if control.guard is None else (*control.reads, control.guard)
-        read.update([slot for slot in used if slot not in written])
-    return _bits(read), _bits(written)
+        else:
+            read.update(step.writes)
+            read.add(step.guard)
+        read.update(step.reads, step.data)
+    return slot_bits(read), slot_bits(written)
 
 
-def _bits(slots: set[int]) -> int:
+def slot_bits(slots: set[int]) -> int:
+    """Slots as a set of bits; negative ones are nobody's."""
     found = 0
     for slot in slots:
         if slot >= 0:

@@ -246,13 +246,10 @@ class Memory:
 
 
 def _check_alignment(c: Cohort, address: Array, on: Array | None, width: int, what: str) -> None:
-    if width > 1:
+    if width > 1 and int(np.bitwise_or.reduce(address, axis=None)) & (width - 1):
         wrong = (address & np.uint64(width - 1)) != 0
-        if wrong.any():
-            place = int(address[wrong][0])
-            raise FaultError(
-                f"{what} {place} is not aligned to {width} bytes ({_who(c, wrong, on)})"
-            )
+        place = int(address[wrong][0])
+        raise FaultError(f"{what} {place} is not aligned to {width} bytes ({_who(c, wrong, on)})")
 
 
 def _who(c: Cohort, bad: Array, on: Array | None) -> str:

@@ -25,7 +25,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
 )
 from .cohort import Cohort, run_tracking
 from .linker import Linker, variable_addresses
-from .liveness import Liveness
+from .liveness import Liveness, slot_bits
 from .memory import PARAM_WINDOW
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
@@ -159,20 +159,13 @@ def _exposed_and_written(block: Block) -> tuple[int, int]:
     """Slots that a block reads before it writes them, and those that it writes, as sets of bits."""
     exposed: set[int] = set()
     written: set[int] = set()
-    for step in block.steps:
-        exposed.update([slot for slot in (*step.reads, *step.data) if slot not in written])
-        if step.guard is not None and step.guard not in written:
+    for step in reversed(block.steps):
+        exposed.difference_update(step.writes)
+        exposed.update(step.reads, step.data)
+        if step.guard is not None:
             exposed.add(step.guard)
         written.update(step.writes)
-    return _bits(exposed), _bits(written)
-
-
-def _bits(slots: set[int]) -> int:
-    found = 0
-    for slot in slots:
-        if slot >= 0:
-            found |= 1 << slot
-    return found
+    return slot_bits(exposed), slot_bits(written)
 
 
 def _guard_block(block: Block, known: int, count: int) -> None:

@@ -97,6 +97,10 @@ class Races:
     def meet(self, c: Cohort) -> None:
         """All live warps of the blocks of `c` pass a barrier together."""
         slots = c.slots[:, 0]
+        if slots[0] == slots[-1]:  # all of one block, as slots ascend
+            self.clocks[c.rows] = self.clocks[c.rows].max(0)
+            self.advance(c.rows)
+            return
         starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
         joined = np.maximum.reduceat(self.clocks[c.rows], starts, axis=0)
         self.clocks[c.rows] = np.repeat(joined, np.diff(np.r_[starts, len(slots)]), 0)
