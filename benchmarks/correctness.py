@@ -65,13 +65,16 @@ def default_zero(name: str) -> str:
 
 
 def grid() -> Iterator[Case]:
-    """Every (dtype, activation) at two shapes, and every m at a third."""
+    """Every (dtype, activation) at two shapes, and every m at a third; there weights of 4 bits in the
+    wider feature blocks of large matrices, too."""
     for name, activation in product(NAMES, ACTIVATIONS):
         zero = default_zero(name)
         for k, n in ((1000, 333), (8192, 10240)):
             yield Case(name, zero, activation, 128, 17, k, n)
         for m in TOKENS:
             yield Case(name, zero, activation, 128, m, 384, 1536)
+            if dtype(name).bits == 4:
+                yield Case(name, zero, activation, 128, m, 384, 1536, tiles=4)
 
 
 def cover(count: int, seed: int) -> list[Case]:

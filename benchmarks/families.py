@@ -42,6 +42,7 @@ FAMILIES = (
     Family("k4f1t8s1d1a2b2", "u8", 1),  # all but words
     Family("k2f2t16s2cd0a4wb2", "u4", 16),  # small blocks, clusters
     Family("k1f4t16s8cd0a2wb4", "u3", 11),
+    Family("k1f5t16s4cd0a4wb1", "u4", 16, n=600),  # tiles of five feature blocks
     Family("k2f2t8s2cd0a4wb4", "u1", 8, group=32, zero_point="int"),  # several groups a turn
     Family("n64g2h2a4", "u4", 40),  # warp groups
     Family("n64g2h2a4b5", "u6", 70, zero_point="float"),  # blocks that share tiles

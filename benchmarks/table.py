@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 # The newer file comes last where both have a problem.
 ROWS = (RESULTS / "many_tokens_h100.jsonl", RESULTS / "decode_h100.jsonl")
-TUNED = RESULTS / "tune_staged_h100.jsonl"
+SHIPPED = ROOT / "programs" / "quantized_matmul" / "schedules" / "h100.jsonl"
+DEPENDENT = RESULTS / "dependent_h100.jsonl"
 README = ROOT / "README.md"
 PROGRAMS, PAGE = RESULTS / "programs.jsonl", RESULTS / "README.md"
 ELEMENTS = ("f16", "bf16", "f32")
@@ -31,7 +32,8 @@ Found = dict[tuple[str, str], dict[str, Any]]
 
 def rows() -> dict[Key, dict[str, Any]]:
     """The newest rows of each problem: what each implementation took, in microseconds; the fastest
-    schedule where a run had several, and the tuner's time where its schedule wasn't timed since."""
+    schedule where a run had several. Where the rows are of another schedule than is shipped, the
+    tuner's times of that."""
     found: dict[Key, dict[str, Any]] = {}
     commits: dict[tuple[Key, str], str] = {}
     for line in (line for path in ROWS for line in path.read_text().splitlines()):
@@ -43,11 +45,22 @@ def rows() -> dict[Key, dict[str, Any]]:
         commits[key, name] = row["commit"]
         if name == "tileloom" and times[name] == row["us"]:
             times["schedule"] = row["schedule"]
-    tuned = map(json.loads, TUNED.read_text().splitlines())
-    for row in {_key(row): row for row in tuned}.values():
-        if _key(row) in found and found[_key(row)].get("schedule") != row["schedule"]:
-            found[_key(row)] |= {"tileloom": row["us"][row["schedule"]], "tuned": True}
+    _add_tuned(found)
     return found
+
+
+def _add_tuned(found: dict[Key, dict[str, Any]]) -> None:
+    """The tuner's times of shipped schedules that the rows of a problem don't have."""
+    for entry in map(json.loads, SHIPPED.read_text().splitlines()):
+        times = found.get(_key(entry), {})
+        if times and entry["us"] and times.get("schedule") != entry["schedule"]:
+            times |= {"tileloom": entry["us"], "schedule": entry["schedule"], "tuned": ["tileloom"]}
+    for row in map(json.loads, DEPENDENT.read_text().splitlines()):
+        times = found.get(_key(row), {})
+        # Rows that say how many blocks a multiprocessor took are of launches as they are now.
+        if times.get("schedule") == row["schedule"] and "alone" in row:
+            times["dependent"] = row["dependent_us"]
+            times["tuned"] = [*times.get("tuned", []), "dependent"]
 
 
 def _key(row: dict[str, Any]) -> Key:
@@ -59,10 +72,9 @@ def table() -> str:
     lines = []
     for (weight, k, n, m), times in sorted(rows().items(), key=lambda item: (item[0][1:], item[0])):
         cells = [
-            f"{times[name]:.1f}" if name in times else ""
+            f"{times[name]:.1f}" + " †" * (name in times.get("tuned", ())) if name in times else ""
             for name in ("tileloom", "dependent", "floor", "cublas")
         ]
-        cells[0] += " †" * times.get("tuned", False)
         lines.append(f"| {weight} | {k} x {n} | {m} | " + " | ".join(cells) + " |\n")
     return HEADER + "".join(lines)
 

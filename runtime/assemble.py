@@ -35,6 +35,12 @@ _LOC = re.compile(r"^\s*\.loc\s+(\d+)\s+(\d+)\s+(\d+)")
 _MAX_COMPLAINTS = 5
 # ptxas 13.5 does on some modules with wgmma.
 _NO_LINES = "the assembler crashes where it has to note lines: machine code without them"
+_GIVES_BACK = "setmaxnreg.dec"
+_FEW_REGISTERS = "insufficient register resources"
+_GIVEN_BACK = (
+    "registers are given back here: what products before have summed must fit into those that stay "
+    "and leave room for other products; store it before, or give fewer back"
+)
 
 
 @dataclass(frozen=True)
@@ -199,14 +205,16 @@ def _failure(
     command = chosen.command(job, path)
     who = f"`{chosen.identity}`"
     complaints = report.errors
+    place = given_back = None
     if outcome.cubin is not None:
         complaints = report.serialised
         message = f"{who} runs the `wgmma` of `{job.name}` one after the other"
+        if any(_FEW_REGISTERS in each.text for each in complaints):
+            place = given_back = _ptx_place(job.ptx, path, _line_with(job.ptx, _GIVES_BACK))
     elif outcome.failure is not None:
         message = f"{who} failed on `{job.name}` for `{job.target}`: {outcome.failure}"
     else:
         message = f"{who} rejects `{job.name}` for `{job.target}`"
-    place = None
     if complaints and outcome.cubin is None:
         first, *complaints = complaints
         message += f": {first.text}"
@@ -214,12 +222,20 @@ def _failure(
     error = AssemblerError(message, place, hint=f"reproduce with `{command}`")
     if place is not None and (source := find_place(place.line)) is not None:
         error.note("the instruction comes from here", source)
+    if given_back is not None:
+        error.note(_GIVEN_BACK)
     for complaint in complaints[:_MAX_COMPLAINTS]:
         error.note(complaint.text, _ptx_place(job.ptx, path, complaint.line))
     if place is None:
         error.note(f"the PTX is kept in `{path}`")
     error.ptx_path, error.command, error.log = str(path), command, outcome.log
     return error
+
+
+def _line_with(ptx: str, text: str) -> int | None:
+    """The first line (from 1) that has a text."""
+    found = [n for n, line in enumerate(ptx.splitlines(), 1) if line.lstrip().startswith(text)]
+    return found[0] if found else None
 
 
 def _keep(job: Job) -> Path:

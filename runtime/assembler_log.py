@@ -30,7 +30,7 @@ _UNPLACED = re.compile(r"^(?:ptxas )?(?P<level>error|fatal|warning)\s*:\s*(?P<te
 _LINKER_ERROR = re.compile(r"^ERROR (?!NVJITLINK_ERROR_PTX_COMPILE)(?P<text>.*)$")
 # C75xx: ptxas put waits between asynchronous wgmma instructions. It says so as mere information.
 _SERIALISED = re.compile(r"\((?P<code>C75\d\d)\)\s*(?P<text>.*)$")
-_AROUND = re.compile(r"around line (\d+)")
+_AROUND = re.compile(r"\b(?:around|in) line (\d+)")
 _ABORTED = "Ptx assembly aborted due to errors"
 
 

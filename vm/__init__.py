@@ -48,6 +48,7 @@ from .dsl.control import (
     when,
 )
 from .dsl.control import range_ as range
+from .dsl.division import Divisor
 from .dsl.kernel import Kernel, Ptr, kernel
 from .dsl.math import (
     ceil,
@@ -198,6 +199,7 @@ if not TYPE_CHECKING:
 __all__ = [
     "CONTIGUOUS",
     "PAIRED",
+    "Divisor",
     "Dtype",
     "Function",
     "Kernel",

@@ -78,12 +78,24 @@ class Arithmetic(Unsigned):
             sign = "u" if lo is not None and lo >= 0 else "s"
             register = self.builder.pure(f"shr.{sign}{suffix}", kind, value, shift)
         elif lo is not None and lo >= 0:
-            register = self.builder.pure(f"div.u{suffix}", kind, value, divisor)
+            register = self._unsigned_quotient(value, divisor, wide)
         else:
             register = self._signed_floor("div", value, divisor, wide)
         self.facts.learn(register, facts)
         self.facts.bound_above(register, a, divisor)
         return Linear.of(register)
+
+    def _unsigned_quotient(self, value: Operand, divisor: int, wide: bool) -> Register:
+        """value / divisor of a number below 2^31, or of 64 bits: ptxas divides by a constant as by
+        anything else, some 20 instructions one after the other."""
+        if wide:
+            return self.builder.pure("div.u64", B64, value, divisor)
+        # 2^shift < divisor <= 2^(shift + 1): the factor has 32 bits, and is too large by less than
+        # divisor / 2^(32 + shift), which 31 bits don't bring to 1 / divisor.
+        shift = (divisor - 1).bit_length() - 1
+        factor = -(-(1 << (32 + shift)) // divisor)
+        high = self.builder.pure("mul.hi.u32", B32, value, factor)
+        return self.builder.pure("shr.u32", B32, high, shift) if shift else high
 
     def modulo(self, a: Linear, divisor: int) -> Linear:
         """a % divisor, in [0, divisor)."""
@@ -97,7 +109,11 @@ class Arithmetic(Unsigned):
         if divisor & (divisor - 1) == 0:
             register = self.builder.pure(f"and.b{suffix}", kind, value, divisor - 1)
         elif lo is not None and lo >= 0:
-            register = self.builder.pure(f"rem.u{suffix}", kind, value, divisor)
+            if wide:
+                register = self.builder.pure("rem.u64", B64, value, divisor)
+            else:
+                quotient = self._unsigned_quotient(value, divisor, wide)
+                register = self.builder.pure("mad.lo.s32", B32, quotient, -divisor, value)
         else:
             register = self._signed_floor("rem", value, divisor, wide)
         known = self.facts.divisor(rest)

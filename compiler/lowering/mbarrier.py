@@ -73,10 +73,20 @@ def lower_alloc_mbarrier(context: Context, instruction: AllocMbarrier) -> None:
     for number in range(prod(result.type.shape)):
         address = Address(base, offset + BARRIER_BYTES * number)
         builder.emit("mbarrier.init.shared::cta.b64", (), (address, instruction.count), first)
-    # To the other blocks of a cluster and to copy engines, too, they must be seen as initialised.
-    builder.emit("fence.mbarrier_init.release.cluster", (), (), first)
-    builder.emit("fence.proxy.async.shared::cta", (), (), first)
-    context.barrier()
+    # Barriers that are made together are told of together.
+    if not isinstance(_next(context, instruction), AllocMbarrier):
+        # To the other blocks of a cluster and to copy engines they must be seen as initialised.
+        builder.emit("fence.mbarrier_init.release.cluster", (), (), first)
+        context.barrier()
+
+
+def _next(context: Context, instruction: AllocMbarrier) -> object:
+    """What follows in the function's outermost block, where barriers are made."""
+    statements = iter(context.function.body)
+    for statement in statements:
+        if statement is instruction:
+            return next(statements, None)
+    return None
 
 
 @lowering(MbarrierArrive)

@@ -230,6 +230,8 @@ def meet(part: Segment, sums: MemoryTile, output: Output) -> None:
     config = part.config
     vm.cluster_barrier()
     with vm.warp_group(0, WARPS * GROUPS):
+        # They have these; said again, as what comes behind fetching has few.
+        vm.set_registers(MULTIPLYING, "more")
         vm.wait_dependencies()
         layout = config.results()
         first = vm.cluster_rank() * layout.shape[1]

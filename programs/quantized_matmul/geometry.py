@@ -33,6 +33,7 @@ MOST_CHUNKS = 1 << 22  # so that no place along k comes near 2**31
 
 # 64 features a block: 8192 of them are a block for each multiprocessor of an H100.
 DEFAULT_TILES = 4
+NARROW_TILES, LARGEST_NARROW = 2, 1 << 27
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,20 @@ class Geometry(Matrix):
     def _tiles(self, chunk: int) -> int:
         """T: as asked for, or the next for which parts divide the fragments of a chunk."""
         pairs = 16 // gcd(self.bits, 16)
-        tiles = min(self.tiles or DEFAULT_TILES, pairs)
+        tiles = min(self.wanted_tiles, pairs)
         while tiles < pairs and (pairs % tiles or chunk // 16 % (pairs // tiles)):
             tiles += 1
         return tiles
+
+    @property
+    def wanted_tiles(self) -> int:
+        """T as asked for. By default blocks of 32 features at 4 bits, where blocks of 64 are too
+        few for many tokens: what one product of few tokens loses by them is made good by smaller
+        splits of k. At other widths it loses more."""
+        if self.tiles:
+            return self.tiles
+        small = self.bits == 4 and self.k * self.n <= LARGEST_NARROW
+        return NARROW_TILES if small else DEFAULT_TILES
 
     def _chunk(self) -> int:
         """The rows of a chunk: as many as can be."""

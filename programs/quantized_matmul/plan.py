@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any, TypeAlias
 
-from tileloom.vm import Function, Kernel
+from tileloom.vm import Divisor, Function, Kernel
 from tileloom.vm.diagnostics import VMValueError
 
 from .config import Config
@@ -57,7 +57,7 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int, int]:
         if isinstance(self.config, WideConfig):
-            return self.parts, 1, 1
+            return self.parts, 1, self.config.cluster
         return -(-self.m // self.config.tokens), self.feature_blocks, self.schedule.splits
 
     @property
@@ -74,7 +74,7 @@ class Plan:
         more so from launch to launch. 0 where that doesn't help: blocks of large clusters must fit
         beside each other, and many small blocks even out.
         """
-        cluster = self.config.cluster if isinstance(self.config, Config) else 1
+        cluster = self.config.cluster
         share = -(-prod(self.grid) // multiprocessors)
         if cluster > 2 or share > LARGEST_SHARE:
             return 0
@@ -224,5 +224,8 @@ def scalars(
     """The kernel's arguments behind the arrays."""
     sizes: list[int | float] = [plan.m, k, n, chunks]
     if isinstance(plan.config, WideConfig):
-        return [*sizes, plan.parts, scale_down, scale_unit / scale_down]
+        token_tiles = -(-plan.m // plan.config.tokens)
+        each = -(-token_tiles * plan.feature_blocks * chunks // plan.parts)
+        inverses = Divisor.inverse_of(chunks), Divisor.inverse_of(token_tiles)
+        return [*sizes, plan.parts, each, *inverses, scale_down, scale_unit / scale_down]
     return [*sizes, plan.schedule.splits, scale_unit]

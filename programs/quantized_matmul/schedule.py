@@ -123,8 +123,9 @@ def largest_tokens(geometry: Geometry) -> int:
 def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = "") -> Schedule:
     """The schedule for m tokens. Legal for every geometry and m >= 1.
 
-    Where the machine has a record (schedules/), the fastest schedule of the nearest problem in it;
-    else what the rules here say. `weight` is the weights' dtype (default: the uN of the width).
+    Where the machine has a record (schedules/), the fastest schedule of the nearest problem in it,
+    as it was measured; else what the rules here say. `weight` is the weights' dtype (default: the
+    uN of the width).
     """
     tokens = 8
     while tokens < min(m, largest_tokens(geometry)):
@@ -132,17 +133,15 @@ def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = ""
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
         recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}")
         if recorded is not None:
-            return staged(recorded, geometry)
+            return fitting(recorded, geometry)
     chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
     return staged(chosen, geometry) if tokens <= 16 and machine == H100 else chosen
 
 
 def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
-    """The same blocks, with operands by way of shared memory: it takes fewer instructions and
-    registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
+    """A schedule of the rules with operands by way of shared memory: it takes fewer instructions
+    and registers. Words too below 8 bits, where two slots of a turn fit; x has to be shared by two
     feature blocks where its slots would be as large as theirs."""
-    if schedule.stages:
-        return _fitting(schedule, geometry)
     in_memory = schedule.splits > 1 and not schedule.cluster
     pairs = geometry.num_blocks % 2 == 0 and schedule.feature_warps == 1 and schedule.warps <= 8
     most = resident_warps(geometry, schedule.tokens)
@@ -162,8 +161,10 @@ def staged(schedule: Schedule, geometry: Geometry) -> Schedule:
     return schedule
 
 
-def _fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
+def fitting(schedule: Schedule, geometry: Geometry) -> Schedule:
     """A schedule with the slots there is room for: a turn of small groups has more scales."""
+    if not schedule.stages:
+        return schedule
     for stages in (schedule.stages, 2):
         found = replace(schedule, stages=stages)
         resident = SHARED_BYTES // (stages * found.slot_bytes(geometry) + 1024)
@@ -208,8 +209,7 @@ def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule |
     """The schedule of the nearest recorded problem, if it is within a factor of two and legal. Of
     problems that differ in nothing but tokens it is the one of nearest m: copies of x beyond m cost
     nothing, so that other blocks may be the fastest for one token than for eight."""
-    kin = _kin(weight, geometry.bits)
-    found = [e for e in entries() if e.tokens == tokens and e.weight == kin]
+    found = _comparable(geometry, tokens, weight)
 
     def distance(entry: Entry) -> tuple[float, float]:
         return _distance(entry, geometry), abs(log2(entry.m / m))
@@ -217,12 +217,27 @@ def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule |
     nearest = min(found, key=distance, default=None)
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
-    chosen = nearest.schedule
-    parts = chosen.splits if chosen.cluster else 1
-    # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
-    if chosen.splits != parts or chosen.k_warps * parts > geometry.num_spans(tokens):
-        return None
-    return chosen
+    chosen, spans = nearest.schedule, geometry.num_spans(tokens)
+    if chosen.splits > 1 and not chosen.cluster:
+        # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
+        same = _distance(nearest, geometry) == 0.0
+        return chosen if same and _all_busy(chosen, spans) else None
+    return None if chosen.k_warps * chosen.splits > spans else chosen
+
+
+def _comparable(geometry: Geometry, tokens: int, weight: str) -> list[Entry]:
+    """Entries of the same or the most similar decode, and of feature blocks as wide: the same word
+    makes another schedule of other ones."""
+    kin, tiles = _kin(weight, geometry.bits), geometry.wanted_tiles
+    alike = [each for each in entries() if (each.weight, each.tokens) == (kin, tokens)]
+    cuts = (Geometry(geometry.bits, each.k, each.n, each.k) for each in alike)
+    return [each for each, cut in zip(alike, cuts, strict=True) if cut.wanted_tiles == tiles]
+
+
+def _all_busy(schedule: Schedule, spans: int) -> bool:
+    """Whether every part of k has turns."""
+    turns = -(-spans // schedule.k_warps)
+    return (schedule.splits - 1) * -(-turns // schedule.splits) < turns
 
 
 def _distance(entry: Entry, geometry: Geometry) -> float:

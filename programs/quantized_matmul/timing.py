@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -87,23 +88,37 @@ class Bench:
     def time(self, chosen: Plan, geometry: Geometry) -> float:
         """Median microseconds of one product under a plan."""
         kernel = loaded(chosen.config, self.gpu.ordinal)
-        words = 4 * prod(geometry.word_shape())
-        copies = max(2, min(128, WEIGHT_BYTES // words))
-        assert copies * words <= WEIGHT_BYTES, "the weights don't fit the tuner's buffer"
         launches = []
-        for index in range(copies):
-            values = self.values(chosen, geometry, index * words)
+        for values in self.rounds(chosen, geometry):
             maps = encoded(maps_of(chosen, self.gpu.ordinal, values), values)
             launches.append(partial(kernel.launch, chosen.grid, [*values, *maps]))
         return measure(launches, replays=5, warm_up=1).median_us
 
-    def values(self, chosen: Plan, geometry: Geometry, start: int) -> list[int | float]:
-        halves, output = self.halves.data_ptr(), self.output.data_ptr()
-        arrays = [halves, self.weights.data_ptr() + start, halves, halves, halves, output]
-        arrays += [output + OUTPUT_BYTES // 2, self.counters.data_ptr()]
-        return [*arrays, *scalars(chosen, geometry.k, geometry.n, geometry.num_chunks, 1.0)]
+    def rounds(self, chosen: Plan, geometry: Geometry) -> Iterator[list[int | float]]:
+        """The arguments of one launch after the other: as many as it takes for neither words nor
+        scales to be in the cache when they come again."""
+        words, copies, slots = rotated(geometry)
+        scales = 2 * prod(geometry.scale_shape())
+        output = self.output.data_ptr()
+        sizes = scalars(chosen, geometry.k, geometry.n, geometry.num_chunks, 1.0)
+        for index in range(max(copies, min(MOST_LAUNCHES, slots))):
+            halves = [
+                self.halves.data_ptr() + (index + i) % slots * scales for i in (0, slots // 2)
+            ]
+            arrays = [self.halves.data_ptr(), self.weights.data_ptr() + index % copies * words]
+            arrays += [*halves, self.halves.data_ptr(), output]
+            yield [*arrays, output + OUTPUT_BYTES // 2, self.counters.data_ptr(), *sizes]
+
+
+def rotated(geometry: Geometry) -> tuple[int, int, int]:
+    """Bytes of a problem's words, how many of it fit the buffer, and how many scales do."""
+    words, scales = 4 * prod(geometry.word_shape()), 2 * prod(geometry.scale_shape())
+    copies = max(2, min(MOST_LAUNCHES, WEIGHT_BYTES // words))
+    assert copies * words <= WEIGHT_BYTES, "the weights don't fit the tuner's buffer"
+    return words, copies, max(1, HALF_BYTES // scales)
 
 
 WEIGHT_BYTES = 3 << 29
 HALF_BYTES = 1 << 28
 OUTPUT_BYTES = 1 << 29
+MOST_LAUNCHES = 128

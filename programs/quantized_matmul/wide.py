@@ -18,13 +18,13 @@ an f16, and results up again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tileloom import vm
 from tileloom.layouts import fragments
 from tileloom.vm.dsl.pipeline import Consumer, Producer
 from tileloom.vm.dsl.values import MemoryTile, Pointer, Scalar, ScalarLike, Tile
-from tileloom.vm.dtypes import dtype, f16, f32, i32, u32
+from tileloom.vm.dtypes import dtype, f16, f32, i32, i64, u32
 
 from .geometry import MOST_CHUNKS
 from .wide_config import FETCHING, MULTIPLYING, WARPS, Piece, WideConfig
@@ -70,6 +70,9 @@ def quantized_matmul_wide(
     n: i32,
     chunks: i32,
     parts: i32,
+    each: i32,
+    chunks_inverse: i64,
+    token_inverse: i64,
     scale_down: f32,
     scale_unit: f32,
     config: WideConfig,
@@ -78,16 +81,22 @@ def quantized_matmul_wide(
     out: str,
 ) -> None:
     cut = config.cut
-    for extent in (m, n, chunks, parts):
+    for extent in (m, n, chunks, parts, each):
         vm.assume(extent >= 1)
     vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
-    vm.launch(grid=[parts], warps=WARPS * (config.groups + 1))
+    vm.launch(
+        grid=[parts, 1, config.cluster],
+        warps=WARPS * (config.groups + 1),
+        cluster=(1, 1, config.cluster),
+    )
     vm.launch_dependents()
-    work = Work.of(config, m, blocks, chunks, parts)
+    work = Work.of(
+        config, m, blocks, vm.Divisor(chunks, chunks_inverse), parts, each, token_inverse
+    )
     ring = Ring.alloc(config)
-    leaving = vm.alloc_shared(dtype(config.left), config.slots().shape, config.slots())
+    leaving = leaving_slots(config)
     rows = vm.constant(1) if cut.one_scale else chunks
     per_row = 16 * cut.tiles
     views = Views(
@@ -102,7 +111,7 @@ def quantized_matmul_wide(
         with vm.warp_group(WARPS * group, WARPS):
             vm.set_registers(MULTIPLYING, "more")
             use = ring.turns.consumer()
-            sums = work.sums(group, partials, flags)
+            sums = work.sums(group, partials, flags) if config.cluster == 1 else None
             with work.segments() as segment:
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, sums, output)
@@ -112,6 +121,15 @@ def quantized_matmul_wide(
         for warp in range(WARPS):
             with vm.warp_group(warp, 1), vm.single_thread():
                 fetch(work, ring, views, warp)
+    if config.cluster > 1:
+        meet(work, leaving, output)
+
+
+def leaving_slots(config: WideConfig) -> MemoryTile:
+    """Shared memory through which results leave, or the sums of a cluster meet."""
+    if config.cluster > 1:
+        return vm.alloc_shared(f32, config.meeting().shape, config.meeting())
+    return vm.alloc_shared(dtype(config.left), config.slots().shape, config.slots())
 
 
 @dataclass
@@ -280,6 +298,30 @@ class Output:
         else:
             self._write_each(token, block, feature, sums)
 
+    def write_share(self, part: Segment, first: Scalar, sums: Tile) -> None:
+        """Writes [tokens, feature blocks, tiles, 16] of a block's tile, from a token of it on."""
+        config = self.config
+        sums = sums * self.scale_unit
+        tokens, blocks, size = sums.shape[0], sums.shape[1], config.cut.block_features
+        inside = self
+        if config.tokens % tokens:
+            inside = replace(self, m=vm.smaller(self.m, part.token + config.tokens))
+        if config.whole_blocks:
+            by_block = vm.reshape(sums, (tokens, blocks, size))
+            by_block = vm.transpose(by_block, (1, 0, 2))
+            inside._write_blocks(part.token + first, part.block, 0, by_block)
+        else:
+            rows = vm.reshape(sums, (tokens, blocks * size))
+            inside._write_rows(part.token + first, part.block * size, rows)
+
+    def _write_rows(self, token: Scalar, start: Scalar, rows: Tile) -> None:
+        """Writes [tokens, features]."""
+        view = vm.global_view(self.y, [self.m, self.n], alignment=2)
+        if self.config.bias:
+            bias = vm.global_view(self.bias, [1, self.n], alignment=4)
+            rows = rows + vm.cast(vm.load(bias, [0, start], (1, rows.shape[1])), f32)
+        vm.store(view, [token, start], vm.cast(rows, dtype(self.config.out)))
+
     def _write_blocks(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
         """Where there are whole feature blocks, they are a dimension of their own."""
         size = self.config.cut.block_features
@@ -294,14 +336,10 @@ class Output:
 
     def _write_each(self, token: Scalar, block: Scalar, feature: int, sums: Tile) -> None:
         blocks, tokens, features = sums.shape
-        view = vm.global_view(self.y, [self.m, self.n], alignment=2)
         for index in range(blocks):
             start = (block + index) * self.config.cut.block_features + feature
             one = vm.reshape(sums[index : index + 1, :, :], (tokens, features))
-            if self.config.bias:
-                bias = vm.global_view(self.bias, [1, self.n], alignment=4)
-                one = one + vm.cast(vm.load(bias, [0, start], (1, features)), f32)
-            vm.store(view, [token, start], vm.cast(one, dtype(self.config.out)))
+            self._write_rows(token, start, one)
 
 
 def finish(
@@ -309,10 +347,13 @@ def finish(
     leaving: MemoryTile,
     group: int,
     totals: list[Tile],
-    sums: vm.SharedSums,
+    sums: vm.SharedSums | None,
     output: Output,
 ) -> None:
     """Writes a tile's results, or leaves sums to those who do."""
+    if sums is None:
+        give_to_cluster(part.config, leaving, group, totals)
+        return
     vm.wait_dependencies()
     with sums.meet(part.part, totals):
         leave(part, leaving, group, totals, output)
@@ -342,3 +383,29 @@ def leave(
         rows = vm.load(leaving, [WARPS * group, 0, 0], layout.shape, layout)
         block = part.block + WARPS * column
         output.write(part.token + low, block, 16 * tiles[0], rows)
+
+
+def give_to_cluster(config: WideConfig, sums: MemoryTile, group: int, totals: list[Tile]) -> None:
+    """A warp group leaves its slabs to the blocks of the cluster."""
+    column, tiles = config.place(group)
+    for tile, total in zip(tiles, totals, strict=True):
+        turned = vm.transpose(vm.reshape(total, (WARPS, 16, config.tokens)), (2, 0, 1))
+        vm.store(sums, [0, WARPS * column, tile, 0], turned, dims=(0, 1, 3))
+
+
+def meet(work: Work, slots: MemoryTile, output: Output) -> None:
+    """The blocks of a cluster sum the parts of k, each for a share of the tokens, in rank order."""
+    config = work.config
+    vm.cluster_barrier()
+    with vm.warp_group(0, WARPS * config.groups):
+        # They have these; said again, as what comes behind fetching has few.
+        vm.set_registers(MULTIPLYING, "more")
+        vm.wait_dependencies()
+        layout = config.shares()
+        first, start = vm.cluster_rank() * layout.shape[0], [0, 0, 0]
+        whole = vm.load_remote(slots, [first, *start], 0, layout.shape, layout)
+        for rank in range(1, config.cluster):
+            whole = whole + vm.load_remote(slots, [first, *start], rank, layout.shape, layout)
+        output.write_share(work.place(work.tile()), first, whole)
+    # Nobody leaves while others read its memory.
+    vm.cluster_barrier()

@@ -41,6 +41,7 @@ class WideConfig:
     whole_blocks: bool = False  # features are whole feature blocks, and y lies at 16 bytes
     split: bool = False  # tiles are cut between blocks, whose sums meet in a workspace
     in_rounds: bool = False  # blocks take every so many-th tile
+    cluster: int = 1  # blocks that split k, and meet in distributed shared memory
 
     @property
     def x_vector(self) -> int:
@@ -101,7 +102,9 @@ class WideConfig:
 
     @property
     def leaving_bytes(self) -> int:
-        """Shared memory through which results leave."""
+        """Shared memory through which results leave, or the sums of a cluster meet."""
+        if self.cluster > 1:
+            return 4 * self.meeting().size
         return self.slots().size * dtype(self.left).bits // 8
 
     @property
@@ -135,6 +138,25 @@ class WideConfig:
         features, warps = 16 * self.slabs, WARPS * self.groups
         row = features + 128 // dtype(self.left).bits
         return strided((warps, self.leaving_tokens, features), (self.leaving_tokens * row, row, 1))
+
+    def meeting(self) -> MemoryLayout:
+        """[tokens, feature blocks, tiles, 16] of f32 sums. Rows are 16 bytes longer than their
+        elements."""
+        shape, size = (self.tokens, self.blocks, self.cut.tiles, 16), self.cut.block_features
+        return strided(shape, (self.features + 4, size, 16, 1))
+
+    def shares(self) -> RegisterLayout:
+        """[tokens, feature blocks, tiles, 16] that a block of a cluster adds up and writes: lanes
+        along features, four each."""
+        tokens, threads = -(-self.tokens // self.cluster), 32 * WARPS * self.groups
+        rest = threads // (self.features // 4)
+        down = gcd(rest, tokens)
+        return RegisterLayout.from_modes(
+            (tokens, self.blocks, self.cut.tiles, 16),
+            ((tokens // down, down), (self.blocks,), (self.cut.tiles,), (4, 4)),
+            spatial=[replicate(rest // down), (0, 1), (1, 0), (2, 0), (3, 0)],
+            local=[(0, 0), (3, 1)],
+        )
 
     def results(self, tokens: int) -> RegisterLayout:
         """[4, tokens, features of a warp]: lanes along features, 16 bytes each. A warp reads what

@@ -21,25 +21,33 @@ from .wide_config import LARGEST_TOKENS, WideConfig
 SHARED_BYTES = 232448 - 1024  # of a thread block on sm_90a, gaps and barriers taken off
 FEWEST_TOKENS = 17
 GROUPS = 2  # warp groups that multiply
-_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:(b|r)(\d+))?(?:p(\d+))?"
+_WORD = r"n(\d+)g(\d+)h(\d+)a(\d+)(?:c(\d+))?(?:(b|r)(\d+))?(?:p(\d+))?"
 _ROWS = 64  # of k that are decoded at a time, as a rule
 _ACCUMULATORS = 128  # registers of a thread
 
 # Microseconds of an H100.
-_BYTES = 23_100.0  # that one of its multiprocessors reads
-_TURN, _TOKEN = 0.56, 0.0057  # a turn of 256 features and 128 rows of k, and each token of it
-_CROWD = 0.002  # more for each token, where all multiprocessors multiply
-_START, _COLLECT = 4.0, 0.03  # a block; each token of the sums of another
-_SEVERAL = 1.04  # turns of blocks that go through several tiles
+_BYTES = 23_100.0  # that one of its multiprocessors reads of memory
+_CACHED_BYTES = 54_900.0  # and of the cache, where the rows of x are
+_STEP = 0.020  # of any turn
+_TURN, _TOKEN = 0.485, 0.0054  # a turn of 256 features and 128 rows of k, and each token of it
+_CROWD = 0.0016  # more for each token, where all multiprocessors multiply
+_START, _CLUSTER = 4.8, 0.2  # a block, and one of a cluster
+_HAND, _COLLECT = 1.3, 0.018  # sums of others, and each token of the sums of one of them
+_SEVERAL = 1.06  # turns of blocks that go through several tiles
 _STAGES = 4  # more gained nothing
+_LEAST_BUSY = 0.7  # of all, who read as much as all together would
 _STANDARD = 256 * 128  # weights of that turn
+# Blocks of a cluster lie in one of the GPU's clusters of multiprocessors, which are of unlike
+# sizes: 32 times four don't fit at once.
+_CLUSTER_BLOCKS = 2
 
 
 @dataclass(frozen=True)
 class WideSchedule:
     """Tokens a block, warp groups that multiply, slabs of 64 features of each, stages of operands
     in flight, and blocks that share all tiles evenly (`parts`; 0: a block for each tile), or take
-    every so many-th tile `in_rounds`. `rows` of k are decoded at a time."""
+    every so many-th tile `in_rounds`; or in a `cluster` a part of k each of one. `rows` of k are
+    decoded at a time."""
 
     tokens: int
     groups: int
@@ -48,10 +56,12 @@ class WideSchedule:
     parts: int = 0
     rows: int = _ROWS
     in_rounds: bool = False
+    cluster: int = 1
 
     def __str__(self) -> str:
         """In one word, for reports: `n64g2h2a4b132`."""
-        parts = f"{'r' if self.in_rounds else 'b'}{self.parts}" if self.parts else ""
+        parts = f"c{self.cluster}" if self.cluster > 1 else ""
+        parts += f"{'r' if self.in_rounds else 'b'}{self.parts}" if self.parts else ""
         span = f"p{self.rows}" if self.rows != _ROWS else ""
         return f"n{self.tokens}g{self.groups}h{self.slabs}a{self.stages}{parts}{span}"
 
@@ -70,10 +80,12 @@ class WideSchedule:
         match = re.fullmatch(_WORD, text)
         if match is None:
             raise VMValueError(f"`{text}` is no schedule", hint="such as `n64g2h2a4`")
-        *numbers, kind, parts, rows = match.groups()
+        *numbers, cluster, kind, parts, rows = match.groups()
         tokens, groups, slabs, stages = map(int, numbers)
-        rounds = kind == "r"
-        return cls(tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS), rounds)
+        return cls(
+            tokens, groups, slabs, stages, int(parts or 0), int(rows or _ROWS), kind == "r",
+            int(cluster or 1),
+        )  # fmt: skip
 
 
 def parse_schedule(text: str) -> Schedule | WideSchedule:
@@ -91,6 +103,8 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
     Raises:
         VMValueError: they don't go together.
     """
+    if schedule.cluster > 1 and schedule.parts:
+        raise VMValueError(f"`{schedule}` has clusters and shared tiles", hint="leave out one")
     slabs, tiles = schedule.slabs, config.cut.tiles
     columns, rest = divmod(schedule.groups * slabs, tiles)
     if rest or tiles % slabs or columns < 1:
@@ -106,6 +120,7 @@ def configure(schedule: WideSchedule, config: WideConfig) -> WideConfig:
         stages=schedule.stages,
         rows=schedule.rows,
         in_rounds=schedule.in_rounds,
+        cluster=schedule.cluster,
     )
 
 
@@ -138,11 +153,27 @@ def wide_candidates(
             schedule = _with_stages(WideSchedule(tokens, GROUPS, slabs, _STAGES), config)
             if schedule is None:
                 continue
-            blocks = -(-m // tokens) * -(-geometry.num_blocks // configure(schedule, config).blocks)
-            yield schedule
-            for parts in sorted({multiprocessors, multiprocessors // blocks * blocks}):
-                if blocks < 8 * parts and parts != blocks and geometry.num_chunks > 1:
-                    yield replace(schedule, parts=parts)
+            yield from _shared_out(schedule, geometry, m, config, multiprocessors)
+
+
+def _shared_out(
+    schedule: WideSchedule, geometry: Geometry, m: int, config: WideConfig, multiprocessors: int
+) -> Iterator[WideSchedule]:
+    """The ways in which blocks may share the tiles of a schedule."""
+    yield schedule
+    features = -(-geometry.num_blocks // configure(schedule, config).blocks)
+    tiles = -(-m // schedule.tokens) * features
+    if tiles > multiprocessors:
+        yield replace(schedule, parts=multiprocessors, in_rounds=True)
+    if geometry.num_chunks == 1:
+        return
+    if _CLUSTER_BLOCKS * tiles <= multiprocessors:
+        pair = _with_stages(replace(schedule, cluster=_CLUSTER_BLOCKS, stages=_STAGES), config)
+        if pair is not None:
+            yield pair
+    for parts in sorted({multiprocessors, multiprocessors // tiles * tiles}):
+        if tiles < 8 * parts and parts != tiles:
+            yield replace(schedule, parts=parts)
 
 
 def _with_stages(schedule: WideSchedule, config: WideConfig) -> WideSchedule | None:
@@ -155,21 +186,33 @@ def _microseconds(
     geometry: Geometry, m: int, machine: Machine, config: WideConfig, parts: int
 ) -> float:
     """About how long the product takes."""
-    tiles = -(-geometry.num_blocks // config.blocks) * -(-m // config.tokens)
-    chunks, at_work = geometry.num_chunks, min(parts or tiles, machine.multiprocessors)
-    busy = at_work / machine.multiprocessors
-    weights = config.features * config.cut.chunk / _STANDARD
-    x_bytes = 2 * config.tokens * config.cut.chunk
-    multiply = weights * (_TURN + _TOKEN * config.tokens) * (1 + busy * _CROWD * config.tokens)
-    # Blocks of other tokens read the same words at about the same time.
-    sharing = min(-(-m // config.tokens), at_work)
-    read = (config.stage_bytes - x_bytes) / _BYTES * busy / sharing
-    turn = max(multiply, read)
-    if not parts:
-        waves = -(-tiles // machine.multiprocessors)
-        return waves * (_START + chunks * turn)
+    token_tiles = -(-m // config.tokens)
+    tiles = token_tiles * -(-geometry.num_blocks // config.blocks)
+    chunks, blocks = geometry.num_chunks, config.cluster * (parts or tiles)
+    at_work = min(blocks, machine.multiprocessors)
+    turn = _turn(config, at_work / machine.multiprocessors, min(token_tiles, at_work))
+    if config.cluster > 1 or not parts:
+        waves = -(-blocks // machine.multiprocessors)
+        return waves * (_START + -(-chunks // config.cluster) * turn) + _CLUSTER * (
+            config.cluster > 1
+        )
+    if config.in_rounds:
+        return _START + -(-tiles // parts) * chunks * turn
     if tiles >= machine.multiprocessors:
         turn *= _SEVERAL
     each = -(-tiles * chunks // parts)
     others = chunks // each - 1 if chunks % each == 0 else -(-(chunks - 1) // each)
-    return _START + each * turn + others * _COLLECT * config.tokens * weights
+    sums = _COLLECT * config.tokens * config.features * config.cut.chunk / _STANDARD
+    return _START + each * turn + (_HAND + others * sums if others else 0.0)
+
+
+def _turn(config: WideConfig, busy: float, sharing: int) -> float:
+    """A turn of a block, the share of multiprocessors given that are at work. Blocks of other
+    tokens read the same words at about the same time."""
+    weights = config.features * config.cut.chunk / _STANDARD
+    each = _TURN + _TOKEN * config.tokens
+    multiply = _STEP + weights * each * (1 + busy * _CROWD * config.tokens)
+    x_bytes = 2 * config.tokens * config.cut.chunk
+    # A few multiprocessors don't read as fast as all.
+    read = (config.stage_bytes - x_bytes) / _BYTES * max(busy, _LEAST_BUSY) / sharing
+    return max(multiply, read, config.stage_bytes / _CACHED_BYTES * busy)

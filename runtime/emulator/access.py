@@ -10,6 +10,7 @@ import numpy as np
 
 from .cohort import FaultError
 from .lane_order import lane_bits
+from .linker import filled
 from .memory import Piece
 from .opcode import Custom, Form, Mods, OpcodeError, opcode
 from .races import disagreement
@@ -350,7 +351,7 @@ def _build_ld_param(
         for number, (slot, change) in enumerate(zip(outs, widen, strict=True)):
             place = start + number * unit
             value = c.machine.memory.params[place : place + unit].view(raw)[0]
-            column = np.full((c.num_warps, 32), value, raw)
+            column = filled(c.num_warps, value, raw)
             c.regs[slot] = column if change is None else change(column)
 
     return Step(run, (), outs)

@@ -85,7 +85,7 @@ class Barriers:
             here.sort(key=lambda c: len(c.joins))
             for c in here[1:]:
                 self.machine.leave_joins(c)
-            whole = merge(here)
+            whole = merge(here, self.machine.program.liveness.entering(control.block))
             complete = (whole.mask == self.machine.alive[whole.rows]).all(1)
             self.partial = [(c, other) for c, other in self.partial if other is not control]
             if complete.any():

@@ -261,17 +261,42 @@ def _octets(a: Array, b: Array) -> Array:
 
 
 def _fixed_permute(selector: int) -> Callable[[Array, Array], Array]:
-    nibbles = [(selector >> (4 * i)) & 15 for i in range(4)]
-    places = np.array([n & 7 for n in nibbles])
-    copies_sign = np.array([n >> 3 for n in nibbles], bool)
+    """Bytes that move by the same distance move together; those that copy a sign move alone."""
+    together: dict[tuple[bool, int], int] = {}  # of b or a, by how many bits up -> which bits
+    signs: list[tuple[bool, int, int]] = []
+    for place in range(4):
+        nibble = selector >> (4 * place) & 15
+        of_second, byte = nibble & 4 > 0, nibble & 3
+        if nibble & 8:
+            signs.append((of_second, 8 * byte + 7, 8 * place))
+        else:
+            key = of_second, 8 * (place - byte)
+            together[key] = together.get(key, 0) | 255 << 8 * byte
+    moves = [(*key, np.uint32(mask)) for key, mask in together.items()]
 
     def run(a: Array, b: Array) -> Array:
-        chosen = _octets(a, b)[..., places]
-        if copies_sign.any():
-            chosen = np.where(copies_sign, np.where(chosen & 128, 255, 0), chosen)
-        return np.ascontiguousarray(chosen, np.uint8).view(np.uint32)[..., 0]
+        result: Array | None = None
+        for of_second, distance, mask in moves:
+            part = (b if of_second else a) & mask
+            part = _moved(part, distance)
+            result = part if result is None else result | part
+        for of_second, bit, place in signs:
+            part = ((b if of_second else a) >> np.uint32(bit) & np.uint32(1)) * np.uint32(255)
+            part = _moved(part, place)
+            result = part if result is None else result | part
+        assert result is not None
+        if a.shape != b.shape and result.shape != (shape := np.broadcast_shapes(a.shape, b.shape)):
+            result = np.broadcast_to(result, shape).copy()
+        return result
 
     return run
+
+
+def _moved(a: Array, distance: int) -> Array:
+    """Bits moved up, or down by a negative distance."""
+    if not distance:
+        return a
+    return a << np.uint32(distance) if distance > 0 else a >> np.uint32(-distance)
 
 
 def permute(a: Array, b: Array, selector: Array) -> Array:
@@ -315,6 +340,13 @@ def _extract(type_: Type) -> Callable[[Array, Array, Array], Array]:
 
     def run(a: Array, start: Array, length: Array) -> Array:
         first, count = start & np.uint32(255), length & np.uint32(255)
+        if first.size == count.size == 1 and 0 < (size := int(count[0, 0])) < bits:
+            low = int(first[0, 0])
+            if low + size <= bits:
+                if type_.signed:
+                    top = (a << raw.type(bits - low - size)).view(type_.view)
+                    return (top >> type_.view.type(bits - size)).view(raw)
+                return a >> raw.type(low) & raw.type((1 << size) - 1)
         field = shift_right(a, first)
         ones = shift_left(np.ones_like(a), count) - one
         kept: Array = np.where(count >= bits, field, field & ones)
@@ -336,8 +368,16 @@ def bfi(mods: Mods) -> Form:
     type_ = mods.type("b32", "b64")
     one, bits = type_.raw.type(1), type_.bits
 
+    def inserted(a: Array, b: Array, first: int, count: int) -> Array:
+        raw = type_.raw.type
+        mask = ((1 << count) - 1) << first & ((1 << bits) - 1)
+        moved = a << raw(first) if first < bits else np.zeros_like(a)
+        return moved & raw(mask) | b & raw(((1 << bits) - 1) ^ mask)
+
     def run(a: Array, b: Array, start: Array, length: Array) -> Array:
         first, count = start & np.uint32(255), length & np.uint32(255)
+        if first.size == count.size == 1:
+            return inserted(a, b, int(first[0, 0]), int(count[0, 0]))
         ones = shift_left(np.ones_like(a), count) - one
         ones = np.where(count >= bits, ~type_.raw.type(0), ones)
         mask, value = (np.broadcast_arrays(x, a, b, first)[0] for x in (ones, a & ones))

@@ -92,13 +92,13 @@ class Cohort:
         """The part of this cohort with active `lanes` [n, 32]; registers are copied by row."""
         index = np.flatnonzero(lanes.any(1))
         whole = len(index) == self.num_warps
-        count = self.machine.num_registers
         regs = list(self.regs)
         if not whole:
-            for slot in range(count):
-                value = regs[slot]
-                if value is not None:
-                    regs[slot] = value[index]
+            first = int(index[0])
+            is_run = int(index[-1]) - first + 1 == len(index)
+            at = slice(first, first + len(index)) if is_run else index
+            count = self.machine.num_registers
+            regs[:count] = [None if value is None else value[at] for value in regs[:count]]
         part = Cohort(self.machine, self.rows[index], self.slots[index], lanes[index], regs)
         part.undefined = {
             slot: bad if whole else bad[index] for slot, bad in self.undefined.items()
@@ -115,12 +115,23 @@ class Cohort:
         part.spinning, part.stuck = self.spinning, self.stuck
         return part
 
+    def forget_others(self, live: list[int]) -> None:
+        """Forgets the values of all registers but these, since nobody will read them."""
+        count = self.machine.num_registers
+        old = self.regs
+        self.regs = [*self.machine.no_registers, *old[count:]]
+        for slot in live:
+            self.regs[slot] = old[slot]
+        if self.undefined:
+            self.undefined = {slot: self.undefined[slot] for slot in live if slot in self.undefined}
+
     def lanes(self, slot: int) -> Array:
         """The value of a slot in every lane, [n, 32]; literals are spread."""
         value = self.regs[slot]
         if slot < self.machine.num_registers:
             return value
-        return np.broadcast_to(value, (self.num_warps, 32))
+        spread: Array = value.repeat(self.num_warps, 0)
+        return spread if value.shape[1] == 32 else spread.repeat(32, 1)
 
     def undefined_bits(self, slot: int) -> Array | None:
         """The undefined bits of a register, as raw as itself [n, 32]; None if all are defined."""
@@ -209,21 +220,24 @@ def every_bit(lanes: Array, dtype: Any) -> Array:
     return bits
 
 
-def merge(cohorts: list[Cohort]) -> Cohort:
-    """One cohort of all; a warp that is in several comes together again, lane by lane."""
+def merge(cohorts: list[Cohort], live: list[int]) -> Cohort:
+    """One cohort of all; a warp that is in several comes together again, lane by lane. Of the
+    registers the `live` ones are kept."""
     first = cohorts[0]
     if len(cohorts) == 1:
         return first
     gather = _Gather(cohorts)
-    regs: list[Array] = list(first.regs)
+    regs = [*first.machine.no_registers, *first.regs[first.machine.num_registers :]]
     bits: dict[int, Array] = {}
-    for slot in range(first.machine.num_registers):
+    for slot in live:
         values = [c.regs[slot] for c in cohorts]
-        present = [value for value in values if value is not None]
-        if not present:
+        one = values[0]
+        untouched = gather.spread and not any([value is not one for value in values])
+        if one is None and (untouched or not any([value is not None for value in values])):
             continue
-        if gather.spread and all(value is values[0] for value in values):
-            regs[slot] = values[0]  # untouched since these cohorts parted
+        present = [value for value in values if value is not None]
+        if untouched:
+            regs[slot] = one  # since these cohorts parted
         else:
             regs[slot] = gather(
                 [
@@ -251,6 +265,7 @@ class _Gather:
         rows = np.concatenate([c.rows for c in cohorts])
         self.unique, first, self.places = np.unique(rows, return_index=True, return_inverse=True)
         self.spread = len(self.unique) < len(rows)
+        self._in_order = not self.spread and bool((rows[1:] > rows[:-1]).all())
         self.slots = np.concatenate([c.slots for c in cohorts])[first]
         self._first = first
         self._masks = np.concatenate([c.mask for c in cohorts])
@@ -259,6 +274,8 @@ class _Gather:
 
     def __call__(self, parts: list[Array]) -> Array:
         joined = np.concatenate(parts)
+        if self._in_order:
+            return joined
         result: Array = joined[self._first]
         if self.spread:
             rows, lanes = self._active
@@ -319,6 +336,12 @@ def run_tracking(c: Cohort, step: Step) -> None:
     for slot in step.unsure:
         if c.regs[slot] is None:
             c.leave_unset(slot)
+    undefined = c.undefined
+    if step.guard is None and not step.own and not any([s in undefined for s in step.reads]):
+        step.run(c)
+        for slot in step.writes:
+            undefined.pop(slot, None)
+        return
     bad = check_sources(c, step)
     if step.own:
         step.run(c)

@@ -138,9 +138,13 @@ def matrix_bits(c: Cohort, on: Array | None, unit: int, trans: bool) -> Array:
 
 
 def _numbers(c: Cohort, on: Array | None) -> Array:
-    lanes = np.broadcast_to(_LANES, c.mask.shape)
-    chosen: Array = lanes.reshape(-1) if on is None else lanes[on]
-    return chosen
+    lanes = _lane_numbers(c.num_warps)
+    return lanes.reshape(-1) if on is None else lanes[on]
+
+
+@lru_cache(maxsize=64)
+def _lane_numbers(num_warps: int) -> Array:
+    return np.tile(_LANES, (num_warps, 1))
 
 
 @lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,10 @@ from .syntax import (
     Variable,
     Vector,
 )
-from .types import Array, Type
+from .types import RAW, Array, Type
 
 if TYPE_CHECKING:
     from .cohort import Cohort
-
-
-_HALVES = Flow(0, halves=True)
 
 
 class Linker:
@@ -54,24 +52,25 @@ class Linker:
     def constant(self, bits: int, value: int, lanes: int = 1) -> int:
         """The slot of a literal, given as raw bits of a width."""
         key = bits, value, lanes
-        if key not in self._slots:
-            self._slots[key] = self.num_registers + len(self.constants)
-            raw = Type("", bits, "b").raw
-            self.constants.append(np.full((1, lanes), value, raw))
-        return self._slots[key]
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = self.num_registers + len(self.constants)
+            self.constants.append(_literal(bits, value, lanes))
+        return slot
 
     def is_constant(self, slot: int) -> bool:
         return slot >= self.num_registers
 
     def source(self, operand: Operand, type_: Type, wider: bool = False) -> int:
         """The slot of a source of `type_`; `wider` allows registers wider than the type."""
+        if isinstance(operand, Reg):
+            bits = operand.type.bits
+            if bits != type_.bits and not (wider and bits > type_.bits):
+                raise OpcodeError(
+                    f"`{operand.name}` has {bits} bits where `.{type_.name}` is expected"
+                )
+            return operand.slot
         match operand:
-            case Reg(name, found, slot):
-                if found.bits != type_.bits and not (wider and found.bits > type_.bits):
-                    raise OpcodeError(
-                        f"`{name}` has {found.bits} bits where `.{type_.name}` is expected"
-                    )
-                return slot
             case Int(value):
                 lanes = 32 if type_.name.endswith("x2") else 1
                 return self.constant(type_.bits, integer_bits(value, type_), lanes)
@@ -83,9 +82,9 @@ class Linker:
 
     def dest(self, operand: Operand, type_: Type, wider: bool = False) -> int:
         """The slot of a destination; `_` gets a slot that nobody reads."""
-        if isinstance(operand, Sink):
-            return self.trash()
         if not isinstance(operand, Reg):
+            if isinstance(operand, Sink):
+                return self.trash()
             raise OpcodeError(f"a destination register is expected, not {describe(operand)}")
         if operand.name in self.body.specials:
             raise OpcodeError(f"`{operand.name}` can't be written")
@@ -125,22 +124,19 @@ class Linker:
         if instruction.guard is not None:
             linked.guard = instruction.guard.slot
             linked.negated = instruction.negated
-        guarded = instruction.guard is not None
-        if guarded and isinstance(linked, Step) and linked.writes and not linked.own:
-            linked.run = _guarded(linked.run, linked.guard or 0, linked.negated, linked.writes)
+            if isinstance(linked, Step) and linked.writes and not linked.own:
+                linked.run = _guarded(linked.run, linked.guard, linked.negated, linked.writes)
         return linked
 
     def _pure(self, form: Pure, instruction: Instruction) -> Step:
-        expect(instruction, len(form.outs) + len(form.ins))
         operands = instruction.operands
+        if len(operands) != len(form.outs) + len(form.ins):
+            expect(instruction, len(form.outs) + len(form.ins))
         outs = tuple(map(self.dest, operands, form.outs))
         ins = tuple(map(self.source, operands[len(outs) :], form.ins))
-        flow = form.flow
-        if flow is None and all(type_.lanes == 2 for type_ in (*form.outs, *form.ins)):
-            flow = _HALVES
-        step = self.pure_step(form.fn, outs, ins)
-        if flow is not None:
-            step.spread = Spread(flow, form.fn, ins, tuple(type_.bits for type_ in form.outs))
+        step = self.pure_step(form.fn, outs, ins, form.flow)
+        if step.spread is not None and step.spread.flow.halves:
+            step.spread.widths = tuple(type_.bits for type_ in form.outs)
         return step
 
     def pure_step(
@@ -152,11 +148,21 @@ class Linker:
     ) -> Step:
         """A step that computes `outs` from `ins` lane by lane; `flow` as in `Pure`."""
         run = _run_pure(fn, outs, ins)
-        if all(map(self.is_constant, ins)):
+        reads = tuple([slot for slot in ins if slot < self.num_registers])
+        if not reads:
             run = _broadcasting(run, outs)
-        step = Step(run, tuple(s for s in ins if not self.is_constant(s)), outs)
-        step.spread = None if flow is None else Spread(flow, fn, ins)
+        step = Step(run, reads, outs)
+        if flow is not None:
+            step.spread = Spread(flow, fn, ins)
         return step
+
+
+@lru_cache(maxsize=4096)
+def _literal(bits: int, value: int, lanes: int) -> Array:
+    """Registers alias, so nobody changes it, and programs can share it."""
+    literal: Array = np.full((1, lanes), value, RAW[bits])
+    literal.setflags(write=False)
+    return literal
 
 
 def expect(instruction: Instruction, *counts: int) -> None:
@@ -278,9 +284,17 @@ def _broadcasting(inner: Run, outs: tuple[int, ...]) -> Run:
         inner(c)
         for out in outs:
             value = c.regs[out]
-            c.regs[out] = np.full((c.num_warps, 32), value[0, 0], value.dtype)
+            c.regs[out] = filled(c.num_warps, value[0, 0], value.dtype)
 
     return run
+
+
+@lru_cache(maxsize=1024)
+def filled(num_warps: int, value: Any, dtype: np.dtype[Any]) -> Array:
+    """Every lane with the same raw bits. Registers alias, so nobody changes it."""
+    lanes: Array = np.full((num_warps, 32), value, dtype)
+    lanes.setflags(write=False)
+    return lanes
 
 
 def _guarded(inner: Run, guard: int, negated: bool, writes: tuple[int, ...]) -> Run:

@@ -73,6 +73,7 @@ class Machine:
         self.num_threads = block[0] * block[1] * block[2]
         self.warps_per_block = -(-self.num_threads // 32)
         self.num_registers = program.linker.num_registers
+        self.no_registers: list[Array] = [None] * self.num_registers  # type: ignore[list-item]
         self.random = random.Random(options.seed) if options.seed else None
         self.limit = options.limit
         self.resident = resident
@@ -253,7 +254,7 @@ class Machine:
         self.ready = [c for c in ready if not (c.pc == chosen.pc and c.joins == chosen.joins)]
         for c in same[1:]:
             self.leave_joins(c)
-        return merge(same)
+        return merge(same, self.program.liveness.entering(chosen.pc))
 
     def put_back(self, c: Cohort, pc: int) -> None:
         c.pc = pc
@@ -331,6 +332,7 @@ class Machine:
         if self._post_dominators is None:
             self._post_dominators = immediate_post_dominators(self.program.blocks)
         meeting = self._post_dominators[following - 1]
+        c.forget_others(self.program.liveness.leaving(following - 1))
         taking, going_on = c.subset(lanes), c.subset(c.mask & ~lanes)
         if meeting >= 0:
             if not (c.joins and c.joins[-1].block == meeting):
@@ -370,7 +372,7 @@ class Machine:
             arrived, join.arrived = join.arrived, []
             for c in arrived[1:]:
                 self.leave_joins(c)
-            self.ready.append(merge(arrived))
+            self.ready.append(merge(arrived, self.program.liveness.entering(join.block)))
 
     def leave_joins(self, c: Cohort) -> None:
         """One cohort less will come to the joins of `c` (it ended or merged into a sibling)."""

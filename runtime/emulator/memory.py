@@ -138,8 +138,9 @@ class Memory:
             )
         _check_alignment(c, address, on, width, f"{space} address")
         if base is None:
-            base = np.broadcast_to(self._bases(c, space), c.mask.shape)
-            base = base if on is None else base[on]
+            base = self._bases(c, space)
+            if on is not None:
+                base = (base if base.shape[1] == 32 else base.repeat(32, 1))[on]
         storage = self.shared if space == "shared" else self.local
         index = (address.view(np.int64) + base) >> (width.bit_length() - 1)
         return Piece(storage, index, None)
@@ -245,13 +246,10 @@ class Memory:
 
 
 def _check_alignment(c: Cohort, address: Array, on: Array | None, width: int, what: str) -> None:
-    if width > 1:
+    if width > 1 and int(np.bitwise_or.reduce(address, axis=None)) & (width - 1):
         wrong = (address & np.uint64(width - 1)) != 0
-        if wrong.any():
-            place = int(address[wrong][0])
-            raise FaultError(
-                f"{what} {place} is not aligned to {width} bytes ({_who(c, wrong, on)})"
-            )
+        place = int(address[wrong][0])
+        raise FaultError(f"{what} {place} is not aligned to {width} bytes ({_who(c, wrong, on)})")
 
 
 def _who(c: Cohort, bad: Array, on: Array | None) -> str:

@@ -11,7 +11,7 @@ depend on the opcode's text only and are cached.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,6 +52,7 @@ class Custom:
 Form: TypeAlias = "Pure | Custom"
 Builder: TypeAlias = "Callable[[Mods], Form]"
 
+_HALVES = Flow(0, halves=True)
 _BUILDERS: dict[str, Builder] = {}
 
 
@@ -123,7 +124,13 @@ def form_of(text: str) -> Form:
         raise OpcodeError(f"unknown opcode `{text}`")
     form = build(mods)
     mods.finish()
+    if isinstance(form, Pure) and form.flow is None and _is_packed(form):
+        return replace(form, flow=_HALVES)
     return form
+
+
+def _is_packed(form: Pure) -> bool:
+    return all(type_.lanes == 2 for type_ in (*form.outs, *form.ins))
 
 
 def known_opcodes() -> list[str]:

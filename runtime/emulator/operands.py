@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from functools import lru_cache
 
 from .syntax import FloatBits, Int, Mem, Not, Operand, Pair, Reg, Sink, Symbol, TensorMem, Vector
 from .types import TYPES, Type
@@ -24,11 +24,13 @@ SPECIALS: dict[str, Type] = {name: TYPES["u32"] for name in _SPECIALS_32} | {
     "%gridid": TYPES["u64"],
 }
 
-_NUMBERED = re.compile(r"(.*?)(\d+)\Z")
+_DIGITS = "0123456789"
+_NUMERIC = frozenset(_DIGITS + "+-.")
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?\Z")
 _HEX_FLOAT = re.compile(r"0(?:[fF]([0-9a-fA-F]{8})|[dD]([0-9a-fA-F]{16}))\Z")
 _DECIMAL_FLOAT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?\Z")
 _NAME = re.compile(r"[A-Za-z_$%][\w$.]*\Z")
+_ADDRESS = re.compile(r"\[[^\[\]]*\]\Z")
 _SPLIT = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|[^\s,\[\]{}](?:[^,\[\]{}]*[^\s,\[\]{}])?")
 
 
@@ -41,13 +43,15 @@ def split_operands(text: str) -> list[str]:
 
     Raises OperandError when anything but single commas stands between them.
     """
-    if "{" not in text and "[" not in text:
+    if "{" not in text:
         parts = [part.strip() for part in text.split(",")]
         if parts == [""]:
             return []
-        if "" in parts:
-            raise OperandError("an operand is missing beside a comma")
-        return parts
+        addresses = [part for part in parts if "[" in part or "]" in part]
+        if not addresses or (len(addresses) == 1 and _ADDRESS.match(addresses[0])):
+            if "" in parts:
+                raise OperandError("an operand is missing beside a comma")
+            return parts
     parts = _SPLIT.findall(text)
     rest = _SPLIT.sub("", text).replace(" ", "").replace("\t", "").replace("\n", "")
     if rest != "," * (len(parts) - 1):
@@ -110,13 +114,30 @@ class RegisterTable:
             self._ranges[-1][name] = (count, type_)
 
     def find(self, name: str) -> Reg | None:
+        entry = self._scopes[-1].get(name)
+        return entry if isinstance(entry, Reg) else self._first_use(name)
+
+    def _first_use(self, name: str) -> Reg | None:
+        """A register that the innermost scope has not used yet."""
+        base = name.rstrip(_DIGITS)
+        digits = name[len(base) :]
+        if (
+            len(self._scopes) == 1
+            and digits
+            and base in self._ranges[0]
+            and name not in self._scopes[0]
+        ):
+            count, type_ = self._ranges[0][base]
+            if int(digits) < count:
+                reg = self._scopes[0][name] = self._new(name, type_)
+                return reg
         for scope, ranges in zip(reversed(self._scopes), reversed(self._ranges), strict=True):
             entry = scope.get(name)
             if isinstance(entry, Reg):
                 return entry
-            if entry is None and (match := _NUMBERED.match(name)):
-                count, type_ = ranges.get(match[1], (0, None))
-                if type_ is not None and int(match[2]) < count:
+            if entry is None and digits and base in ranges:
+                count, type_ = ranges[base]
+                if int(digits) < count:
                     entry = type_
             if entry is not None:
                 reg = self._new(name, entry)
@@ -134,11 +155,20 @@ class RegisterTable:
         self.registers.append(reg)
         return reg
 
+    def operands(self, text: str) -> tuple[Operand, ...]:
+        """The operands of an instruction."""
+        seen = self._cache.get
+        parts = text.split(", ")
+        if "[" in text or "{" in text or "" in parts or text.count(",") >= len(parts):
+            parts = split_operands(text)
+        return tuple([seen(part) or self.operand(part.strip()) for part in parts])
+
     def operand(self, text: str) -> Operand:
         """The operand that `text` spells, from a cache where it was seen before."""
         found = self._cache.get(text)
         if found is None:
-            found = self._parse(text)
+            found = self.find(text) if text[:1] == "%" else None
+            found = self._parse(text) if found is None else found
             self._cache[text] = found
         return found
 
@@ -162,10 +192,9 @@ class RegisterTable:
         return self._scalar(text)
 
     def _scalar(self, text: str) -> Operand:
-        readers: tuple[Callable[[str], Operand | None], ...] = (self.find, _integer, parse_float)
-        for read in readers:
-            if (found := read(text)) is not None:
-                return found
+        found = _number(text) if text[0] in _NUMERIC else self.find(text)
+        if found is not None:
+            return found
         base, sign, offset = _cut_offset(text)
         if sign and (value := parse_integer(offset)) is not None and _NAME.match(base):
             return Symbol(base, -value if sign == "-" else value)
@@ -210,9 +239,10 @@ class RegisterTable:
         return reg
 
 
-def _integer(text: str) -> Int | None:
+@lru_cache(maxsize=4096)
+def _number(text: str) -> Int | FloatBits | None:
     value = parse_integer(text)
-    return None if value is None else Int(value)
+    return parse_float(text) if value is None else Int(value)
 
 
 def _cut_offset(text: str) -> tuple[str, str, str]:

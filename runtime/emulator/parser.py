@@ -8,7 +8,7 @@ from bisect import bisect_right
 
 from .calls import split_call
 from .opcode import OpcodeError
-from .operands import OperandError, RegisterTable, parse_float, parse_integer, split_operands
+from .operands import OperandError, RegisterTable, parse_float, parse_integer
 from .syntax import (
     FunctionBody,
     Instruction,
@@ -25,8 +25,10 @@ _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.S)
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"[.\w$%]+")
 _LABEL = re.compile(r"([A-Za-z_$%][\w$]*)\s*:(?!:)")
+# With its semicolon. What follows the opcode begins with no colon: that would be a label.
 _INSTRUCTION = re.compile(
-    r"(?:@\s*(!?)\s*([%\w$]+)\s+)?([a-z][a-z0-9_]*(?:\.[\w:]+)*)(?:\s+(.*))?\Z", re.S
+    r"(\s*)(?:@\s*(!?)\s*([%\w$]+)\s+)?([a-z][a-z0-9_]*(?:\.[\w:]+)*)"
+    r"(?:\s+([^\s:;][^;]*))?\s*;"
 )
 _DECLARED = re.compile(r"\s*([%A-Za-z_$][\w$]*)\s*(?:<\s*(\d+)\s*>)?\s*\Z")
 _VARIABLE = re.compile(
@@ -247,6 +249,9 @@ class _BodyParser:
         parser, text = self.parser, self.parser.text
         depth = 1
         while depth:
+            if instruction := _INSTRUCTION.match(text, parser.position):
+                self.instruction(instruction)
+                continue
             parser.skip()
             if parser.position >= len(text):
                 raise parser.fail("`}` is missing at the end of the function")
@@ -265,7 +270,9 @@ class _BodyParser:
             elif match := _LABEL.match(text, parser.position):
                 self.label(match)
             else:
-                self.instruction()
+                start = parser.position
+                parser.until(";")
+                raise parser.fail("this is no instruction", start)
         self.body.local_bytes = parser.space_used["local"]
         for name, where in self.body.labels.items():
             assert where <= len(self.body.instructions), name
@@ -311,23 +318,19 @@ class _BodyParser:
             count = int(declared[2]) if declared[2] else None
             self.table.declare(declared[1], TYPES[match[1]], count)
 
-    def instruction(self) -> None:
-        parser = self.parser
-        start = parser.position
-        statement = parser.until(";").strip()
-        match = _INSTRUCTION.match(statement)
-        if match is None:
-            raise parser.fail("this is no instruction", start)
+    def instruction(self, match: re.Match[str]) -> None:
+        parser, table = self.parser, self.table
+        _, negation, guard_name, opcode, text = match.groups()
+        start = match.end(1)
+        operands: tuple[Operand, ...] = ()
         try:
-            guard = self.table.guard(match[2]) if match[2] else None
-            operands = self.operands(match[3], match[4] or "")
+            guard = table.guard(guard_name) if guard_name else None
+            if text and opcode.startswith("call"):
+                operands = tuple(map(Symbol, split_call(text.rstrip())))
+            elif text:
+                operands = table.operands(text)
         except (OperandError, OpcodeError) as error:
             raise parser.fail(str(error), start) from None
-        self.body.instructions.append(
-            Instruction(match[3], operands, parser.line(start), guard, match[1] == "!")
-        )
-
-    def operands(self, opcode: str, text: str) -> tuple[Operand, ...]:
-        if opcode.startswith("call"):
-            return tuple(map(Symbol, split_call(text)))
-        return tuple(map(self.table.operand, split_operands(text)))
+        parser.position = match.end()
+        line = parser.line(start)
+        self.body.instructions.append(Instruction(opcode, operands, line, guard, negation == "!"))

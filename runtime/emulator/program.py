@@ -25,6 +25,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
 )
 from .cohort import Cohort, run_tracking
 from .linker import Linker, variable_addresses
+from .liveness import Liveness, slot_bits
 from .memory import PARAM_WINDOW
 from .opcode import OpcodeError
 from .step import Block, Control, Run, Step
@@ -43,6 +44,7 @@ class Program:
     blocks: list[Block]
     shared_static: int
     dynamic_shared: bool
+    liveness: Liveness
 
     def profile(self) -> dict[int, int]:
         """Executions by warps for each PTX line since the counters were reset."""
@@ -97,7 +99,8 @@ def build(body: FunctionBody, module: ParsedModule, global_base: int) -> Program
     dynamic_start = max(
         (addresses[v.name] for v in variables if v.external and v.space == "shared"), default=static
     )
-    return Program(body, module.source, linker, blocks, dynamic_start, dynamic)
+    liveness = Liveness(blocks, linker.num_registers)
+    return Program(body, module.source, linker, blocks, dynamic_start, dynamic, liveness)
 
 
 def _blocks(body: FunctionBody, linked: list[Step | Control]) -> list[Block]:
@@ -133,7 +136,7 @@ def _guard_unwritten(blocks: list[Block], count: int, always: set[int]) -> None:
     """Wraps the steps that may read a register that was never written."""
     everything = (1 << count) - 1
     start_set = sum(1 << slot for slot in always)
-    written = [_written(block) for block in blocks]
+    exposed, written = zip(*map(_exposed_and_written, blocks), strict=True)
     at_entry = [everything] * len(blocks)
     at_entry[0] = start_set
     pending = [0]
@@ -148,17 +151,21 @@ def _guard_unwritten(blocks: list[Block], count: int, always: set[int]) -> None:
                 at_entry[following] = joined
                 pending.append(following)
     for number, block in enumerate(blocks):
-        if number in visited:
+        if number in visited and exposed[number] & everything & ~at_entry[number]:
             _guard_block(block, at_entry[number], count)
 
 
-def _written(block: Block) -> int:
-    found = 0
-    for step in block.steps:
-        for slot in step.writes:
-            if slot >= 0:
-                found |= 1 << slot
-    return found
+def _exposed_and_written(block: Block) -> tuple[int, int]:
+    """Slots that a block reads before it writes them, and those that it writes, as sets of bits."""
+    exposed: set[int] = set()
+    written: set[int] = set()
+    for step in reversed(block.steps):
+        exposed.difference_update(step.writes)
+        exposed.update(step.reads, step.data)
+        if step.guard is not None:
+            exposed.add(step.guard)
+        written.update(step.writes)
+    return slot_bits(exposed), slot_bits(written)
 
 
 def _guard_block(block: Block, known: int, count: int) -> None:

@@ -97,6 +97,10 @@ class Races:
     def meet(self, c: Cohort) -> None:
         """All live warps of the blocks of `c` pass a barrier together."""
         slots = c.slots[:, 0]
+        if slots[0] == slots[-1]:  # all of one block, as slots ascend
+            self.clocks[c.rows] = self.clocks[c.rows].max(0)
+            self.advance(c.rows)
+            return
         starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
         joined = np.maximum.reduceat(self.clocks[c.rows], starts, axis=0)
         self.clocks[c.rows] = np.repeat(joined, np.diff(np.r_[starts, len(slots)]), 0)
@@ -159,8 +163,8 @@ class Races:
         return units
 
     def _rows(self, c: Cohort, on: Array | None) -> Array:
-        rows = np.broadcast_to(c.rows[:, None], c.mask.shape)
-        return rows.reshape(-1) if on is None else rows[on]
+        rows: Array = c.rows.repeat(32)
+        return rows if on is None else rows[on.reshape(-1)]
 
     def load(
         self,
@@ -278,21 +282,19 @@ class Races:
 
     def _note(self, units: Array, rows: Array, fresh: Array, clocks: Array, line: int) -> None:
         """Records writes; those not `fresh` repeat the value of a concurrent one."""
-        agents = np.broadcast_to((rows % self.agents)[:, None], units.shape)
+        agents, clocks = (rows % self.agents)[:, None], clocks[:, None]
         bits = np.int64(1) << agents
         if not fresh.all():
+            agents, clocks, bits = (np.broadcast_to(x, units.shape) for x in (agents, clocks, bits))
             self.writers[units[~fresh]] |= bits[~fresh]
-            clocks = np.broadcast_to(clocks[:, None], units.shape)[fresh]
-            units, agents, bits = units[fresh], agents[fresh], bits[fresh]
-        else:
-            clocks = np.broadcast_to(clocks[:, None], units.shape)
+            units, agents, clocks, bits = (x[fresh] for x in (units, agents, clocks, bits))
         self.writer[units] = agents
         self.written[units] = clocks
         self.writers[units] = bits
         self.write_line[units] = line
         if (self.writer[units] != agents).any():
             # Several warps in one step: that they agree is checked once the values are stored.
-            np.bitwise_or.at(self.writers, units.reshape(-1), bits.reshape(-1))
+            np.bitwise_or.at(self.writers, units, np.broadcast_to(bits, units.shape))
 
     def unchanged(self, units: Array, values: Array | None, undefined: Array | None) -> Array:
         """Which units hold already what is to be written."""

@@ -82,8 +82,10 @@ def _start(machine: Machine) -> int:
     told, blocks = body.limits.get("maxnreg"), body.limits.get("minnctapersm")
     if told is not None:
         return told
+    if blocks is None:
+        return 0
     most = max(_taken(body), default=256)
-    return 0 if blocks is None else min(_REGISTERS // (machine.num_threads * blocks) // 8 * 8, most)
+    return min(_REGISTERS // (machine.num_threads * blocks) // 8 * 8, most)
 
 
 def _taken(body: FunctionBody) -> list[int]:

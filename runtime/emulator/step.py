@@ -26,7 +26,7 @@ class Flow:
     halves: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spread:
     """What `Flow` needs of one instruction: its function, the slots of its sources, and the bits
     of its results, if these are packed pairs."""

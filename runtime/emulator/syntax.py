@@ -11,7 +11,7 @@ from .errors import EmulatorError
 from .types import Type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, since those are slow to make, and there are many
 class Reg:
     """A register, special registers included; `slot` indexes the machine's register list."""
 
@@ -85,7 +85,7 @@ class TensorMem:
 Operand: TypeAlias = "Reg | Int | FloatBits | Symbol | Not | Sink | Pair | Vector | Mem | TensorMem"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as `Reg`
 class Instruction:
     opcode: str
     operands: tuple[Operand, ...]

@@ -120,6 +120,7 @@ class Draft:
         self.more: tuple[Callable[..., None], ...] = ()  # productions that come more often
         self.families: tuple[int, ...] = ()  # how often inputs are of each family of dtypes
         self.few: set[int] = set()  # of 4 warps each: those that have given registers back
+        self.has_products = False  # sums of warp groups that live on
         self.production = 0
         self.productions: dict[int, int] = {}  # by the statement's identity
         self._names: dict[str, int] = {}

@@ -109,9 +109,13 @@ def draw_changes(
     draft: Draft, possible: bool, first: int, second: int
 ) -> dict[int, tuple[int, str]]:
     """The registers to which two groups of 4 warps change: one gives some back, and the other, if
-    at all, takes some of them. Who has few and is to have many does."""
+    at all, takes some of them. Who has few and is to have many does.
+
+    Not where sums of warp groups live on: their registers must then be among those that stay, and
+    the assembler serialises products, which a build refuses, where it finds too few of those.
+    """
     needs = first > second and 0 in draft.few
-    if not possible or (draft.random.random() < 0.4 and not needs):
+    if not possible or draft.has_products or (draft.random.random() < 0.4 and not needs):
         return {}
     changes = {0: (first, "less"), 1: (second, "more")}
     if first > second:

@@ -161,6 +161,7 @@ def _turns(draft: Draft, acc: Tile, a: Tile, b: Tile, step: int, may_cut: bool) 
 def _multiply(
     draft: Draft, acc: Tile, a: Tile, turns: list[_Turn], shared_a: Value | None, shared_b: Value
 ) -> None:
+    draft.has_products = True
     random, zero = draft.random, Const(0)
     for number, turn in enumerate(turns):
         at = Const(turn.start)

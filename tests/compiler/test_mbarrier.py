@@ -160,3 +160,19 @@ def test_a_warp_agrees_on_what_it_sees() -> None:
         emulate(TEST, [y], seed=seed)
         found.add(tuple(np.unique(y).tolist()))
     assert found == {(1,), (2,)}
+
+
+def test_barriers_made_together_are_told_of_together() -> None:
+    """The block meets once for all of them, and again for those that come later."""
+    ptx = compile_function(
+        parse("""func @f() warps = 1 {
+  %a = alloc_mbarrier {count = 1} : mbarrier<[2]>
+  %b = alloc_mbarrier {count = 2} : mbarrier<[1]>
+  barrier
+  %c = alloc_mbarrier {count = 1} : mbarrier<[1]>
+}""")
+    ).ptx
+    assert ptx.count("mbarrier.init.shared") == 4
+    assert ptx.count("fence.mbarrier_init") == 2 and ptx.count("bar.sync") == 3
+    before, after = ptx.split("fence.mbarrier_init", 1)
+    assert before.count("mbarrier.init.shared") == 3 and after.count("mbarrier.init.shared") == 1

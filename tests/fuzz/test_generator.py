@@ -16,6 +16,8 @@ from tileloom.runtime.fuzz.prune import without
 from tileloom.runtime.fuzz.shapes import draw_layout, draw_shape
 from tileloom.vm.diagnostics import UsageError
 from tileloom.vm.instruction import REGISTRY, Instruction
+from tileloom.vm.instructions.registers import SetRegisters
+from tileloom.vm.instructions.wgmma import Wgmma
 from tileloom.vm.ir import Break, For, Group, If, Return, While, walk
 from tileloom.vm.text import parse
 
@@ -59,6 +61,15 @@ def test_both_tiers_occur(drawn: list[Drawn]) -> None:
     assert len(free) > PROGRAMS / 8 and len(exact) > PROGRAMS / 2
     assert any(a.error for case in free for a in case.arguments)
     assert not any(a.error for case in exact for a in case.arguments)
+
+
+@pytest.mark.parametrize("seed", [1832, 303564])
+def test_no_registers_are_given_back_behind_products(seed: int) -> None:
+    """Their sums live on; the assembler would serialise products for lack of registers."""
+    body = generate(seed).case.function.body
+    first = next(number for number, s in enumerate(body) if isinstance(s, Wgmma))
+    assert any(isinstance(s, Group) for s in body[first:])
+    assert not any(isinstance(s, SetRegisters) for s in walk(body[first:]))
 
 
 def test_layouts_of_every_kind() -> None:

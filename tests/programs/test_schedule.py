@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import log2
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tileloom.programs.quantized_matmul.schedule as schedule_module
 from tileloom.compiler import compile_function
 from tileloom.programs.quantized_matmul.candidates import candidates
 from tileloom.programs.quantized_matmul.config import REDUCTION_BYTES
@@ -14,12 +17,12 @@ from tileloom.programs.quantized_matmul.plan import traced
 from tileloom.programs.quantized_matmul.schedule import (
     H100,
     SHARED_BYTES,
+    Entry,
     Machine,
     Schedule,
     choose,
     entries,
     largest_tokens,
-    staged,
 )
 from tileloom.programs.quantized_matmul.tuning import Problem
 from tileloom.vm.diagnostics import VMError
@@ -105,22 +108,60 @@ def test_slots_take_the_bytes_that_a_schedule_says(name: str, word: str) -> None
 
 
 def test_recorded_problems_get_their_own_schedule() -> None:
-    assert len(entries()) >= 100
+    """The very one that was measured, whether its operands are staged or not."""
+    assert len(entries()) >= 200
     for entry in entries():
         geometry = Geometry(dtype(entry.weight).bits, entry.k, entry.n, 128)
         check_legal(entry.schedule, geometry, entry.m)
-        chosen = choose(geometry, entry.m, weight=entry.weight)
-        in_memory = entry.schedule.splits > 1 and not entry.schedule.cluster
-        assert chosen == staged(entry.schedule, geometry) or in_memory
-        assert chosen.stages >= 2 and chosen.tokens == entry.tokens
+        assert choose(geometry, entry.m, weight=entry.weight) == entry.schedule
+        assert entry.schedule.tokens == entry.tokens
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, *found: Entry) -> None:
+    """Another record."""
+    monkeypatch.setattr(schedule_module, "entries", lambda: found)
+    monkeypatch.setattr(schedule_module, "choose", choose.__wrapped__)
+
+
+@pytest.mark.parametrize(
+    "word", ["k4f1t8s1d0b4", "k8f1t8s1d0a2wb2", "k4f1t8s1d2x", "k4f2t8s2cd0a2w"]
+)
+def test_a_recorded_word_is_launched_as_it_is(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    recorded(monkeypatch, Entry("u8", 8192, 10240, 8, Schedule.parse(word)))
+    for n, group in ((10240, 128), (8192, 128), (10240, 8192)):
+        geometry = Geometry(8, 8192, n, group)
+        assert str(schedule_module.choose(geometry, 8, weight="u8")) == word
+
+
+def test_parts_in_a_workspace_are_of_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    word = "k8f1t16s3d0a2wb1"
+    recorded(monkeypatch, Entry("u5", 11008, 4096, 16, Schedule.parse(word)))
+    chosen = {n: str(schedule_module.choose(Geometry(5, 11008, n, 128), 16)) for n in (4096, 4160)}
+    assert chosen[4096] == word and chosen[4160] != word
+
+
+def test_a_record_is_of_feature_blocks_as_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words mean other blocks where these are narrower."""
+    word = "k2f2t8s2cd0a3w"
+    recorded(monkeypatch, Entry("u4", 8192, 16384, 8, Schedule.parse(word)))
+    narrow, wide = Geometry(4, 8192, 16384, 128), Geometry(4, 8192, 16448, 128)
+    assert (narrow.cut.tiles, wide.cut.tiles) == (2, 4)
+    assert str(schedule_module.choose(narrow, 8)) == word
+    assert str(schedule_module.choose(wide, 8)) != word
 
 
 def test_few_tokens_choose_by_the_nearest_number_of_them() -> None:
-    recorded = {e.m: e.schedule for e in entries() if (e.weight, e.k, e.n) == ("u2", 8192, 8192)}
-    geometry = Geometry(2, 8192, 8192, 128)
-    assert recorded[1] != recorded[8]
-    chosen = [choose(geometry, m) for m in range(1, 17)]
-    assert chosen == [recorded[1]] * 2 + [recorded[8]] * 6 + [recorded[16]] * 8
+    known = {(e.weight, e.k, e.n, e.m): e.schedule for e in entries()}
+    problems = [key[:3] for key in known if key[3] == 1]
+    assert len(problems) >= 55
+    for problem in problems:
+        weight, k, n = problem
+        geometry = Geometry(dtype(weight).bits, k, n, 128)
+        counts = [m for m in (1, 2, 4, 8) if (*problem, m) in known]
+        for m in range(1, 17):
+            nearest = 16 if m > 8 else min(counts, key=lambda each: abs(log2(each / m)))
+            assert choose(geometry, m, weight=weight) == known[*problem, nearest], (problem, m)
+    assert known["u2", 8192, 8192, 1] != known["u2", 8192, 8192, 8]
 
 
 def test_every_recorded_choice_is_a_program_that_fits() -> None:

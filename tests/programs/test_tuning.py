@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import os
 import time
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tileloom.programs.quantized_matmul.schedule import Schedule
+from tileloom.programs.quantized_matmul.plan import scalars
+from tileloom.programs.quantized_matmul.schedule import Schedule, choose
+from tileloom.programs.quantized_matmul.timing import (
+    HALF_BYTES,
+    MOST_LAUNCHES,
+    WEIGHT_BYTES,
+    Bench,
+    rotated,
+)
 from tileloom.programs.quantized_matmul.tuning import (
     Problem,
     Worker,
@@ -88,3 +97,49 @@ def test_candidates_compile_in_parallel(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("TILELOOM_CACHE_DIR", str(tmp_path))
     assert compile_all([PROBLEM.plan(FAST), PROBLEM.plan(SLOW)], 2, "sm_90a") == {}
     assert list(tmp_path.rglob("*")), "the kernels are in the cache"
+
+
+@pytest.mark.parametrize("weight", ["u1", "u4", "u8"])
+@pytest.mark.parametrize("group", [32, 128, 1 << 20])
+def test_neither_words_nor_scales_stay_in_the_cache(weight: str, group: int) -> None:
+    cache = 50 << 20
+    for k, n in ((8192, 8192), (8192, 57344), (28672, 8192)):
+        geometry = Problem(weight, k, n, 1, group).geometry
+        words, copies, slots = rotated(geometry)
+        scales = 2 * prod(geometry.scale_shape())
+        assert words >= k * n * geometry.bits // 8 and 2 * cache < copies * words <= WEIGHT_BYTES
+        assert slots * scales <= HALF_BYTES
+        # One row of scales is small beside the words, whatever keeps it.
+        taken = max(copies, min(MOST_LAUNCHES, slots))
+        assert min(taken, slots) * scales > 2 * cache or 100 * scales < words
+
+
+class Memory:
+    """Stands for device memory that nobody reads."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def data_ptr(self) -> int:
+        return self.address
+
+
+def test_each_launch_reads_words_and_scales_of_its_own() -> None:
+    bench = object.__new__(Bench)
+    bench.weights, bench.halves = cast(Any, Memory(1 << 40)), cast(Any, Memory(1 << 50))
+    bench.output, bench.counters = cast(Any, Memory(1 << 60)), cast(Any, Memory(1 << 61))
+    problem = Problem("u4", 8192, 57344, 16)
+    geometry, plan = problem.geometry, problem.plan(choose(problem.geometry, 16))
+    words, copies, slots = rotated(geometry)
+    found = list(bench.rounds(plan, geometry))
+    assert len(found) == max(copies, min(MOST_LAUNCHES, slots))
+    assert {values[1] for values in found} == {(1 << 40) + i * words for i in range(copies)}
+    scales = 2 * prod(geometry.scale_shape())
+    for place in (2, 3):
+        assert {values[place] for values in found} == {
+            (1 << 50) + i * scales for i in range(min(slots, len(found)))
+        }
+    assert all(values[2] != values[3] for values in found)
+    assert all(
+        values[8:] == scalars(plan, 8192, 57344, geometry.num_chunks, 1.0) for values in found
+    )

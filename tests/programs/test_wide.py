@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tileloom.compiler import compile_function
-from tileloom.programs.quantized_matmul import linear, pack, quantize
+from tileloom.programs.quantized_matmul import geometry, linear, pack, quantize
 from tileloom.programs.quantized_matmul.geometry import Geometry
 from tileloom.programs.quantized_matmul.plan import plan, traced
 from tileloom.programs.quantized_matmul.quantization import Quantized, legal_zero_points
@@ -119,6 +119,10 @@ def test_every_device(name: str, activation: str, zero_point: str | None, device
         (40, 640, 512, 128, "n16g2h2a3b4"),  # blocks that share tiles: 30 chunks by 8
         (40, 640, 520, 128, "n40g2h2a3b7"),  # tiles of three blocks
         (40, 256, 520, 128, "n8g2h2a2b30"),  # a block for each chunk
+        (40, 640, 520, 128, "n24g2h2a2c2"),
+        (64, 640, 256, 128, "n64g2h2a2c2"),
+        (40, 640, 264, 128, "n32g2h2a2c3"),  # parts of k and shares of tokens of unlike length
+        (40, 128, 300, 128, "n24g2h2a2c4"),  # a cluster with more blocks than chunks
     ],
 )
 def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str | None) -> None:
@@ -139,13 +143,27 @@ def test_shapes_and_schedules(m: int, k: int, n: int, group: int, schedule: str 
         "n24g2h2a3b3",
         "n8g2h2a2r2",
         "n16g2h2a2r9",
+        "n16g2h2a2c2",
+        "n24g2h1a3c2",
+        "n16g2h1a2c3",  # shares of the tokens that don't come out even
     ],
 )
 def test_schedules_on_every_device(schedule: str, device: str) -> None:
     check("u4", 20, 520, 264, device, group=128, schedule=schedule)
 
 
-@pytest.mark.parametrize("schedule", ["n24g2h2a2", "n24g2h2a2b3"])
+@pytest.mark.parametrize("schedule", [None, "n24g2h2a2", "n16g2h2a2b3", "n16g2h2a2c2"])
+def test_wider_blocks_of_4_bits(
+    monkeypatch: pytest.MonkeyPatch, schedule: str | None, device: str
+) -> None:
+    """Blocks of 64 features, which large matrices have."""
+    monkeypatch.setattr(geometry, "LARGEST_NARROW", 0)
+    assert Geometry(4, 520, 264, 128).cut.tiles == 4
+    for name in ("u4", "e2m1") if device == "interpreter" else ("u4",):
+        check(name, 20, 520, 264, device, group=128, schedule=schedule)
+
+
+@pytest.mark.parametrize("schedule", ["n24g2h2a2", "n24g2h2a2b3", "n24g2h2a2c2"])
 def test_bias_and_output_dtypes(schedule: str) -> None:
     check("u4", 20, 256, 200, bias=True, schedule=schedule, group=128)
     check("u4", 20, 256, 200, bias=True, out="f32", schedule=schedule, group=128)
@@ -223,8 +241,8 @@ def test_zero_points_at_the_ends_of_f16(zero: float, activation: str) -> None:
 
 def problems() -> st.SearchStrategy[tuple[Geometry, WideConfig]]:
     def make(name: str, k: int, n: int, group: int) -> tuple[Geometry, WideConfig]:
-        geometry = Geometry(dtype(name).bits, k, n, min(group, k))
-        return geometry, WideConfig(geometry.cut, name, "f16", "int", "f16")
+        cut = Geometry(dtype(name).bits, k, n, min(group, k))
+        return cut, WideConfig(cut.cut, name, "f16", "int", "f16")
 
     sizes = st.one_of(st.integers(1, 3000), st.sampled_from([4096, 8192, 57344]))
     groups = st.sampled_from([1, 7, 16, 32, 48, 64, 128, 256, 1 << 20])
@@ -233,28 +251,31 @@ def problems() -> st.SearchStrategy[tuple[Geometry, WideConfig]]:
 
 @given(problems(), st.integers(1, 5000))
 def test_every_choice_is_legal(problem: tuple[Geometry, WideConfig], m: int) -> None:
-    geometry, config = problem
-    chosen = choose_wide(geometry, m, MACHINE, config)
+    cut, config = problem
+    chosen = choose_wide(cut, m, MACHINE, config)
     if chosen is None:
-        assert m < 17 or not geometry.cut.contiguous or geometry.cut.tiles > 4
+        assert m < 17 or not cut.cut.contiguous or cut.cut.tiles > 4
         return
-    for schedule in (chosen, *wide_candidates(geometry, m, config)):
+    for schedule in (chosen, *wide_candidates(cut, m, config)):
         assert WideSchedule.parse(str(schedule)) == schedule
         assert 8 <= schedule.tokens <= 128 and schedule.tokens % 8 == 0 and schedule.stages >= 2
         whole = configure(schedule, config)
         assert whole.slabs * whole.tokens <= 256 and whole.columns >= 1
         assert whole.shared_bytes <= SHARED_BYTES and schedule.parts <= MACHINE.multiprocessors
-    assert choose_wide(geometry, m, WITHOUT, config) is None
+        assert schedule.cluster == 1 or not schedule.parts
+    assert choose_wide(cut, m, WITHOUT, config) is None
 
 
-@pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c2", "k8f1"])
+@pytest.mark.parametrize("text", ["", "n64", "n64g2h2", "n64g2h2a", "n64g2h2a4c", "k8f1"])
 def test_a_wrong_word_is_told(text: str) -> None:
     with pytest.raises(VMError, match="is no schedule"):
         parse_schedule(text)
 
 
 def test_a_schedule_that_does_not_fit() -> None:
-    q = pack(quantize(np.zeros((128, 64)), "u4", 32))
+    q = pack(quantize(np.zeros((128, 64)), "u6", 32))
+    with pytest.raises(VMError, match="has clusters and shared tiles"):
+        plan(q, 64, "f16", "f16", schedule=WideSchedule.parse("n64g2h2a3c2b8"))
     with pytest.raises(VMError, match="doesn't fit weights of 4 feature tiles"):
         plan(q, 64, "f16", "f16", schedule=WideSchedule.parse("n64g2h1a3"))
 
@@ -279,7 +300,13 @@ def test_rows_of_x_that_the_copy_engine_cannot_read() -> None:
 
 @pytest.mark.parametrize(
     ("name", "schedule"),
-    [("u4", "n64g2h2a4b132"), ("u4", "n128g2h2a3"), ("u3", "n96g2h2a2"), ("u8", "n64g2h2a3")],
+    [
+        ("u4", "n64g2h2a4b132"),
+        ("u4", "n64g2h1a4c2"),
+        ("u4", "n128g2h2a3"),
+        ("u3", "n96g2h2a2"),
+        ("u8", "n64g2h2a3"),
+    ],
 )
 def test_machine_code(name: str, schedule: str, tmp_path: Path) -> None:
     """Weights are the left operand from registers, and nothing is serialised."""

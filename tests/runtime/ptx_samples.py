@@ -88,3 +88,50 @@ def spilling(count: int = 64) -> str:
   ret;
 }}
 """
+
+
+def given_back(count: int) -> str:
+    """A kernel of which one warp group gives registers back down to `count`, while the sums of a
+    product live on, and the other multiplies meanwhile."""
+    product = "  wgmma.fence.sync.aligned;\n  wgmma.mma_async.sync.aligned.m64n{}k16.f32.f16.f16"
+    wait = "  wgmma.commit_group.sync.aligned;\n  wgmma.wait_group.sync.aligned 0;"
+    operands = "%rd1, %rd1, 1, 1, 1, 0, 0;"
+    kept, sums = ([f"%f{i}" for i in numbers] for numbers in (range(16), range(16, 80)))
+
+    def zeros(names: list[str]) -> str:
+        return "\n".join(f"  mov.f32 {name}, 0f00000000;" for name in names)
+
+    def stores(names: list[str]) -> str:
+        return "\n".join(f"  st.global.f32 [%rd0+{4 * i}], {n};" for i, n in enumerate(names))
+
+    return f"""\
+.version 8.0
+.target sm_90a
+.address_size 64
+.visible .entry given_back(.param .u64 p0)
+.maxntid 256, 1, 1
+.minnctapersm 1
+{{
+  .reg .b64 %rd<2>; .reg .f32 %f<80>; .reg .b32 %r<1>; .reg .pred %p<1>;
+  ld.param.u64 %rd0, [p0];
+  mov.b64 %rd1, 0;
+  mov.u32 %r0, %tid.x;
+{zeros(kept)}
+{product.format(32)} {{{", ".join(kept)}}}, {operands}
+{wait}
+  setp.lt.u32 %p0, %r0, 128;
+  @%p0 bra $more;
+  setmaxnreg.dec.sync.aligned.u32 {count};
+  bra $end;
+$more:
+  setmaxnreg.inc.sync.aligned.u32 160;
+{zeros(sums)}
+{product.format(128)} {{{", ".join(sums)}}}, {operands}
+{wait}
+{stores(sums)}
+$end:
+  bar.sync 0;
+{stores(kept)}
+  ret;
+}}
+"""

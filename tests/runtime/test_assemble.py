@@ -18,8 +18,9 @@ from tileloom.runtime.elf import ElfError, read_cubin
 from tileloom.runtime.errors import AssemblerError, ToolMissingError
 from tileloom.runtime.sass import disassemble
 from tileloom.runtime.toolkit import find_assembler, find_program
+from tileloom.vm.diagnostics import Location
 
-from .ptx_samples import SAXPY, SERIALISED, SHARED, spilling
+from .ptx_samples import SAXPY, SERIALISED, SHARED, given_back, spilling
 
 BAD = SAXPY.replace("fma.rn.f32 ", "fmaa.rn.f32 ")
 
@@ -131,6 +132,20 @@ def test_serialised_wgmma_fails(each: Assembler) -> None:
     with pytest.raises(AssemblerError, match="one after the other") as caught:
         assemble(SERIALISED, "sm_90a", assembler=each)
     assert "note: C75" in str(caught.value)
+
+
+def test_registers_that_products_lack_are_shown() -> None:
+    """The place is the instruction that gives them back, and the user's line it comes from."""
+    ptxas = _named("ptxas")  # nvJitLink ignores such changes
+    where = Location("kernel.py", 12, 5, 9)
+    with pytest.raises(AssemblerError, match="one after the other") as caught:
+        assemble(given_back(24), "sm_90a", assembler=ptxas, place_of=lambda line: where)
+    text = str(caught.value)
+    assert "note: C7512: " in text and "store it before" in text and "kernel.py:12:5" in text
+    location = caught.value.location
+    assert location is not None and location.text is not None
+    assert location.text.split() == ["setmaxnreg.dec.sync.aligned.u32", "24;"]
+    assert assemble(given_back(128), "sm_90a", assembler=ptxas).spill_stores == 0
 
 
 def test_a_crash_is_reported_with_the_signal(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tileloom.layouts import RegisterLayout
 from ..diagnostics import VMTypeError
 from ..dtypes import dtype
 from .control import Range, loop, otherwise, range_, when
+from .division import Divisor
 from .ops import (
     block_index,
     cdiv,
@@ -36,6 +37,7 @@ from .ops import (
     full,
     global_view,
     grid_size,
+    larger,
     load,
     smaller,
     store,
@@ -81,7 +83,9 @@ class StreamK:
     """`turns` turns of each of `tiles` tiles, shared evenly by the blocks of a grid of one axis.
 
     A block takes turns in a row, the first block the last ones: so those whose sums it waits for
-    are blocks that were started before it. `cuts=False` says that all shares are whole tiles.
+    are blocks that were started before it. `cuts=False` says that all shares are whole tiles,
+    `each` how many turns a share has, if that is known: ceil(tiles * turns / parts); `inverse` that
+    of `turns` (`Divisor`).
     """
 
     def __init__(
@@ -91,12 +95,23 @@ class StreamK:
         parts: Scalar | None = None,
         *,
         cuts: bool = True,
+        each: Scalar | None = None,
+        inverse: Scalar | None = None,
     ) -> None:
         self.turns, self.cuts = turns, cuts
         self.parts = grid_size(0) if parts is None else parts
         self.all = tiles * turns
-        self.each = cdiv(self.all, self.parts)
+        self.each = cdiv(self.all, self.parts) if each is None else each
         self.number = self.parts - 1 - block_index(0)
+        self._divisor = None if inverse is None else Divisor(turns, inverse)
+
+    def place(self, at: Scalar) -> tuple[Scalar, Scalar]:
+        """The tile of a turn of all, and which of the tile's it is."""
+        if self._divisor is not None:
+            return self._divisor.divide(at)
+        # Known not to be negative, it takes half the instructions.
+        tile = var(larger(at, 0) // self.turns, dtype("i32"))
+        return tile, at - tile * self.turns
 
     @contextmanager
     def segments(self) -> Iterator[Segment]:
@@ -105,10 +120,10 @@ class StreamK:
         begin = self.number * self.each
         at, stop = var(begin, i32), var(smaller(begin + self.each, self.all), i32)
         with loop(at < stop):
-            tile = var(at // self.turns, i32)
+            tile, inside = self.place(at)
             first, turns = var(0, i32), var(self.turns, i32)
             if self.cuts:
-                first.set(at - tile * self.turns)
+                first.set(inside)
                 turns.set(smaller(self.turns - first, stop - at))
             yield Segment(tile, first, turns)
             at.set(at + turns)
@@ -204,10 +219,8 @@ class SharedSums:
         together = min(room // sum(held), _PARTS)
         if together > 1:
             return [(range(len(held)), together)]
-        apart = min(room // max(held), _PARTS)
-        if apart > len(held):
-            return [(range(index, index + 1), apart) for index in range(len(held))]
-        return [(range(len(held)), 1)]
+        apart = max(1, min(room // max(held), _PARTS))
+        return [(range(index, index + 1), apart) for index in range(len(held))]
 
     def _read(self, partials: MemoryTile, number: Scalar, index: int) -> Tile:
         """One of the tiles that a part has left."""

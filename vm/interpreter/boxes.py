@@ -28,13 +28,15 @@ class Box:
 
     def select(self, array: NDArray[Any]) -> NDArray[Any]:
         """The box of an array over the whole memory, as a view in the tile's dimension order."""
-        sizes = dict(zip(self.dims, self.size, strict=True))
-        index = tuple(
-            slice(at, at + sizes[d]) if d in sizes else at for d, at in enumerate(self.start)
-        )
+        index: list[int | slice] = list(self.start)
+        for dim, size in zip(self.dims, self.size, strict=True):
+            at = self.start[dim]
+            index[dim] = slice(at, at + size)
+        found = array[(*index, ...)]  # `...`: a view even of one element
         ascending = sorted(self.dims)
-        order = tuple(ascending.index(d) for d in self.dims)
-        return array[(*index, ...)].transpose(order)  # `...`: a view even of one element
+        if ascending == list(self.dims):
+            return found
+        return found.transpose([ascending.index(dim) for dim in self.dims])
 
     def put(self, array: NDArray[Any], values: object) -> None:
         """Sets the box of an array over the whole memory."""

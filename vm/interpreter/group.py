@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..diagnostics import ExecutionError
 from ..dtypes import Dtype
-from ..expr import Expr, Ref
+from ..expr import Const, Expr, Ref
 from ..instruction import Instruction
 from ..ir import Part, Value
 from ..semantics.values import Mask, Tile, tile_of_numbers
@@ -55,6 +55,10 @@ class World:
 
     def evaluate(self, expr: Expr, env: Env) -> Any:
         """The value of a scalar expression, which may be poison."""
+        if isinstance(expr, Const):
+            return expr.value
+        if isinstance(expr, Ref):
+            return env[expr.value]
         compiled = self._compiled.get(id(expr))
         if compiled is None:
             # The expression is kept too, so that its id stays its own.
