@@ -65,8 +65,8 @@ def default_zero(name: str) -> str:
 
 
 def grid() -> Iterator[Case]:
-    """Every (dtype, activation) at two shapes, and every m at a third; there weights of 4 bits in the
-    wider feature blocks of large matrices, too."""
+    """Every (dtype, activation) at two shapes, and every m at a third; there weights of 4 bits in
+    the wider feature blocks of large matrices, too."""
     for name, activation in product(NAMES, ACTIVATIONS):
         zero = default_zero(name)
         for k, n in ((1000, 333), (8192, 10240)):

@@ -119,7 +119,7 @@ class Cohort:
         """Forgets the values of all registers but these, since nobody will read them."""
         count = self.machine.num_registers
         old = self.regs
-        self.regs = [*self.machine.no_registers, *old[count:]]
+        self.regs = _unwritten(count) + old[count:]
         for slot in live:
             self.regs[slot] = old[slot]
         if self.undefined:
@@ -212,6 +212,10 @@ class Cohort:
         return self.machine.warp_name(int(self.rows[row])) + f", lane {lane}"
 
 
+def _unwritten(count: int) -> list[Array]:
+    return [None] * count  # type: ignore[list-item]
+
+
 def every_bit(lanes: Array, dtype: Any) -> Array:
     """All bits of a type in some lanes, none in the others."""
     if dtype == np.bool_:
@@ -227,7 +231,8 @@ def merge(cohorts: list[Cohort], live: list[int]) -> Cohort:
     if len(cohorts) == 1:
         return first
     gather = _Gather(cohorts)
-    regs = [*first.machine.no_registers, *first.regs[first.machine.num_registers :]]
+    count = first.machine.num_registers
+    regs = _unwritten(count) + first.regs[count:]
     bits: dict[int, Array] = {}
     for slot in live:
         values = [c.regs[slot] for c in cohorts]

@@ -73,7 +73,6 @@ class Machine:
         self.num_threads = block[0] * block[1] * block[2]
         self.warps_per_block = -(-self.num_threads // 32)
         self.num_registers = program.linker.num_registers
-        self.no_registers: list[Array] = [None] * self.num_registers  # type: ignore[list-item]
         self.random = random.Random(options.seed) if options.seed else None
         self.limit = options.limit
         self.resident = resident

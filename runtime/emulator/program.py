@@ -21,6 +21,7 @@ from . import (  # noqa: F401  (importing registers the opcodes)
     mbarrier_ops,
     mma,
     moves,
+    permutes,
     wgmma,
 )
 from .cohort import Cohort, run_tracking
