@@ -137,7 +137,12 @@ class Arithmetic(Unsigned):
     def _signed_floor(self, name: str, x: Operand, y: Operand, wide: bool) -> Register:
         """div or rem of signed numbers, corrected to round toward minus infinity."""
         pure, s, kind = self.builder.pure, "64" if wide else "32", B64 if wide else B32
-        remainder = pure(f"rem.s{s}", kind, x, y)
+        if isinstance(y, Register):  # a long sequence, which one serves where both are asked for
+            quotient = pure(f"div.s{s}", kind, x, y)
+            inverse = pure(f"neg.s{s}", kind, y)
+            remainder = pure(f"mad.lo.s{s}", kind, quotient, inverse, x)
+        else:
+            remainder = pure(f"rem.s{s}", kind, x, y)
         nonzero = pure(f"setp.ne.s{s}", PRED, remainder, 0)
         signs = pure(f"xor.b{s}", kind, remainder, y)
         opposite = pure(f"setp.lt.s{s}", PRED, signs, 0)
