@@ -43,8 +43,9 @@ from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import Schedule
 from tileloom.programs.quantized_matmul.wide_schedule import WideSchedule, parse_schedule
 from tileloom.runtime.bench import measure, rotation
-from tileloom.runtime.cuda.context import driver_version
+from tileloom.runtime.cuda.context import api, check, driver_version
 from tileloom.runtime.cuda.launch import LaunchAttributes
+from tileloom.runtime.cuda.memory import DeviceArray
 from tileloom.runtime.toolkit import find_assembler
 from tileloom.vm.dtypes import dtype
 
@@ -86,11 +87,20 @@ def _copy(packed: Packed, source: Weights, data: Data) -> Packed:
     new = replace(packed, state={})
     weights = replace(
         source,
-        words=source.words.clone(),
-        scales=source.scales.clone(),
-        zeros=source.zeros.clone(),
+        words=_cloned(source.words, data),
+        scales=_cloned(source.scales, data),
+        zeros=_cloned(source.zeros, data),
     )
     new.state[f"cuda:{data.gpu.ordinal}"] = GpuWeights(weights, data.gpu)
+    return new
+
+
+def _cloned(array: Any, data: Data) -> Any:
+    """A copy in memory of its own, of an array of either package."""
+    if not isinstance(array, DeviceArray):
+        return array.clone()
+    new = DeviceArray(array.shape, array.dtype, data.gpu)
+    check(api().cuMemcpyDtoD(new.data_ptr(), array.data_ptr(), array.nbytes))
     return new
 
 
