@@ -21,6 +21,7 @@ from tileloom.compiler import Lowered, compile_function
 from tileloom.vm import interpreter
 from tileloom.vm.diagnostics import VMError
 from tileloom.vm.expr import Binary, Const, Expr, Ref, Unary, apply_binary
+from tileloom.vm.instructions.mbarrier import MbarrierExpect
 from tileloom.vm.ir import Function, walk
 from tileloom.vm.types import ScalarType
 
@@ -100,8 +101,17 @@ def _dropped(
     guilty = {p for s, p in zip(statements, productions, strict=True) if _line(s) == line}
     if not guilty:
         raise CheckError(Finding("compiler error without a place", error.render(), case))
-    doomed = [number for number, p in enumerate(productions) if p in guilty]
-    function, kept = without_filled(case.function, doomed)
+    announcing = {
+        p for s, p in zip(statements, productions, strict=True) if isinstance(s, MbarrierExpect)
+    }
+    while True:
+        doomed = [number for number, p in enumerate(productions) if p in guilty]
+        function, kept = without_filled(case.function, doomed)
+        lost = {productions[number] for number in set(range(len(productions))) - set(kept)}
+        # Who waits for bytes that a lost copy was to bring would wait forever.
+        if not (waiting := lost & announcing - guilty):
+            break
+        guilty |= waiting
     return used_only(case, parsed(case, function)), tuple(productions[n] for n in kept)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tileloom.runtime.fuzz.case import Argument, Case, difference, read_case
+from tileloom.runtime.fuzz.check import check, compiled
 from tileloom.runtime.fuzz.generate import Drawn, generate
 from tileloom.runtime.fuzz.prune import without
 from tileloom.runtime.fuzz.shapes import draw_layout, draw_shape
@@ -70,6 +71,13 @@ def test_no_registers_are_given_back_behind_products(seed: int) -> None:
     first = next(number for number, s in enumerate(body) if isinstance(s, Wgmma))
     assert any(isinstance(s, Group) for s in body[first:])
     assert not any(isinstance(s, SetRegisters) for s in walk(body[first:]))
+
+
+def test_nobody_waits_for_a_copy_that_was_dropped() -> None:
+    """Of this seed the compiler refuses what a copy of the engine depends on."""
+    found = compiled(generate(50005576))
+    assert found.refusals
+    check(found)
 
 
 def test_layouts_of_every_kind() -> None:
