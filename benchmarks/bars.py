@@ -106,14 +106,14 @@ def _measured(row: dict[str, Any]) -> Iterator[tuple[Problem, float, str]]:
         row.get("activation", "f16"), zeros if zeros in ("int", "float") else "",
         bool(row.get("pdl")),
     )  # fmt: skip
+    plain = row.get("plain_us", row.get("us"))
+    if isinstance(plain, dict):
+        yield from ((problem, us, schedule) for schedule, us in plain.items())
+    elif plain is not None:
+        yield problem, plain, row["schedule"]
     if "dependent_us" in row:
-        if "plain_us" in row:
-            yield problem, row["plain_us"], row["schedule"]
-        yield replace(problem, dependent=True), row["dependent_us"], row["schedule"]
-    elif isinstance(row["us"], dict):
-        yield from ((problem, us, schedule) for schedule, us in row["us"].items())
-    elif row["us"] is not None:
-        yield problem, row["us"], row["schedule"]
+        dependent = replace(problem, dependent=True)
+        yield dependent, row["dependent_us"], row.get("dependent", row["schedule"])
 
 
 def lines(found: Mapping[Problem, tuple[float, str]], missed: bool) -> Iterator[str]:

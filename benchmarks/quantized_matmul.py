@@ -116,8 +116,9 @@ def ours(
     case, torch = problem.case, data.torch
     out = torch.full((case.m, case.n), float("nan"), device="cuda", dtype=x.dtype)
     chosen: Plan = plan(
-        problem.packed, case.m, case.activation, case.activation, vector=8, schedule=schedule
-    )
+        problem.packed, case.m, case.activation, case.activation, vector=8, schedule=schedule,
+        dependent=pdl,
+    )  # fmt: skip
     workspace = Workspace.of(chosen.workspace, data.gpu)
     ordinal = data.gpu.ordinal
     attributes = LaunchAttributes(programmatic=pdl)

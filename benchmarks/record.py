@@ -2,7 +2,9 @@
 
     python benchmarks/record.py FILE... [--commit 12ce03c] [--anew]
 
-The rows are those of `tune.py`: a problem (f16, group 128), and the microseconds of each schedule.
+The rows are those of `tune.py`: a problem (f16, group 128), and the microseconds of each schedule;
+or those of dependent launches: a problem, a schedule and its microseconds. Both kinds of launches
+have their own fastest schedule.
 What is shipped for a problem stays unless another was more than 1 % faster in the same row; where
 the row doesn't have it, unless its own time says so. Times are those of the newest row. After a
 change of kernels or of how they are timed earlier times say nothing: `--anew` forgets what is
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "programs" / "quantized_matmul" / "schedules" / "h100.jsonl"
 NOISE = 0.01
 MOST_TOKENS = 16  # above, a cost model chooses
+SCHEDULE = {"us": "schedule", "dependent_us": "dependent"}  # whose microseconds
 
 Row = dict[str, Any]
 Key = tuple[str, int, int, int]
@@ -32,37 +35,62 @@ Key = tuple[str, int, int, int]
 def updated(entries: Iterable[Row], rows: Iterable[Row], anew: bool = False) -> list[Row]:
     """The entries of a record with what the rows say, in the record's order; `anew` without what
     the entries say of the same problems."""
-    wanted = [row for row in rows if _is_wanted(row)]
-    measured = {_key(row) for row in wanted} if anew else set()
-    found = {_key(entry): entry for entry in entries if _key(entry) not in measured}
-    for row in wanted:
-        found[_key(row)] = _entry(found.get(_key(row)), row)
-    return [found[key] for key in sorted(found)]
+    measured = list(_measured(rows))
+    forgotten = {key for kind, key, _ in measured if anew and kind == "us"}
+    found = {_key(entry): entry for entry in entries if _key(entry) not in forgotten}
+    for kind, key, times in measured:
+        shipped = found.get(key, _problem(key))
+        known = (None, None) if anew else (shipped.get(SCHEDULE[kind]), shipped.get(kind))
+        word, us = _fastest(times, *known)
+        found[key] = {**shipped, SCHEDULE[kind]: word, kind: round(us, 2)}
+    # A problem whose plain launches nobody measured has no entry.
+    return [_ordered(found[key]) for key in sorted(found) if "schedule" in found[key]]
 
 
-def _is_wanted(row: Row) -> bool:
-    plain = (row.get("activation", "f16"), row.get("group", 128)) == ("f16", 128)
-    return plain and row["m"] <= MOST_TOKENS and bool(row["us"]) and bool(_launched(row))
+def _measured(rows: Iterable[Row]) -> Iterator[tuple[str, Key, dict[str, float]]]:
+    """Of each problem the microseconds of schedules, plain and dependent; the last row counts."""
+    found: dict[str, dict[Key, dict[str, float]]] = {kind: {} for kind in SCHEDULE}
+    for row in rows:
+        plainest = (row.get("activation", "f16"), row.get("group", 128)) == ("f16", 128)
+        if not plainest or row["m"] > MOST_TOKENS or row.get("zero_point"):
+            continue
+        if "dependent_us" in row:
+            found["dependent_us"].setdefault(_key(row), {})[row["schedule"]] = row["dependent_us"]
+        else:
+            found["us"][_key(row)] = row["us"]
+    for kind, problems in found.items():
+        for key, times in problems.items():
+            launched = _launched(key, times)
+            if launched:
+                yield kind, key, launched
 
 
-def _launched(row: Row) -> dict[str, float]:
+def _launched(key: Key, times: dict[str, float]) -> dict[str, float]:
     """The times of words that are launched as they are: more blocks than there is room for aren't
     asked for."""
-    geometry = Problem(*_key(row)).geometry
-    words = {word: Schedule.parse(word) for word in row["us"]}
-    return {word: row["us"][word] for word, s in words.items() if fitting(s, geometry) == s}
+    geometry = Problem(*key).geometry
+    words = {word: Schedule.parse(word) for word in times}
+    return {word: times[word] for word, s in words.items() if fitting(s, geometry) == s}
 
 
-def _entry(shipped: Row | None, row: Row) -> Row:
-    times = _launched(row)
+def _fastest(
+    times: dict[str, float], shipped: str | None, known: float | None
+) -> tuple[str, float]:
+    """A word and its time: what is shipped, or what is clearly faster."""
     word = min(times, key=lambda each: times[each])
-    if shipped is not None:
-        chosen = shipped["schedule"]
-        us = times.get(chosen, shipped["us"])
-        if us is not None and times[word] >= (1 - NOISE) * us:
-            word, times = chosen, {chosen: us, **times}
-    weight, k, n, m = _key(row)
-    return {"weight": weight, "k": k, "n": n, "m": m, "schedule": word, "us": round(times[word], 2)}
+    us = known if shipped is None else times.get(shipped, known)
+    if shipped is not None and us is not None and times[word] >= (1 - NOISE) * us:
+        return shipped, us
+    return word, times[word]
+
+
+def _problem(key: Key) -> Row:
+    return dict(zip(("weight", "k", "n", "m"), key, strict=True))
+
+
+def _ordered(entry: Row) -> Row:
+    names = [*_problem(_key(entry)), *(name for kind, s in SCHEDULE.items() for name in (s, kind))]
+    return {name: entry[name] for name in names if name in entry}
 
 
 def _key(row: Row) -> Key:

@@ -17,7 +17,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 # The newer file comes last where both have a problem.
 ROWS = (RESULTS / "many_tokens_h100.jsonl", RESULTS / "decode_h100.jsonl")
 SHIPPED = ROOT / "programs" / "quantized_matmul" / "schedules" / "h100.jsonl"
-DEPENDENT = RESULTS / "dependent_h100.jsonl"
 README = ROOT / "README.md"
 PROGRAMS, PAGE = RESULTS / "programs.jsonl", RESULTS / "README.md"
 ELEMENTS = ("f16", "bf16", "f32")
@@ -32,8 +31,7 @@ Found = dict[tuple[str, str], dict[str, Any]]
 
 def rows() -> dict[Key, dict[str, Any]]:
     """The newest rows of each problem: what each implementation took, in microseconds; the fastest
-    schedule where a run had several. Where the rows are of another schedule than is shipped, the
-    tuner's times of that."""
+    schedule where a run had several. Where the record has a problem, its times."""
     found: dict[Key, dict[str, Any]] = {}
     commits: dict[tuple[Key, str], str] = {}
     for line in (line for path in ROWS for line in path.read_text().splitlines()):
@@ -43,24 +41,20 @@ def rows() -> dict[Key, dict[str, Any]]:
         same_run = commits.get((key, name)) == row["commit"]
         times[name] = min(times[name], row["us"]) if same_run else row["us"]
         commits[key, name] = row["commit"]
-        if name == "tileloom" and times[name] == row["us"]:
-            times["schedule"] = row["schedule"]
     _add_tuned(found)
     return found
 
 
 def _add_tuned(found: dict[Key, dict[str, Any]]) -> None:
-    """The tuner's times of shipped schedules that the rows of a problem don't have."""
+    """The tuner's times of shipped schedules: those of the newest kernels."""
     for entry in map(json.loads, SHIPPED.read_text().splitlines()):
-        times = found.get(_key(entry), {})
-        if times and entry["us"] and times.get("schedule") != entry["schedule"]:
-            times |= {"tileloom": entry["us"], "schedule": entry["schedule"], "tuned": ["tileloom"]}
-    for row in map(json.loads, DEPENDENT.read_text().splitlines()):
-        times = found.get(_key(row), {})
-        # Rows that say how many blocks a multiprocessor took are of launches as they are now.
-        if times.get("schedule") == row["schedule"] and "alone" in row:
-            times["dependent"] = row["dependent_us"]
-            times["tuned"] = [*times.get("tuned", []), "dependent"]
+        times = found.get(_key(entry))
+        if times is None:
+            continue
+        for name, kind in (("tileloom", "us"), ("dependent", "dependent_us")):
+            if entry.get(kind):
+                times[name] = entry[kind]
+                times["tuned"] = [*times.get("tuned", []), name]
 
 
 def _key(row: dict[str, Any]) -> Key:

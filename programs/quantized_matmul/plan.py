@@ -109,18 +109,19 @@ def plan(
     schedule: Schedule | WideSchedule | None = None,
     machine: Machine = H100,
     y_aligned: bool = True,
+    dependent: bool = False,
 ) -> Plan:
     """The kernel for m tokens, and its grid; `schedule` overrides the choice for the machine.
 
     `vector` elements of x may be read at once (`x_vector`), and 16 bytes of y be written if it is
-    aligned.
+    aligned. Launches that are `dependent` start while the one before them drains.
     """
     if not isinstance(schedule, Schedule):
         wide = _wide(packed, m, activation, out, bias, vector, schedule, machine, y_aligned)
         if wide is not None:
             return wide
         schedule = None
-    chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name)
+    chosen = schedule or choose(packed.geometry, m, machine, packed.dtype.name, dependent)
     config = Config(
         packed.geometry.cut,
         packed.dtype.name,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from math import log2
+from typing import Any
 
 from tileloom.vm.diagnostics import VMValueError
 
@@ -120,18 +121,20 @@ def largest_tokens(geometry: Geometry) -> int:
 
 
 @lru_cache(maxsize=4096)
-def choose(geometry: Geometry, m: int, machine: Machine = H100, weight: str = "") -> Schedule:
+def choose(
+    geometry: Geometry, m: int, machine: Machine = H100, weight: str = "", dependent: bool = False
+) -> Schedule:
     """The schedule for m tokens. Legal for every geometry and m >= 1.
 
     Where the machine has a record (schedules/), the fastest schedule of the nearest problem in it,
     as it was measured; else what the rules here say. `weight` is the weights' dtype (default: the
-    uN of the width).
+    uN of the width); `dependent` launches start while the one before them drains.
     """
     tokens = 8
     while tokens < min(m, largest_tokens(geometry)):
         tokens *= 2
     if tokens <= 16 and machine == H100 and geometry.cut.contiguous:
-        recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}")
+        recorded = _nearest(geometry, m, tokens, weight or f"u{geometry.bits}", dependent)
         if recorded is not None:
             return fitting(recorded, geometry)
     chosen = _by_rule(geometry, m, tokens, machine.multiprocessors)
@@ -181,13 +184,15 @@ def resident_warps(geometry: Geometry, tokens: int) -> int:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a record: the fastest schedule of a problem."""
+    """A line of a record: the fastest schedule of a problem, and that of dependent launches where
+    these were measured."""
 
     weight: str
     k: int
     n: int
     m: int
     schedule: Schedule
+    dependent: Schedule | None = None
 
     @property
     def tokens(self) -> int:
@@ -199,25 +204,33 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """The shipped record of the H100."""
     text = files(__package__).joinpath("schedules", "h100.jsonl").read_text("utf-8")
-    rows = [json.loads(line) for line in text.splitlines()]
-    return tuple(
-        Entry(r["weight"], r["k"], r["n"], r["m"], Schedule.parse(r["schedule"])) for r in rows
-    )
+    return tuple(_entry(json.loads(line)) for line in text.splitlines())
 
 
-def _nearest(geometry: Geometry, m: int, tokens: int, weight: str) -> Schedule | None:
+def _entry(row: dict[str, Any]) -> Entry:
+    dependent = Schedule.parse(row["dependent"]) if "dependent" in row else None
+    plain = Schedule.parse(row["schedule"])
+    return Entry(row["weight"], row["k"], row["n"], row["m"], plain, dependent)
+
+
+def _nearest(
+    geometry: Geometry, m: int, tokens: int, weight: str, dependent: bool
+) -> Schedule | None:
     """The schedule of the nearest recorded problem, if it is within a factor of two and legal. Of
     problems that differ in nothing but tokens it is the one of nearest m: copies of x beyond m cost
-    nothing, so that other blocks may be the fastest for one token than for eight."""
+    nothing, so that other blocks may be the fastest for one token than for eight. For `dependent`
+    launches those come first that were measured so."""
     found = _comparable(geometry, tokens, weight)
 
-    def distance(entry: Entry) -> tuple[float, float]:
-        return _distance(entry, geometry), abs(log2(entry.m / m))
+    def distance(entry: Entry) -> tuple[float, bool, float]:
+        unknown = dependent and entry.dependent is None
+        return _distance(entry, geometry), unknown, abs(log2(entry.m / m))
 
     nearest = min(found, key=distance, default=None)
     if nearest is None or _distance(nearest, geometry) > 1.0:
         return None
-    chosen, spans = nearest.schedule, geometry.num_spans(tokens)
+    chosen = (nearest.dependent if dependent else None) or nearest.schedule
+    spans = geometry.num_spans(tokens)
     if chosen.splits > 1 and not chosen.cluster:
         # Parts that meet in a workspace depend on the number of blocks: the rules count them anew.
         same = _distance(nearest, geometry) == 0.0

@@ -87,11 +87,8 @@ def quantized_matmul_wide(
     vm.assume(chunks <= MOST_CHUNKS)
     vm.assume(k % 8 == 0)
     blocks = vm.cdiv(n, cut.block_features)
-    vm.launch(
-        grid=[parts, 1, config.cluster],
-        warps=WARPS * (config.groups + 1),
-        cluster=(1, 1, config.cluster),
-    )
+    shape = (1, 1, config.cluster)
+    vm.launch(grid=[parts, *shape[1:]], warps=WARPS * (config.groups + 1), cluster=shape)
     vm.launch_dependents()
     work = Work.of(
         config, m, blocks, vm.Divisor(chunks, chunks_inverse), parts, each, token_inverse
@@ -117,11 +114,7 @@ def quantized_matmul_wide(
                 totals = multiply(segment, ring, use, group, scale_down)
                 finish(segment, leaving, group, totals, sums, output)
     # Last: what fetching computes would else be kept in few registers across the whole.
-    with vm.warp_group(WARPS * config.groups, WARPS):
-        vm.set_registers(FETCHING, "less")
-        for warp in range(WARPS):
-            with vm.warp_group(warp, 1), vm.single_thread():
-                fetch(work, ring, views, warp)
+    fetch_all(work, ring, views)
     if config.cluster > 1:
         meet(work, leaving, output)
 
@@ -135,6 +128,15 @@ class Views:
     scales: MemoryTile  # [blocks, rows, 16 T]
     zeros: MemoryTile
     blocks: Scalar
+
+
+def fetch_all(work: Work, ring: Ring, views: Views) -> None:
+    """The warp group that fetches."""
+    with vm.warp_group(WARPS * work.config.groups, WARPS):
+        vm.set_registers(FETCHING, "less")
+        for warp in range(WARPS):
+            with vm.warp_group(warp, 1), vm.single_thread():
+                fetch(work, ring, views, warp)
 
 
 def fetch(work: Work, ring: Ring, views: Views, warp: int) -> None:

@@ -82,6 +82,13 @@ def test_rows_of_every_kind_are_read(script: Script) -> None:
     assert list(bars.lines(found, missed=True)) == said[2:]
 
 
+def test_entries_have_both_kinds_of_launches(script: Script) -> None:
+    entry = {**ROW, "us": 13.0, "dependent": "k16f1t8s1", "dependent_us": 12.0}
+    plain, dependent = script("bars").times([entry]).items()
+    assert (plain[0].dependent, *plain[1]) == (False, 13.0, "k8f1t8s1")
+    assert (dependent[0].dependent, *dependent[1]) == (True, 12.0, "k16f1t8s1")
+
+
 def test_the_shipped_record_has_bars(script: Script) -> None:
     bars = script("bars")
     times = bars.times(script("record").read(bars.RECORD))

@@ -54,6 +54,25 @@ def test_problems_measured_anew_forget_what_is_shipped(script: Script) -> None:
     assert updated(before, [{**rows[0], "us": {}}], anew=True) == before
 
 
+def test_dependent_launches_have_a_schedule_of_their_own(script: Script) -> None:
+    updated = script("record").updated
+    rows = [{**PROBLEM, "schedule": FIRST, "plain_us": 1.0, "dependent_us": 12.0}]
+    rows += [{**PROBLEM, "schedule": SECOND, "dependent_us": 11.9}]
+    # Nobody measured plain launches: there is no entry.
+    assert updated([], rows) == []
+    once = updated([entry(FIRST, 14.0)], rows)
+    assert once == [{**entry(FIRST, 14.0), "dependent": SECOND, "dependent_us": 11.9}]
+    assert updated(once, rows) == once
+    # Within 1 % it stays, and plain rows leave it as it is, unless they are of another kernel.
+    closer = [{**rows[0], "dependent_us": 11.85}]
+    assert updated(once, closer) == once
+    plain = [{**PROBLEM, "us": {SECOND: 13.0}}]
+    expected = {**entry(SECOND, 13.0), "dependent": SECOND, "dependent_us": 11.9}
+    assert updated(once, plain) == [expected]
+    assert updated(once, plain, anew=True) == [entry(SECOND, 13.0)]
+    assert updated(once, closer, anew=True)[0]["dependent"] == FIRST
+
+
 def test_rows_of_other_problems_stay_out(script: Script) -> None:
     row = {**PROBLEM, "us": {SECOND: 1.0}}
     strange = [{**row, "group": 64}, {**row, "activation": "bf16"}, {**row, "us": {}}]
@@ -65,7 +84,9 @@ def test_the_record_holds_what_was_measured_last(script: Script) -> None:
     """The rows of one commit again change nothing."""
     record = script("record")
     entries = record.read(record.RECORD)
-    rows = record.read(record.ROOT / "benchmarks" / "results" / "tune_staged_h100.jsonl")
+    results = record.ROOT / "benchmarks" / "results"
+    files = ("tune_staged_h100.jsonl", "dependent_h100.jsonl")
+    rows = [row for name in files for row in record.read(results / name)]
     newest = [row for row in rows if row["commit"] == rows[-1]["commit"]]
-    assert len(newest) >= 50 and record.updated(entries, newest) == entries
+    assert len(newest) >= 700 and record.updated(entries, newest) == entries
     assert record.written(entries) == record.RECORD.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import log2
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,9 @@ from tileloom.compiler import compile_function
 from tileloom.programs.quantized_matmul.candidates import candidates
 from tileloom.programs.quantized_matmul.config import REDUCTION_BYTES
 from tileloom.programs.quantized_matmul.geometry import Geometry
-from tileloom.programs.quantized_matmul.plan import traced
+from tileloom.programs.quantized_matmul.packing import Packed
+from tileloom.programs.quantized_matmul.plan import plan, traced
+from tileloom.programs.quantized_matmul.quantization import default_zero_point
 from tileloom.programs.quantized_matmul.schedule import (
     H100,
     SHARED_BYTES,
@@ -115,6 +118,10 @@ def test_recorded_problems_get_their_own_schedule() -> None:
         check_legal(entry.schedule, geometry, entry.m)
         assert choose(geometry, entry.m, weight=entry.weight) == entry.schedule
         assert entry.schedule.tokens == entry.tokens
+        dependent = choose(geometry, entry.m, weight=entry.weight, dependent=True)
+        check_legal(dependent, geometry, entry.m)
+        assert dependent == entry.dependent or entry.dependent is None
+    assert sum(entry.dependent is not None for entry in entries()) >= 150
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, *found: Entry) -> None:
@@ -131,6 +138,35 @@ def test_a_recorded_word_is_launched_as_it_is(monkeypatch: pytest.MonkeyPatch, w
     for n, group in ((10240, 128), (8192, 128), (10240, 8192)):
         geometry = Geometry(8, 8192, n, group)
         assert str(schedule_module.choose(geometry, 8, weight="u8")) == word
+
+
+def test_dependent_launches_choose_what_was_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, other, dependent = map(Schedule.parse, ("k8f1t8s1", "k8f1t8s1d0a2w", "k4f1t8s2cd0a2w"))
+    recorded(
+        monkeypatch,
+        Entry("u4", 8192, 8192, 1, plain, dependent), Entry("u4", 8192, 8192, 4, other),
+    )  # fmt: skip
+    geometry = Geometry(4, 8192, 8192, 128)
+    assert [schedule_module.choose(geometry, m) for m in (1, 4)] == [plain, other]
+    chosen = [schedule_module.choose(geometry, m, dependent=True) for m in (1, 4)]
+    assert chosen == [dependent, dependent]
+    # Another shape is farther than another number of tokens.
+    recorded(
+        monkeypatch, Entry("u4", 8192, 8192, 4, other), Entry("u4", 8192, 9000, 4, plain, plain)
+    )
+    assert schedule_module.choose(geometry, 4, dependent=True) == other
+
+
+def test_a_plan_is_of_the_launches_that_are_asked_for() -> None:
+    """The record's fastest schedules differ here, by a third."""
+    problem = Problem("u1", 4096, 14336, 16)
+    packed = Packed(
+        np.empty(0, np.uint32), np.empty(0, np.float16), None, dtype("u1"), problem.geometry,
+        default_zero_point(dtype("u1")), "f16",
+    )  # fmt: skip
+    words = [plan(packed, 16, "f16", "f16", dependent=each).schedule for each in (False, True)]
+    found = next(e for e in entries() if (e.weight, e.k, e.n, e.m) == ("u1", 4096, 14336, 16))
+    assert words == [found.schedule, found.dependent] and words[0] != words[1]
 
 
 def test_parts_in_a_workspace_are_of_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
