@@ -154,10 +154,10 @@ class Instruction:
         assert self.result is None
         self.__dict__.update(result=result, is_implied=is_implied)
 
-    def operands(self) -> Iterator[Value | Expr]:
+    def operands(self) -> list[Value | Expr]:
         """Every operand read or mutated, index lists excluded."""
-        for name in _operand_names(type(self)):
-            yield getattr(self, name)
+        own = self.__dict__
+        return [own[name] for name in _operand_names(type(self))]
 
     def expressions(self) -> Iterator[Expr]:
         """Every scalar expression: index lists, scalars, and operands that are expressions."""

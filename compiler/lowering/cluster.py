@@ -66,6 +66,8 @@ def _ends_reads(function: Function, barrier: ClusterBarrier) -> bool:
     made_of: dict[Value, set[Value]] = {}
     waiting: set[Value] = set()
     for instruction in order:
+        if not waiting and not isinstance(instruction, LoadRemote):
+            continue  # nothing is made of a read that is still waited for
         operands = {o for o in instruction.operands() if isinstance(o, Value)}
         reads = set().union(*(made_of.get(o, set()) for o in operands))
         result = instruction.result
@@ -95,7 +97,7 @@ def _reaches_out(instruction: Instruction) -> bool:
     """Whether an instruction touches another block's memory, or writes global memory."""
     if isinstance(instruction, LoadRemote | StoreRemote):
         return True
-    if not instruction.effect & Effect.WRITES_MEMORY:
+    if instruction.effect is Effect.NONE or not instruction.effect & Effect.WRITES_MEMORY:
         return False
     target = getattr(instruction, "target", None)
     operands = [target] if target is not None else instruction.operands()

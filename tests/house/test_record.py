@@ -88,5 +88,5 @@ def test_the_record_holds_what_was_measured_last(script: Script) -> None:
     files = ("tune_staged_h100.jsonl", "dependent_h100.jsonl")
     rows = [row for name in files for row in record.read(results / name)]
     newest = [row for row in rows if row["commit"] == rows[-1]["commit"]]
-    assert len(newest) >= 700 and record.updated(entries, newest) == entries
+    assert len(newest) >= 50 and record.updated(entries, newest) == entries
     assert record.written(entries) == record.RECORD.read_text()

@@ -65,7 +65,7 @@ def test_the_weights_are_asked_for_before_the_wait_and_x_behind_it() -> None:
     ],
 )
 def test_early_blocks_take_no_more_than_their_share(word: str, n: int, alone: int) -> None:
-    chosen = Problem("u4", 8192, n, 8).plan(parse_schedule(word))
+    chosen = Problem("u2", 8192, n, 8).plan(parse_schedule(word))
     assert chosen.shared_alone(132) == alone
 
 

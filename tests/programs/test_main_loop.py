@@ -35,14 +35,17 @@ def main_loop() -> ModuleType:
 
 @pytest.mark.ptxas
 @pytest.mark.parametrize(
-    ("weight", "m", "most"),
-    [("u1", 1, 260), ("u2", 16, 370), ("u3", 8, 360), ("u4", 8, 300), ("u4", 16, 385),
-     ("u8", 1, 175), ("e2m1", 8, 480), ("e4m3", 1, 190)],
+    ("weight", "m", "most", "word"),
+    [("u1", 1, 260, ""), ("u2", 16, 370, ""), ("u3", 8, 360, ""), ("u4", 8, 300, ""),
+     ("u4", 16, 385, ""), ("e2m1", 8, 480, ""),
+     # What is chosen has words of 8 bits wait in registers, and moves them on every turn.
+     ("u8", 1, 175, "k8f1t8s1d0a2wb2"), ("e4m3", 1, 190, "k8f1t8s1d0a2wb2")],
 )  # fmt: skip
 def test_a_turn_takes_what_was_planned(
-    main_loop: ModuleType, weight: str, m: int, most: int
+    main_loop: ModuleType, weight: str, m: int, most: int, word: str
 ) -> None:
-    found = main_loop.row(Problem(weight, 8192, 8192, m))
+    schedule = Schedule.parse(word) if word else None
+    found = main_loop.row(Problem(weight, 8192, 8192, m), schedule)
     planned = found["planned_per_weight"]
     assert planned <= found["decode_per_weight"] <= 1.06 * planned + 0.035, found
     assert found["instructions_per_turn"] <= most, found
