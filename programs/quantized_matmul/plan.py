@@ -16,6 +16,7 @@ from .eight_bit import matmul_eight_bit
 from .eight_bit_config import ByteConfig
 from .eight_bit_packing import BytePacked
 from .eight_bit_plan import BytePlan, byte_arguments
+from .geometry import Geometry
 from .packed import PackedTensor, Weights
 from .packing import Packed
 from .program import quantized_matmul
@@ -158,8 +159,29 @@ def _wide(
     y_aligned: bool,
 ) -> Plan | None:
     """The kernel of warp groups, where it is asked for or chosen."""
-    geometry = packed.geometry
-    config = WideConfig(geometry.cut, packed.dtype.name, activation, packed.zero_point, out, bias)
+    far = activation == "f16" and packed.has_far_zeros
+    return None if far else _planned(
+        packed.geometry, packed.dtype.name, packed.zero_point, m, activation, out, bias, vector,
+        schedule, machine, y_aligned,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _planned(
+    geometry: Geometry,
+    weight: str,
+    zero_point: str,
+    m: int,
+    activation: str,
+    out: str,
+    bias: str,
+    vector: int,
+    schedule: WideSchedule | None,
+    machine: Machine,
+    y_aligned: bool,
+) -> Plan | None:
+    """The same of what it depends on, kept: a call that was made before finds it at once."""
+    config = WideConfig(geometry.cut, weight, activation, zero_point, out, bias)
     if schedule is None and vector == 8:
         schedule = choose_wide(geometry, m, machine, config)
     if schedule is None or geometry.num_chunks == 0:
@@ -171,9 +193,7 @@ def _wide(
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
-    if activation == "f16" and packed.has_far_zeros:
-        return None
-    whole = y_aligned and packed.n % geometry.cut.block_features == 0
+    whole = y_aligned and geometry.n % geometry.cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
     units = -(-m // config.tokens) * features * geometry.num_chunks
