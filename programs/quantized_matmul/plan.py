@@ -16,7 +16,7 @@ from .eight_bit import matmul_eight_bit
 from .eight_bit_config import ByteConfig
 from .eight_bit_packing import BytePacked
 from .eight_bit_plan import BytePlan, byte_arguments
-from .geometry import Geometry
+from .geometry import Cut, Geometry
 from .packed import PackedTensor, Weights
 from .packing import Packed
 from .program import quantized_matmul
@@ -161,14 +161,15 @@ def _wide(
     """The kernel of warp groups, where it is asked for or chosen."""
     far = activation == "f16" and packed.has_far_zeros
     return None if far else _planned(
-        packed.geometry, packed.dtype.name, packed.zero_point, m, activation, out, bias, vector,
-        schedule, machine, y_aligned,
+        packed.geometry, packed.geometry.cut, packed.dtype.name, packed.zero_point, m, activation,
+        out, bias, vector, schedule, machine, y_aligned,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def _planned(
     geometry: Geometry,
+    cut: Cut,
     weight: str,
     zero_point: str,
     m: int,
@@ -181,19 +182,19 @@ def _planned(
     y_aligned: bool,
 ) -> Plan | None:
     """The same of what it depends on, kept: a call that was made before finds it at once."""
-    config = WideConfig(geometry.cut, weight, activation, zero_point, out, bias)
+    config = WideConfig(cut, weight, activation, zero_point, out, bias)
     if schedule is None and vector == 8:
         schedule = choose_wide(geometry, m, machine, config)
     if schedule is None or geometry.num_chunks == 0:
         return None
-    if vector != 8 or not geometry.cut.contiguous:
+    if vector != 8 or not cut.contiguous:
         raise VMValueError(
             f"`{schedule}` asks for rows of x at multiples of 16 bytes, and for groups that are "
             "whole chunks of rows",
             notes=[f"x is read {vector} elements at once, groups have {geometry.group} rows"],
             hint="leave `schedule` out: another kernel serves these",
         )
-    whole = y_aligned and geometry.n % geometry.cut.block_features == 0
+    whole = y_aligned and geometry.n % cut.block_features == 0
     config = replace(configure(schedule, config), whole_blocks=whole)
     features = -(-geometry.num_blocks // config.blocks)
     units = -(-m // config.tokens) * features * geometry.num_chunks
